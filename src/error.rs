@@ -51,7 +51,8 @@ words! {
     /// fn was_cancelled(error: &std::io::Error) -> bool {
     ///     error.get_ref().is_some_and(|word| word.is::<Cancelled>())
     /// }
-    /// assert!(!was_cancelled(&std::io::Error::from_raw_os_error(125))); // the kernel's own ECANCELED is not our cancel
+    /// // The kernel's own ECANCELED is not our cancel.
+    /// assert!(!was_cancelled(&std::io::Error::from_raw_os_error(125)));
     /// ```
     Cancelled, Other, "cancelled";
 
