@@ -10,6 +10,7 @@
 
 mod cancel;
 mod join;
+mod meeting;
 mod refs;
 mod remote;
 mod task;
@@ -24,6 +25,7 @@ use std::task::Waker;
 pub(crate) use cancel::{Branches, Hidden, Listed, Offer, Took, offer, set_offer, take_offer};
 pub use cancel::{Exit, catch_cancel, check_cancel, resume_cancel, uncancellable, with_cleanup};
 pub use join::{AbortOnDrop, Shield, Task, TaskRef};
+pub(crate) use meeting::{Delivery, Meeting, meeting};
 pub(crate) use remote::Shared;
 
 use crate::error::{JoinError, LoopClosed};
@@ -33,12 +35,18 @@ use task::{ABORT, CANCEL, CANCELLED, COMPLETE, HANDLE, RUNNING, Ref, SCHEDULED, 
 thread_local! {
     /// The loop this thread is inside; zero for none. Plain data, so that a waker may ask at any time.
     static NUMBER: Cell<u32> = const { Cell::new(0) };
+    static STEP: Cell<u64> = const { Cell::new(0) };
     static CURRENT: RefCell<Option<Rc<Executor>>> = const { RefCell::new(None) };
 }
 
 /// The number of the loop this thread is inside; zero for none.
 pub(crate) fn current_number() -> u32 {
     NUMBER.get()
+}
+
+/// Counts the polls of tasks on this thread: it changes when another poll begins.
+pub(crate) fn step_number() -> u64 {
+    STEP.get()
 }
 
 /// The executor of the loop this thread is inside.
@@ -243,6 +251,7 @@ impl Executor {
             return self.cancelled(&task);
         }
         header.set(STARTED | RUNNING);
+        STEP.set(STEP.get() + 1);
         let requested = header.is(CANCEL);
         header.clear(CANCEL);
         let before = self.running.replace(Some(task.clone()));
