@@ -273,6 +273,12 @@ impl RunError {
     }
 }
 
+impl From<crate::ring::SetupError> for RunError {
+    fn from(error: crate::ring::SetupError) -> Self {
+        RunError::setup(error)
+    }
+}
+
 impl Display for RunError {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match &self.0 {

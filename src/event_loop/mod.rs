@@ -32,11 +32,12 @@ use std::time::{Duration, Instant};
 
 pub use handle::{LoopHandle, LoopRef, SyncFuture, current, try_current};
 pub use runner::{Builder, DetachLimits, Runner, run};
+use runner::ErrorHandler;
 
 use crate::error::JoinError;
 use crate::executor::{Executor, TaskRef};
 use crate::pool::ThreadPool;
-use crate::reactor::{FORKED, Reactor};
+use crate::reactor::Reactor;
 use crate::ring::{Clock, Notifier, Ring, SetupError};
 
 /// A batch of tasks that lasts longer than this looks at the ring in between.
@@ -116,7 +117,7 @@ impl EventLoop {
         let notify = Arc::new(Notify(ring.notifier()));
         let on_error = options.on_error.clone();
         let on_panic = move |name: &str, error: &JoinError| {
-            report(on_error.as_deref(), &format!("task '{name}': {error}, and nobody awaited it"));
+            report(&on_error, &format!("task '{name}': {error}, and nobody awaited it"));
         };
         let executor = Executor::new(notify.into(), Box::new(on_panic));
         let reactor = Reactor::new(ring, executor.number());
@@ -143,7 +144,7 @@ impl EventLoop {
 
     /// Tells the exception handler.
     pub(crate) fn report(&self, message: &str) {
-        report(self.options.on_error.as_deref(), message);
+        report(&self.options.on_error, message);
     }
 
     /// The default thread pool.
@@ -153,9 +154,6 @@ impl EventLoop {
 
     /// One turn, as the module head tells it.
     fn turn(&self) -> io::Result<()> {
-        if self.reactor.is_child() {
-            return Err(io::Error::other(FORKED));
-        }
         self.executor.take_mail();
         self.run_batch()?;
         match self.patience() {
@@ -240,7 +238,7 @@ impl EventLoop {
     }
 }
 
-fn report(handler: Option<&dyn Fn(&str)>, message: &str) {
+fn report(handler: &Option<ErrorHandler>, message: &str) {
     match handler {
         Some(handler) => handler(message),
         None if tracing::dispatcher::has_been_set() => tracing::error!(target: "ringloop", "{message}"),

@@ -8,6 +8,7 @@ use std::future::{Future, IntoFuture};
 use std::marker::PhantomData;
 use std::panic::resume_unwind;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{EventLoop, LoopHandle, expect_running, names, running};
@@ -61,6 +62,9 @@ impl Default for DetachLimits {
     }
 }
 
+/// Told of errors that nobody awaits.
+pub(super) type ErrorHandler = Arc<dyn Fn(&str) + Send + Sync>;
+
 /// How a loop is made. `Send`: it may be made on one thread and built on another; the ring belongs to the thread that
 /// calls [`build`](Self::build).
 ///
@@ -84,7 +88,7 @@ pub struct Builder {
     drain_timeout: Duration,
     pub(super) timer_spacing: Duration,
     pub(crate) detached: DetachLimits,
-    pub(super) on_error: Option<std::sync::Arc<dyn Fn(&str) + Send + Sync>>,
+    pub(super) on_error: Option<ErrorHandler>,
 }
 
 impl Default for Builder {
@@ -203,7 +207,7 @@ impl Builder {
     /// Told of errors that nobody awaits: a panic in a detached task, a connection reset at a limit, leaks at the end. By
     /// default they go to `tracing`, or to stderr where that has no subscriber.
     pub fn on_error(mut self, handler: impl Fn(&str) + Send + Sync + 'static) -> Self {
-        self.on_error = Some(std::sync::Arc::new(handler));
+        self.on_error = Some(Arc::new(handler));
         self
     }
 
@@ -218,7 +222,7 @@ impl Builder {
     pub(super) fn make_pool(&self) -> ThreadPool {
         match self.threads {
             Some(threads) => ThreadPool::new(&self.name, threads),
-            None => ThreadPool::with_default_size(&self.name),
+            None => ThreadPool::default(),
         }
     }
 

@@ -49,6 +49,21 @@ pub(crate) enum Why {
     Ended,
 }
 
+impl Why {
+    /// The outcome as its future sees it: an operation that ended by the cancel says why there was one. A transfer that
+    /// was interrupted keeps its count.
+    pub(crate) fn explains(self, outcome: Outcome) -> Outcome {
+        let interrupted = matches!(-outcome.result, libc::ECANCELED | libc::EINTR | 512);
+        let result = match self {
+            _ if !interrupted => outcome.result,
+            Why::Cancelled => Outcome::CANCELLED,
+            Why::Elapsed => Outcome::ELAPSED,
+            Why::Ended => Outcome::CLOSED.result,
+        };
+        Outcome { result, ..outcome }
+    }
+}
+
 enum Phase {
     /// Free; the next free slot.
     Vacant(Option<u32>),
