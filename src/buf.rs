@@ -284,6 +284,7 @@ impl<B: IoBuf> Deref for Slice<B> {
 mod tests {
     use super::*;
     use std::mem::MaybeUninit;
+    use std::ops::Range;
     use std::ptr;
 
     /// A read as the loop does it: the buffer moves to its final address, lends its pointer, is filled
@@ -422,6 +423,12 @@ mod tests {
         let mut vec = Vec::with_capacity(64);
         vec.extend(b"0123456789");
         vec.slice(2..11);
+    }
+
+    #[test]
+    #[should_panic(expected = "range 2..1 is not within a buffer of 3 bytes")]
+    fn a_range_that_ends_before_it_begins_is_refused() {
+        "abc".slice(Range { start: 2, end: 1 });
     }
 
     #[test]

@@ -86,10 +86,13 @@ impl<F: Future + Unpin> ByHand<F> {
     }
 }
 
+/// Something to do once.
+type Hook = Option<Box<dyn FnOnce()>>;
+
 thread_local! {
     /// What the waker of `as_user_code` does when it is woken, and when it is dropped: wakers are `Send`, and
     /// what they do here is not.
-    static HOOKS: RefCell<Vec<Option<Box<dyn FnOnce()>>>> = const { RefCell::new(Vec::new()) };
+    static HOOKS: RefCell<Vec<Hook>> = const { RefCell::new(Vec::new()) };
 }
 
 /// A waker that runs these, once each: user code at its worst.
