@@ -152,10 +152,13 @@ impl EventLoop {
         self.pool.get_or_init(|| self.options.make_pool())
     }
 
-    /// One turn, as the module head tells it.
-    fn turn(&self) -> io::Result<()> {
+    /// One turn, as the module head tells it; it ends after the batch if that was what `done` waits for.
+    fn turn(&self, done: impl Fn() -> bool) -> io::Result<()> {
         self.executor.take_mail();
         self.run_batch()?;
+        if done() {
+            return Ok(());
+        }
         match self.patience() {
             None => self.look()?,
             Some(patience) if self.options.ring.clock == Clock::Paused => self.idle_paused(patience)?,

@@ -254,7 +254,7 @@ impl Runner {
         let how = Spawn { name: Some("main".into()), ..Spawn::default() };
         let output = self.event_loop.executor.scoped(main.into_future(), how, |root| {
             while !root.is_done() && broken.is_none() {
-                broken = self.event_loop.turn().err();
+                broken = self.event_loop.turn(|| root.is_done()).err();
             }
         });
         match (broken, output) {
@@ -304,7 +304,7 @@ impl EventLoop {
         // A task that does nothing but wake at the deadline, so that the loop does not sleep past it.
         let alarm = self.reactor.add_timer(deadline, std::task::Waker::noop().clone());
         while !done(self) && self.reactor.now() < deadline {
-            if let Err(error) = self.turn() {
+            if let Err(error) = self.turn(|| done(self)) {
                 self.report(&format!("the ring broke at the loop's end: {error}"));
                 break;
             }
