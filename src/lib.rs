@@ -22,6 +22,7 @@ pub mod sync;
 
 // The kernel.
 mod ring;
+pub use ring::{Diagnosis, FeatureMask, Features, SetupError, SetupErrorKind, diagnose};
 
 // The life of one operation.
 mod op;

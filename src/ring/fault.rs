@@ -1,0 +1,250 @@
+//! Rare things made frequent, for tests: a filter on what goes out to the kernel and on what comes back.
+//!
+//! A [`FaultPlan`] says what may happen and how often; the generator is seeded, so the same plan strikes the same way. The filter
+//! never lies about an effect that happened. A failure replaces an entry *before* submission, so the kernel never sees
+//! it. A transfer is made short by shortening the entry, only where the kernel itself may be short. Completions are held back or
+//! change places, but those of one key keep their order. Entries in chains and the ring's own are left alone.
+
+use std::collections::VecDeque;
+
+use nix::errno::Errno;
+
+use super::features::operation;
+use super::transfer::Transfer;
+use super::{Completion, Entry, IGNORE, NOTIFY, Outcome};
+
+/// What can happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fault {
+    /// An entry of this operation fails with this errno and is not executed.
+    Fail(u8, i32),
+    /// A receive into a provided buffer finds none.
+    Starve,
+    /// A transfer moves less than it was asked to.
+    Short,
+    /// A completion comes one enter later.
+    Delay,
+    /// Two neighbouring completions change places.
+    Swap,
+    /// An enter is interrupted by a signal.
+    Interrupt,
+    /// An enter finds no memory for a request.
+    NoMemory,
+}
+
+/// When it happens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum When {
+    /// At each so many-th occasion.
+    Every(u32),
+    /// At one occasion in so many, by chance.
+    OneIn(u32),
+}
+
+/// Which rare things a loop meets, and how often.
+///
+/// A program that is right under [`FaultPlan::seeded`] does not depend on transfers being whole, on completions coming at once or in
+/// order, or on enters being undisturbed. The other methods aim: at one operation, or at one kind of trouble.
+///
+/// ```
+/// use ringloop::testing::FaultPlan;
+/// // Benign trouble everywhere, and every third open fails because descriptors ran out.
+/// let plan = FaultPlan::seeded(42).fail("openat", 24, 3);
+/// println!("{plan:?}");
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FaultPlan {
+    /// Where the generator starts.
+    seed: u64,
+    /// What happens and when.
+    rules: Vec<(Fault, When)>,
+}
+
+impl FaultPlan {
+    /// No faults yet: a plan to aim with.
+    pub fn new() -> FaultPlan {
+        FaultPlan { seed: 0, rules: Vec::new() }
+    }
+
+    /// A mix of benign trouble that any correct program survives: short transfers, late and reordered completions, interrupted
+    /// enters, an empty buffer ring. The same seed gives the same decisions on the same traffic.
+    pub fn seeded(seed: u64) -> FaultPlan {
+        let rules = vec![
+            (Fault::Starve, When::OneIn(16)),
+            (Fault::Short, When::OneIn(4)),
+            (Fault::Delay, When::OneIn(8)),
+            (Fault::Swap, When::OneIn(4)),
+            (Fault::Interrupt, When::OneIn(16)),
+            (Fault::NoMemory, When::OneIn(32)),
+        ];
+        FaultPlan { seed, rules }
+    }
+
+    /// Lets every so many-th entry of an operation fail with an errno, unexecuted. The names are the kernel's, in lower case:
+    /// `openat`, `recv`.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such operation, or `every_nth` is zero.
+    pub fn fail(self, name: &str, errno: i32, every_nth: u32) -> FaultPlan {
+        let Some(code) = operation(name) else {
+            panic!(
+                "io_uring has no operation named {name:?}: use the kernel's name in lower case, as in \"openat\""
+            )
+        };
+        self.rule(Fault::Fail(code, errno), every_nth)
+    }
+
+    /// Shortens every so many-th transfer that the kernel might have made short: reads, writes, receives and sends of regular files,
+    /// pipes and stream sockets.
+    ///
+    /// # Panics
+    ///
+    /// If `every_nth` is zero; so for all methods with this parameter.
+    pub fn short(self, every_nth: u32) -> FaultPlan {
+        self.rule(Fault::Short, every_nth)
+    }
+
+    /// Interrupts every so many-th enter, as a signal does. The enter after an interrupted one is left alone, so that the loop gets on.
+    pub fn interrupt_enter(self, every_nth: u32) -> FaultPlan {
+        self.rule(Fault::Interrupt, every_nth)
+    }
+
+    /// Lets every so many-th enter find no memory for a request. The enter after it is left alone, so that the loop gets on.
+    pub fn no_memory_enter(self, every_nth: u32) -> FaultPlan {
+        self.rule(Fault::NoMemory, every_nth)
+    }
+
+    /// Brings every so many-th completion one enter later.
+    pub fn delay(self, every_nth: u32) -> FaultPlan {
+        self.rule(Fault::Delay, every_nth)
+    }
+
+    /// Adds a rule. It goes before the earlier ones: who aims, means it.
+    fn rule(mut self, fault: Fault, every_nth: u32) -> FaultPlan {
+        assert!(every_nth != 0, "a fault at every 0th occasion never happens: use 1 for every occasion");
+        self.rules.insert(0, (fault, When::Every(every_nth)));
+        self
+    }
+}
+
+impl Default for FaultPlan {
+    fn default() -> FaultPlan {
+        FaultPlan::new()
+    }
+}
+
+/// A plan at work on one ring.
+#[derive(Debug)]
+pub(super) struct Faults {
+    /// The rules, and how many occasions each has seen.
+    rules: Vec<(Fault, When, u32)>,
+    /// State of the generator.
+    state: u64,
+    /// Injected and delayed completions, for the next enter.
+    held: Vec<Completion>,
+    /// Whether the last enter was refused: the next one is not.
+    refused: bool,
+}
+
+impl Faults {
+    /// Puts a plan to work.
+    pub(super) fn start(plan: &Option<FaultPlan>) -> Option<Box<Faults>> {
+        let FaultPlan { seed, rules } = plan.as_ref()?;
+        let rules = rules.iter().map(|&(fault, when)| (fault, when, 0)).collect();
+        Some(Box::new(Faults { rules, state: *seed, held: Vec::new(), refused: false }))
+    }
+
+    /// Whether completions wait for the next enter.
+    pub(super) fn holds(&self) -> bool {
+        !self.held.is_empty()
+    }
+
+    /// An enter happens: what was held is due.
+    pub(super) fn release(&mut self, ready: &mut VecDeque<Completion>) {
+        ready.extend(self.held.drain(..));
+    }
+
+    /// The error of this enter, if it is to fail.
+    pub(super) fn enter(&mut self) -> Option<Errno> {
+        if std::mem::take(&mut self.refused) {
+            return None;
+        }
+        let fault = self.strike(|fault| matches!(fault, Fault::Interrupt | Fault::NoMemory))?;
+        self.refused = true;
+        Some(if fault == Fault::Interrupt { Errno::EINTR } else { Errno::EAGAIN })
+    }
+
+    /// Looks at an entry on its way out. True: its completion has been made up, and the kernel must not see it.
+    pub(super) fn replaces(&mut self, entry: &mut Entry) -> bool {
+        let user_data = entry.get_user_data();
+        if user_data == IGNORE || user_data == NOTIFY {
+            return false;
+        }
+        let transfer = Transfer::of(entry);
+        let struck = self.strike(|fault| match fault {
+            Fault::Fail(code, _) => transfer.is(code),
+            Fault::Starve => transfer.picks_buffer(),
+            _ => false,
+        });
+        let errno = match struck {
+            Some(Fault::Fail(_, errno)) => errno,
+            Some(_) => libc::ENOBUFS,
+            None => {
+                if transfer.can_be_short() && self.strike(|fault| fault == Fault::Short).is_some() {
+                    transfer.shorten(self.next());
+                }
+                return false;
+            }
+        };
+        self.held.push(Completion { user_data, outcome: Outcome { result: -errno, flags: 0 } });
+        true
+    }
+
+    /// Looks at the completions from `start` on: holds some back, and lets neighbours change places.
+    pub(super) fn incoming(&mut self, completions: &mut Vec<Completion>, start: usize) {
+        let fresh = completions.split_off(start);
+        for completion in fresh {
+            let follows = self.held.iter().any(|held| held.user_data == completion.user_data);
+            if follows || self.strike(|fault| fault == Fault::Delay).is_some() {
+                self.held.push(completion);
+            } else {
+                completions.push(completion);
+            }
+        }
+        for index in start + 1..completions.len() {
+            let differ = completions[index - 1].user_data != completions[index].user_data;
+            if differ && self.strike(|fault| fault == Fault::Swap).is_some() {
+                completions.swap(index - 1, index);
+            }
+        }
+    }
+
+    /// An occasion for the faults that `fits` knows: the first rule whose turn it is strikes.
+    fn strike(&mut self, fits: impl Fn(Fault) -> bool) -> Option<Fault> {
+        for index in 0..self.rules.len() {
+            let (fault, when, seen) = &mut self.rules[index];
+            let fault = *fault;
+            if !fits(fault) {
+                continue;
+            }
+            *seen += 1;
+            let strikes = match *when {
+                When::Every(nth) => *seen % nth == 0,
+                When::OneIn(odds) => self.next().is_multiple_of(u64::from(odds)),
+            };
+            if strikes {
+                return Some(fault);
+            }
+        }
+        None
+    }
+
+    /// The next number of the generator (splitmix64).
+    fn next(&mut self) -> u64 {
+        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.state ^ (self.state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+}
