@@ -1,7 +1,9 @@
-//! Why there is no ring: the errno, the call that gave it and the surroundings, made into a cause and a remedy.
+//! Why there is no ring: the errno, the call that gave it and the surroundings, made into a cause and a
+//! remedy.
 //!
-//! The same EPERM means a sysctl, a container's filter or a security module, and each wants something else from the reader. The
-//! decision is a pure function, so that every cause can be tested on a machine that has none of them.
+//! The same EPERM means a sysctl, a container's filter or a security module, and each wants something else
+//! from the reader. The decision is a pure function, so that every cause can be tested on a machine that has
+//! none of them.
 
 use std::fmt;
 use std::io;
@@ -62,7 +64,8 @@ pub enum SetupErrorKind {
     Other,
 }
 
-/// Why an event loop could not get a ring. Its text, in `Display` and in `Debug`, says the cause and the remedy.
+/// Why an event loop could not get a ring. Its text, in `Display` and in `Debug`, says the cause and the
+/// remedy.
 ///
 /// ```
 /// use ringloop::{SetupError, SetupErrorKind};
@@ -106,102 +109,104 @@ impl SetupError {
 
     /// What is wrong, in sentences.
     fn cause(&self) -> String {
-        let Surroundings { release, memlock: _, descriptors, .. } = &*self.around;
-        let (call, errno) = (self.stage.call(), self.errno);
-        match self.kind {
-            SetupErrorKind::KernelTooOld => {
+        use SetupErrorKind::*;
+        let Surroundings { release, descriptors, .. } = &*self.around;
+        let cause = match self.kind {
+            KernelTooOld => {
+                format!("the kernel is too old: it is Linux {release}, and ringloop needs 6.1 or newer")
+            }
+            Missing if self.around.is_gvisor() => "this sandbox is gVisor, and its io_uring is off".into(),
+            Missing => format!(
+                "this kernel, Linux {release}, has none: it was built without CONFIG_IO_URING, or is emulated"
+            ),
+            DisabledBySysctl(1) => {
+                "the sysctl kernel.io_uring_disabled is 1: only processes with CAP_SYS_ADMIN or in \
+                                    the group that kernel.io_uring_group names may use it"
+                    .into()
+            }
+            DisabledBySysctl(value) => {
                 format!(
-                    "the kernel is too old: it is Linux {release}, and ringloop needs 6.1 or newer ({call}: {errno})."
+                    "the sysctl kernel.io_uring_disabled is {value}: it is off for everybody, root included"
                 )
             }
-            SetupErrorKind::Missing if self.around.is_gvisor() => {
-                format!("this sandbox is gVisor, and its io_uring is off ({call}: {errno}).")
+            Seccomp => {
+                "a seccomp filter blocks it, as the default profiles of Docker, containerd and Podman do"
+                    .into()
             }
-            SetupErrorKind::Missing => {
-                format!(
-                    "this kernel (Linux {release}) has none: it was built without CONFIG_IO_URING, or is emulated ({call}: {errno})."
-                )
+            EnterRefused => {
+                "io_uring_setup is allowed, but io_uring_enter is refused, as by a seccomp filter that knows \
+                             only some of the three calls"
+                    .into()
             }
-            SetupErrorKind::DisabledBySysctl(1) => format!(
-                "the sysctl kernel.io_uring_disabled is 1: only processes with CAP_SYS_ADMIN or in the group that kernel.io_uring_group names may use it ({call}: {errno})."
-            ),
-            SetupErrorKind::DisabledBySysctl(value) => {
-                format!(
-                    "the sysctl kernel.io_uring_disabled is {value}: it is off for everybody, root included ({call}: {errno})."
-                )
-            }
-            SetupErrorKind::Seccomp => format!(
-                "a seccomp filter blocks it ({call}: {errno}). The default profiles of Docker, containerd and Podman do that."
-            ),
-            SetupErrorKind::EnterRefused => format!(
-                "io_uring_setup is allowed, but io_uring_enter is refused ({errno}). A seccomp filter that knows only some of the three calls does that."
-            ),
-            SetupErrorKind::Memlock { needed, limit } => format!(
-                "locked memory is short: the ring needs {}, and the limit (RLIMIT_MEMLOCK) is {} for all processes of this user together ({call}: {errno}).",
+            Memlock { needed, limit } => format!(
+                "locked memory is short: the ring needs {}, and the limit (RLIMIT_MEMLOCK) is {} for all processes of \
+                 this user together",
                 Bytes(needed),
                 Bytes(limit)
             ),
-            SetupErrorKind::Descriptors if self.errno == Errno::ENFILE => {
-                format!("the whole system has no descriptor left (fs.file-max; {call}: {errno}).")
+            Descriptors if self.errno == Errno::ENFILE => {
+                "the whole system has no descriptor left (fs.file-max)".into()
             }
-            SetupErrorKind::Descriptors => {
-                format!(
-                    "this process has no descriptor left: its limit (RLIMIT_NOFILE) is {descriptors} ({call}: {errno})."
-                )
+            Descriptors => {
+                format!("this process has no descriptor left: its limit (RLIMIT_NOFILE) is {descriptors}")
             }
-            SetupErrorKind::Other if self.errno == Errno::EACCES => {
-                format!(
-                    "a security module denies it ({call}: {errno}). SELinux does that for confined services."
-                )
-            }
-            SetupErrorKind::Other if self.errno == Errno::ENOMEM => {
-                format!(
-                    "the kernel has no memory for a ring, though the limit of locked memory does not forbid it ({call}: {errno})."
-                )
-            }
-            SetupErrorKind::Other => format!(
-                "the kernel (Linux {release}) refuses it for no reason that can be seen ({call}: {errno})."
-            ),
-        }
+            Other => match self.errno {
+                Errno::EACCES => "a security module denies it, as SELinux does to confined services".into(),
+                Errno::ENOMEM => {
+                    "the kernel has no memory for a ring, though no limit of locked memory forbids it".into()
+                }
+                _ => format!("the kernel, Linux {release}, refuses it for no reason that can be seen"),
+            },
+        };
+        format!("{cause} ({}: {}).", self.stage.call(), self.errno)
     }
 
     /// What to do about it, in sentences.
     fn remedy(&self) -> &'static str {
+        use SetupErrorKind::*;
         match self.kind {
-            SetupErrorKind::KernelTooOld => {
-                "Run on Linux 6.1 or newer. A container runs on the kernel of its host, so it is the host that needs the update."
+            KernelTooOld => {
+                "Run on Linux 6.1 or newer. A container runs on the kernel of its host, so it is the host that needs \
+                 the update."
             }
-            SetupErrorKind::Missing if self.around.is_gvisor() => {
+            Missing if self.around.is_gvisor() => {
                 "Start its runtime as `runsc --iouring`, or use a runtime that runs on the host's kernel."
             }
-            SetupErrorKind::Missing => {
-                "Use a kernel of version 6.1 or newer that has it; those of the distributions do."
+            Missing => "Use a kernel of version 6.1 or newer that has it; those of the distributions do.",
+            DisabledBySysctl(1) => {
+                "On the host, set it to 0 (`sysctl -w kernel.io_uring_disabled=0`), or set kernel.io_uring_group to a \
+                 group of this user."
             }
-            SetupErrorKind::DisabledBySysctl(1) => {
-                "On the host, set it to 0 (`sysctl -w kernel.io_uring_disabled=0`), or set kernel.io_uring_group to a group of this user."
+            DisabledBySysctl(_) => "On the host, set it to 0: `sysctl -w kernel.io_uring_disabled=0`.",
+            Seccomp | EnterRefused => {
+                "Use a profile that allows io_uring_setup, io_uring_enter and io_uring_register, such as \
+                 scripts/seccomp.json: `docker run --security-opt seccomp=scripts/seccomp.json`, the same with podman, \
+                 and in Kubernetes a seccompProfile of type Localhost."
             }
-            SetupErrorKind::DisabledBySysctl(_) => {
-                "On the host, set it to 0: `sysctl -w kernel.io_uring_disabled=0`."
+            Memlock { .. } => {
+                "Raise the limit (`ulimit -l`, LimitMEMLOCK= in a systemd unit, `docker run --ulimit memlock=-1:-1`), \
+                 or use fewer or smaller rings."
             }
-            SetupErrorKind::Seccomp | SetupErrorKind::EnterRefused => {
-                "Use a profile that allows io_uring_setup, io_uring_enter and io_uring_register, such as scripts/seccomp.json: \
-                 `docker run --security-opt seccomp=scripts/seccomp.json`, the same with podman, and in Kubernetes a seccompProfile of type Localhost."
+            Descriptors if self.errno == Errno::ENFILE => {
+                "Raise it (`sysctl -w fs.file-max=...`), or find the process that holds so many."
             }
-            SetupErrorKind::Memlock { .. } => {
-                "Raise the limit (`ulimit -l`, LimitMEMLOCK= in a systemd unit, `docker run --ulimit memlock=-1:-1`), or use fewer or smaller rings."
+            Descriptors => {
+                "Raise the limit (`ulimit -n`, LimitNOFILE= in a systemd unit, `docker run --ulimit nofile=65536`), or \
+                 close some."
             }
-            SetupErrorKind::Descriptors => {
-                "Raise the limit (`ulimit -n`, LimitNOFILE= in a systemd unit, `docker run --ulimit nofile=65536`), or close some."
-            }
-            SetupErrorKind::Other if self.errno == Errno::EACCES => {
-                "Look for the denial with `ausearch -m avc`, and allow the service io_uring (in SELinux the class io_uring and the type of its anonymous inode)."
-            }
-            SetupErrorKind::Other if self.errno == Errno::ENOMEM => {
-                "Use a smaller ring, or give the machine or the container's memory cgroup more memory."
-            }
-            SetupErrorKind::Other => {
-                "Ask whoever runs this sandbox to allow io_uring_setup, io_uring_enter and io_uring_register; security modules and virtual machines can refuse them too."
-            }
+            Other => match self.errno {
+                Errno::EACCES => {
+                    "Look for the denial with `ausearch -m avc`, and allow the service io_uring and the anonymous \
+                     inodes of that class."
+                }
+                Errno::ENOMEM => {
+                    "Use a smaller ring, or give the machine or the container's memory cgroup more memory."
+                }
+                _ => {
+                    "Ask whoever runs this sandbox to allow io_uring_setup, io_uring_enter and io_uring_register; \
+                     security modules and virtual machines can refuse them too."
+                }
+            },
         }
     }
 }

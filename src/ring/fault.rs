@@ -1,15 +1,16 @@
 //! Rare things made frequent, for tests: a filter on what goes out to the kernel and on what comes back.
 //!
-//! A [`FaultPlan`] says what may happen and how often; the generator is seeded, so the same plan strikes the same way. The filter
-//! never lies about an effect that happened. A failure replaces an entry *before* submission, so the kernel never sees
-//! it. A transfer is made short by shortening the entry, only where the kernel itself may be short. Completions are held back or
-//! change places, but those of one key keep their order. Entries in chains and the ring's own are left alone.
+//! A [`FaultPlan`] says what may happen and how often; the generator is seeded, so the same plan strikes the
+//! same way. The filter never lies about an effect that happened. A failure replaces an entry *before*
+//! submission, so the kernel never sees it. A transfer is made short by shortening the entry, only where the
+//! kernel itself may be short. Completions are held back or change places, but those of one key keep their
+//! order. Entries in chains and the ring's own are left alone.
 
 use std::collections::VecDeque;
 
 use nix::errno::Errno;
 
-use super::features::operation;
+use super::features::known_operation;
 use super::transfer::Transfer;
 use super::{Completion, Entry, IGNORE, NOTIFY, Outcome};
 
@@ -43,8 +44,9 @@ enum When {
 
 /// Which rare things a loop meets, and how often.
 ///
-/// A program that is right under [`FaultPlan::seeded`] does not depend on transfers being whole, on completions coming at once or in
-/// order, or on enters being undisturbed. The other methods aim: at one operation, or at one kind of trouble.
+/// A program that is right under [`FaultPlan::seeded`] does not depend on transfers being whole, on
+/// completions coming at once or in order, or on enters being undisturbed. The other methods aim: at one
+/// operation, or at one kind of trouble.
 ///
 /// ```
 /// use ringloop::testing::FaultPlan;
@@ -66,8 +68,9 @@ impl FaultPlan {
         FaultPlan { seed: 0, rules: Vec::new() }
     }
 
-    /// A mix of benign trouble that any correct program survives: short transfers, late and reordered completions, interrupted
-    /// enters, an empty buffer ring. The same seed gives the same decisions on the same traffic.
+    /// A mix of benign trouble that any correct program survives: short transfers, late and reordered
+    /// completions, interrupted enters, an empty buffer ring. The same seed gives the same decisions on the
+    /// same traffic.
     pub fn seeded(seed: u64) -> FaultPlan {
         let rules = vec![
             (Fault::Starve, When::OneIn(16)),
@@ -80,23 +83,19 @@ impl FaultPlan {
         FaultPlan { seed, rules }
     }
 
-    /// Lets every so many-th entry of an operation fail with an errno, unexecuted. The names are the kernel's, in lower case:
-    /// `openat`, `recv`.
+    /// Lets every so many-th entry of an operation fail with an errno, unexecuted. The names are the
+    /// kernel's, in lower case: `openat`, `recv`.
     ///
     /// # Panics
     ///
     /// If there is no such operation, or `every_nth` is zero.
+    #[track_caller]
     pub fn fail(self, name: &str, errno: i32, every_nth: u32) -> FaultPlan {
-        let Some(code) = operation(name) else {
-            panic!(
-                "io_uring has no operation named {name:?}: use the kernel's name in lower case, as in \"openat\""
-            )
-        };
-        self.rule(Fault::Fail(code, errno), every_nth)
+        self.rule(Fault::Fail(known_operation(name), errno), every_nth)
     }
 
-    /// Shortens every so many-th transfer that the kernel might have made short: reads, writes, receives and sends of regular files,
-    /// pipes and stream sockets.
+    /// Shortens every so many-th transfer that the kernel might have made short: reads, writes, receives and
+    /// sends of regular files, pipes and stream sockets.
     ///
     /// # Panics
     ///
@@ -105,12 +104,19 @@ impl FaultPlan {
         self.rule(Fault::Short, every_nth)
     }
 
-    /// Interrupts every so many-th enter, as a signal does. The enter after an interrupted one is left alone, so that the loop gets on.
+    /// Lets every so many-th receive into a provided buffer find none: it fails with ENOBUFS, unexecuted.
+    pub fn starve(self, every_nth: u32) -> FaultPlan {
+        self.rule(Fault::Starve, every_nth)
+    }
+
+    /// Interrupts every so many-th enter, as a signal does. The enter after an interrupted one is left alone,
+    /// so that the loop gets on.
     pub fn interrupt_enter(self, every_nth: u32) -> FaultPlan {
         self.rule(Fault::Interrupt, every_nth)
     }
 
-    /// Lets every so many-th enter find no memory for a request. The enter after it is left alone, so that the loop gets on.
+    /// Lets every so many-th enter find no memory for a request. The enter after it is left alone, so that
+    /// the loop gets on.
     pub fn no_memory_enter(self, every_nth: u32) -> FaultPlan {
         self.rule(Fault::NoMemory, every_nth)
     }
@@ -175,7 +181,8 @@ impl Faults {
         Some(if fault == Fault::Interrupt { Errno::EINTR } else { Errno::EAGAIN })
     }
 
-    /// Looks at an entry on its way out. True: its completion has been made up, and the kernel must not see it.
+    /// Looks at an entry on its way out. True: its completion has been made up, and the kernel must not see
+    /// it.
     pub(super) fn replaces(&mut self, entry: &mut Entry) -> bool {
         let user_data = entry.get_user_data();
         if user_data == IGNORE || user_data == NOTIFY {

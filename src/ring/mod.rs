@@ -1,20 +1,23 @@
 //! The kernel: one io_uring, and the only door to it.
 //!
-//! Everything above reaches the kernel and the clock through [`Ring`]: queue entries (one, or a chain), enter, reap, give a
-//! buffer back, notify, now. An [`Entry`] goes out, a [`Completion`] comes back with the same user data; what the numbers mean
-//! is the business of the layers above.
+//! Everything above reaches the kernel and the clock through [`Ring`]: queue entries (one, or a chain),
+//! enter, reap, give a buffer back, notify, now. An [`Entry`] goes out, a [`Completion`] comes back with the
+//! same user data; what the numbers mean is the business of the layers above.
 //!
-//! * `setup` makes the ring (the ladder of flags and sizes) and keeps one for the thread's next loop; `features` says what the
-//!   kernel gave, `diagnosis` why it gave nothing.
+//! * `setup` makes the ring (the ladder of flags and sizes) and keeps one for the thread's next loop;
+//!   `features` says what the kernel gave, `diagnosis` why it gave nothing.
 //! * `submit` is the traffic: queue, enter, reap. What does not fit waits in the `backlog`.
-//! * `buffers` is the provided-buffer ring, `notifier` the wake from other threads, `clock` the time, `fault` the optional
-//!   filter that makes rare things happen in tests, `fork` the mark by which a forked child knows that it has no ring.
+//! * `buffers` is the provided-buffer ring, `notifier` the wake from other threads, `clock` the time, `fault`
+//!   the optional filter that makes rare things happen in tests, `fork` the mark by which a forked child
+//!   knows that it has no ring.
 //!
-//! Invariants. Queuing never enters the kernel. An entry that was queued either comes back as a final completion or is retracted,
-//! exactly once. No code of the user runs in here. One ring belongs to one thread: `Ring` is neither `Send` nor `Sync` (T1).
+//! Invariants. Queuing never enters the kernel. An entry that was queued either comes back as a final
+//! completion or is retracted, exactly once. No code of the user runs in here. One ring belongs to one
+//! thread: `Ring` is neither `Send` nor `Sync` (T1).
 //!
-//! Deliberately not here: what an operation is, who owns the memory that an entry points to (K1), when the ring may be closed (K3).
-//! The ring only counts, and leaks its own memory when it is dropped before its count is zero.
+//! Deliberately not here: what an operation is, who owns the memory that an entry points to (K1), when the
+//! ring may be closed (K3). The ring only counts, and leaks its own memory when it is dropped before its
+//! count is zero.
 
 mod backlog;
 mod buffers;
@@ -56,7 +59,8 @@ pub(crate) type Entry = io_uring::squeue::Entry;
 /// User data of entries whose completion nobody reads: it is dropped on the way in.
 pub(crate) const IGNORE: u64 = u64::MAX;
 
-/// User data of the ring's own poll on its notifier. A key's index is never `u32::MAX`, so no key looks like these two.
+/// User data of the ring's own poll on its notifier. A key's index is never `u32::MAX`, so no key looks like
+/// these two.
 pub(crate) const NOTIFY: u64 = u64::MAX - (1 << 32);
 
 /// `IORING_CQE_F_BUFFER`: the upper half of the flags is the id of a picked buffer.
@@ -68,7 +72,8 @@ const SOCK_NONEMPTY: u32 = 1 << 2;
 /// `IORING_CQE_F_NOTIF`: a zero-copy send gives its memory back.
 const NOTIFICATION: u32 = 1 << 3;
 
-/// ERESTARTSYS: the kernel's own word for "interrupted", which reaches user space when a blocked open or splice is cancelled.
+/// ERESTARTSYS: the kernel's own word for "interrupted", which reaches user space when a blocked open or
+/// splice is cancelled.
 const RESTART: i32 = 512;
 
 /// What the kernel answered to one entry: result and flags of its completion.
@@ -139,7 +144,8 @@ pub(crate) struct Config {
     pub(crate) buffers: u16,
     /// Bytes of one provided buffer.
     pub(crate) buffer_size: u32,
-    /// Most kernel workers of this thread for block I/O, and for what may wait without end. None: the kernel's own limits.
+    /// Most kernel workers of this thread for block I/O, and for what may wait without end. None: the
+    /// kernel's own limits.
     pub(crate) workers: Option<(u32, u32)>,
     /// What of the kernel to overlook.
     pub(crate) mask: FeatureMask,
@@ -150,8 +156,8 @@ pub(crate) struct Config {
 }
 
 impl Config {
-    /// The defaults, with so many submission entries and a completion queue to match: multishots want it at least four times
-    /// as long.
+    /// The defaults, with so many submission entries and a completion queue to match: multishots want it at
+    /// least four times as long.
     pub(crate) fn with_entries(entries: u32) -> Config {
         Config {
             entries,
@@ -214,7 +220,8 @@ pub(crate) struct Ring {
     listening: bool,
     /// Where the time comes from.
     time: Time,
-    /// Entries of others queued and not yet finally completed: our own count, as the kernel's answers do not tell (K3).
+    /// Entries of others queued and not yet finally completed: our own count, as the kernel's answers do not
+    /// tell (K3).
     in_flight: u64,
     /// What was done so far.
     counters: Counters,
@@ -243,8 +250,8 @@ impl Ring {
         self.notifier.clone()
     }
 
-    /// The provided buffers, registered at the first call. None if the kernel refuses (no memory, or masked): receive into
-    /// memory of one's own then.
+    /// The provided buffers, registered at the first call. None if the kernel refuses (no memory, or masked):
+    /// receive into memory of one's own then.
     pub(crate) fn buffers(&self) -> Option<Rc<Buffers>> {
         self.buffers.get_or_init(|| self.register_buffers()).clone()
     }

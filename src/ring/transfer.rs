@@ -1,7 +1,9 @@
-//! An entry seen as what it asks the kernel to move, for the fault filter: can it be less, and then how much less.
+//! An entry seen as what it asks the kernel to move, for the fault filter: can it be less, and then how much
+//! less.
 //!
-//! Only where the kernel itself may be short is an entry shortened. A datagram has a boundary that a shorter length would destroy; an
-//! eventfd wants its eight bytes; direct I/O wants whole blocks; a file of `/proc` may give its text to the first read only.
+//! Only where the kernel itself may be short is an entry shortened. A datagram has a boundary that a shorter
+//! length would destroy; an eventfd wants its eight bytes; direct I/O wants whole blocks; a file of `/proc`
+//! may give its text to the first read only.
 
 #![allow(unsafe_code)]
 
@@ -64,8 +66,8 @@ const _: () =
 impl Transfer {
     /// The fields of an entry.
     pub(super) fn of(entry: &mut Entry) -> &mut Transfer {
-        // SAFETY: `Entry` is a C struct around `io_uring_sqe`, of the same size and alignment, zeroed before its builder filled it, and
-        // any bits are valid in either.
+        // SAFETY: `Entry` is a C struct around `io_uring_sqe`, of the same size and alignment, zeroed before
+        // its builder filled it, and any bits are valid in either.
         unsafe { &mut *(&raw mut *entry).cast::<Transfer>() }
     }
 
@@ -81,7 +83,8 @@ impl Transfer {
 
     /// Whether the kernel might move less than this entry asks for, and the rest can be had by asking again.
     pub(super) fn can_be_short(&self) -> bool {
-        // Multishot receives and bundles give the length a meaning of its own; a link may depend on a transfer's being whole.
+        // Multishot receives and bundles give the length a meaning of its own; a link may depend on a
+        // transfer's being whole.
         let plain = self.flags & (FIXED_FILE | LINKED) == 0 && self.ioprio & !POLL_FIRST == 0;
         plain && self.at_most() > 1 && self.is_stream()
     }
@@ -101,7 +104,8 @@ impl Transfer {
         if self.fd < 0 {
             return false;
         }
-        // SAFETY: the entry is about to be submitted with this descriptor, so its owner keeps it open; if not, the calls below fail.
+        // SAFETY: the entry is about to be submitted with this descriptor, so its owner keeps it open; if
+        // not, the calls below fail.
         let fd = unsafe { BorrowedFd::borrow_raw(self.fd) };
         match self.opcode {
             Send::CODE | SendZc::CODE | Recv::CODE => is_stream_socket(fd),
