@@ -251,7 +251,8 @@ mod tests {
     use std::os::unix::net::UnixStream;
     use std::ptr;
 
-    /// A ring with so many buffers of 64 bytes, and two ends of a socket: one to write to, one to receive from.
+    /// A ring with so many buffers of 64 bytes, and two ends of a socket: one to write to, one to receive
+    /// from.
     fn start(count: u16) -> (Ring, UnixStream, UnixStream) {
         let ring = Ring::new(&Config { buffers: count, buffer_size: 64, ..Config::with_entries(8) });
         let (near, far) = UnixStream::pair().expect("sockets can be made");

@@ -280,3 +280,161 @@ impl fmt::Display for Bytes {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ring::{Config, Ring};
+
+    /// A machine on which io_uring works, as an ordinary user.
+    fn fine() -> Surroundings {
+        Surroundings {
+            release: "6.12.1".into(),
+            version: "Linux version 6.12.1".into(),
+            disabled: Some(0),
+            seccomp: Some(0),
+            memlock: 8 << 20,
+            descriptors: 1024,
+            processes: 1000,
+            may_lock: false,
+            is_admin: false,
+        }
+    }
+
+    /// The kind, and a check that the text names each of these, is made of sentences and is the same in both
+    /// formats.
+    fn kind(stage: Stage, errno: Errno, around: Surroundings, names: &[&str]) -> SetupErrorKind {
+        let kind = decide(stage, errno, 36 * 1024, &around);
+        let error = SetupError { kind, stage, errno, around: Box::new(around) };
+        let text = error.to_string();
+        for name in names.iter().chain(&["io_uring cannot be used: ", stage.call(), "). "]) {
+            assert!(text.contains(name), "{name:?} is not in: {text}");
+        }
+        assert!(text.ends_with('.'), "{text}");
+        assert_eq!(format!("{error:?}"), text);
+        assert!(!text.contains('\n') && !text.contains("  "), "{text}");
+        kind
+    }
+
+    use SetupErrorKind::*;
+    use Stage::*;
+
+    #[test]
+    fn an_old_kernel_is_named() {
+        let around = Surroundings { release: "5.15.0-91-generic".into(), disabled: None, ..fine() };
+        let names = ["5.15.0-91-generic", "6.1 or newer", "host"];
+        assert_eq!(kind(Setup, Errno::EINVAL, around, &names), KernelTooOld);
+        assert_eq!(kind(Setup, Errno::EINVAL, fine(), &["6.12.1", "EINVAL"]), Other);
+    }
+
+    #[test]
+    fn a_kernel_without_it_is_told_from_a_filter_that_hides_it() {
+        let without = Surroundings { disabled: None, ..fine() };
+        assert_eq!(kind(Setup, Errno::ENOSYS, without.clone(), &["CONFIG_IO_URING"]), Missing);
+        let ancient = Surroundings { release: "4.19.0".into(), seccomp: Some(2), ..without.clone() };
+        assert_eq!(kind(Setup, Errno::ENOSYS, ancient, &["4.19.0"]), Missing);
+        let podman = Surroundings { seccomp: Some(2), ..without.clone() };
+        assert_eq!(kind(Setup, Errno::ENOSYS, podman, &["ENOSYS", "scripts/seccomp.json"]), Seccomp);
+        let gvisor =
+            Surroundings { version: "Linux version 4.4.0 gVisor".into(), seccomp: Some(2), ..without };
+        assert_eq!(kind(Setup, Errno::ENOSYS, gvisor, &["gVisor", "runsc --iouring"]), Missing);
+    }
+
+    #[test]
+    fn the_sysctl_is_told_by_its_value() {
+        let off = Surroundings { disabled: Some(2), seccomp: Some(2), is_admin: true, ..fine() };
+        let names =
+            ["kernel.io_uring_disabled is 2", "root included", "sysctl -w kernel.io_uring_disabled=0"];
+        assert_eq!(kind(Setup, Errno::EPERM, off, &names), DisabledBySysctl(2));
+        let restricted = Surroundings { disabled: Some(1), ..fine() };
+        let names = ["kernel.io_uring_disabled is 1", "kernel.io_uring_group"];
+        assert_eq!(kind(Setup, Errno::EPERM, restricted, &names), DisabledBySysctl(1));
+        let admin = Surroundings { disabled: Some(1), is_admin: true, seccomp: Some(2), ..fine() };
+        assert_eq!(kind(Setup, Errno::EPERM, admin, &["seccomp"]), Seccomp);
+    }
+
+    #[test]
+    fn a_container_profile_is_told_with_the_one_to_use() {
+        let docker = Surroundings { seccomp: Some(2), ..fine() };
+        let names = ["seccomp", "Docker", "--security-opt seccomp=scripts/seccomp.json", "Localhost"];
+        assert_eq!(kind(Setup, Errno::EPERM, docker.clone(), &names), Seccomp);
+        assert_eq!(kind(Register, Errno::EPERM, docker.clone(), &["io_uring_register"]), Seccomp);
+        assert_eq!(kind(Enter, Errno::EPERM, docker.clone(), &["io_uring_enter is refused"]), EnterRefused);
+        assert_eq!(kind(Enter, Errno::ENOSYS, docker, &["io_uring_enter is refused"]), EnterRefused);
+    }
+
+    #[test]
+    fn short_locked_memory_is_told_in_numbers() {
+        let names = ["36 KiB", "8 MiB", "ulimit -l", "LimitMEMLOCK=", "--ulimit memlock=-1:-1"];
+        let memlock = Memlock { needed: 36 * 1024, limit: 8 << 20 };
+        assert_eq!(kind(Setup, Errno::ENOMEM, fine(), &names), memlock);
+        let privileged = Surroundings { may_lock: true, ..fine() };
+        assert_eq!(kind(Setup, Errno::ENOMEM, privileged, &["no memory"]), Other);
+        let unlimited = Surroundings { memlock: u64::MAX, ..fine() };
+        assert_eq!(kind(Setup, Errno::ENOMEM, unlimited, &["no memory"]), Other);
+    }
+
+    #[test]
+    fn spent_descriptors_are_told_by_whose_they_are() {
+        assert_eq!(kind(Setup, Errno::EMFILE, fine(), &["1024", "ulimit -n"]), Descriptors);
+        assert_eq!(kind(Notifier, Errno::EMFILE, fine(), &["eventfd", "ulimit -n"]), Descriptors);
+        assert_eq!(kind(Setup, Errno::ENFILE, fine(), &["fs.file-max"]), Descriptors);
+    }
+
+    #[test]
+    fn what_has_no_name_still_has_a_remedy() {
+        assert_eq!(kind(Setup, Errno::EACCES, fine(), &["security module", "ausearch"]), Other);
+        assert_eq!(kind(Setup, Errno::EPERM, fine(), &["no reason that can be seen", "Ask"]), Other);
+        assert_eq!(kind(Setup, Errno::EOPNOTSUPP, fine(), &["EOPNOTSUPP"]), Other);
+    }
+
+    #[test]
+    fn it_is_an_error_for_threads_and_for_io() {
+        fn travels<T: std::error::Error + std::marker::Send + Sync + 'static>(_: &T) {}
+        let around = Box::new(Surroundings { seccomp: Some(2), ..fine() });
+        let error = SetupError { kind: Seccomp, stage: Setup, errno: Errno::EPERM, around };
+        travels(&error);
+        assert_eq!((error.kind(), error.raw_os_error()), (Seccomp, libc::EPERM));
+        let text = error.to_string();
+        let error = io::Error::from(error);
+        assert_eq!((error.kind(), error.to_string()), (io::ErrorKind::PermissionDenied, text));
+    }
+
+    /// Sets up a ring on a thread for which a filter answers one system call with an error, and gives what
+    /// came of it.
+    #[allow(unsafe_code)]
+    fn filtered(call: libc::c_long, errno: Errno) -> Option<SetupError> {
+        use libc::{BPF_ABS, BPF_JEQ, BPF_JMP, BPF_K, BPF_LD, BPF_RET, BPF_W, sock_filter};
+        let statement = |code: u32, k: u32, jf: u8| sock_filter { code: code as u16, jt: 0, jf, k };
+        let set_up = move || {
+            let mut program = [
+                statement(BPF_LD | BPF_W | BPF_ABS, 0, 0),
+                statement(BPF_JMP | BPF_JEQ | BPF_K, call as u32, 1),
+                statement(BPF_RET | BPF_K, libc::SECCOMP_RET_ERRNO | errno as u32, 0),
+                statement(BPF_RET | BPF_K, libc::SECCOMP_RET_ALLOW, 0),
+            ];
+            let program = libc::sock_fprog { len: 4, filter: program.as_mut_ptr() };
+            // SAFETY: both calls concern this thread alone, which ends after the set-up; the program lives
+            // through them.
+            unsafe {
+                assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+                assert_eq!(
+                    libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program),
+                    0
+                );
+            }
+            Ring::new(&Config::default()).err()
+        };
+        std::thread::spawn(set_up).join().expect("the filter is accepted")
+    }
+
+    #[test]
+    fn a_real_filter_is_recognised() {
+        let refused = |call, errno| filtered(call, errno).expect("the call was refused").kind();
+        assert_eq!(refused(libc::SYS_io_uring_setup, Errno::EPERM), Seccomp);
+        assert_eq!(refused(libc::SYS_io_uring_setup, Errno::ENOSYS), Seccomp);
+        assert_eq!(refused(libc::SYS_io_uring_register, Errno::EPERM), Seccomp);
+        assert_eq!(refused(libc::SYS_io_uring_enter, Errno::EPERM), EnterRefused);
+        assert!(filtered(libc::SYS_getdents64, Errno::EPERM).is_none(), "another call is none of ours");
+    }
+}

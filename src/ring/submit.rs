@@ -185,6 +185,7 @@ impl Ring {
     pub(crate) fn reap(&mut self, into: &mut Vec<Completion>) {
         let start = into.len();
         into.extend(self.ready.drain(..));
+        let fresh = into.len();
         if self.kernel.is_elsewhere() {
             return;
         }
@@ -209,7 +210,7 @@ impl Ring {
             }
         }
         if let Some(faults) = &mut self.faults {
-            faults.incoming(into, start);
+            faults.incoming(into, start, fresh);
         }
     }
 }
