@@ -14,36 +14,41 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap_anonymous};
 
-/// The wiped page. None where the kernel would not give one: forks go unnoticed there.
-static PAGE: OnceLock<Option<&'static AtomicU32>> = OnceLock::new();
+/// The wiped page.
+static PAGE: OnceLock<&'static AtomicU32> = OnceLock::new();
+
+/// Stands in for the page where the kernel would not give one: forks go unnoticed there.
+static UNMARKED: AtomicU32 = AtomicU32::new(0);
 
 /// The last epoch of this process or of an ancestor. Ordinary memory: a child goes on counting where its
 /// parent was.
 static LAST: AtomicU32 = AtomicU32::new(0);
 
 /// The process that something was born in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Birth(u32);
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Birth {
+    /// Where the present process's epoch is: at hand, because every use of a ring asks.
+    page: &'static AtomicU32,
+    /// The epoch at birth.
+    epoch: u32,
+}
 
 impl Birth {
     /// Marks the present process.
     pub(super) fn here() -> Birth {
-        let Some(page) = PAGE.get_or_init(map) else { return Birth(0) };
+        let page = *PAGE.get_or_init(|| map().unwrap_or(&UNMARKED));
         if page.load(Ordering::Relaxed) == 0 {
             let next = LAST.fetch_add(1, Ordering::Relaxed) + 1;
             // Another thread may have been faster; either epoch is new to this process.
             let _ = page.compare_exchange(0, next, Ordering::Relaxed, Ordering::Relaxed);
         }
-        Birth(page.load(Ordering::Relaxed))
+        Birth { page, epoch: page.load(Ordering::Relaxed) }
     }
 
     /// Whether this process was forked since.
     #[inline]
     pub(super) fn is_elsewhere(self) -> bool {
-        match PAGE.get() {
-            Some(Some(page)) => page.load(Ordering::Relaxed) != self.0,
-            _ => false,
-        }
+        self.page.load(Ordering::Relaxed) != self.epoch
     }
 }
 
@@ -87,8 +92,8 @@ pub(super) mod tests {
         assert!(!birth.is_elsewhere());
         assert!(holds_in_a_child(|| {
             let own = Birth::here();
-            birth.is_elsewhere() && !own.is_elsewhere() && own != birth
+            birth.is_elsewhere() && !own.is_elsewhere() && own.epoch != birth.epoch
         }));
-        assert_eq!(Birth::here(), birth);
+        assert_eq!(Birth::here().epoch, birth.epoch);
     }
 }

@@ -5,7 +5,7 @@
 //! write per nanosecond for five centuries to fill it. Whoever notifies should do so only when the loop
 //! sleeps; that flag is kept by the reactor. A write to a ring that is no longer there wakes nobody.
 
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 
 use nix::errno::Errno;

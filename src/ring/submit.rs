@@ -30,6 +30,7 @@ impl Ring {
     ///
     /// What the entry points to stays valid and in place until its final completion was reaped or it was
     /// retracted (K1).
+    #[inline]
     pub(crate) unsafe fn queue(&mut self, mut entry: Entry) -> Where {
         if let Some(faults) = &mut self.faults
             && faults.replaces(&mut entry)
@@ -184,13 +185,17 @@ impl Ring {
     /// Appends all completions that there are. The ring's own and those that nobody reads are not among them.
     pub(crate) fn reap(&mut self, into: &mut Vec<Completion>) {
         let start = into.len();
-        into.extend(self.ready.drain(..));
+        if !self.ready.is_empty() {
+            into.extend(self.ready.drain(..));
+        }
         let fresh = into.len();
         if self.kernel.is_elsewhere() {
             return;
         }
         let buffers = self.buffers.get().and_then(Option::as_deref);
-        for entry in self.kernel.completion() {
+        let queue = self.kernel.completion();
+        into.reserve(queue.len());
+        for entry in queue {
             let completion = Completion {
                 user_data: entry.user_data(),
                 outcome: Outcome { result: entry.result(), flags: entry.flags() },
@@ -309,7 +314,7 @@ pub(super) mod tests {
         // SAFETY: `nothing` lives to the end of this function, and the descriptor is none.
         let place = unsafe { ring.queue_chain(&chain) };
         assert!(matches!(place, Where::Backlog(_)), "three do not fit into two places");
-        queue(&mut ring, nop(6));
+        assert!(matches!(queue(&mut ring, nop(6)), Where::Backlog(_)), "nothing overtakes what waits");
         let reaped = finish(&mut ring);
         let result = |key| {
             reaped.iter().find(|completion| completion.user_data == key).map(|found| found.outcome.result)
@@ -358,7 +363,8 @@ pub(super) mod tests {
                 std::thread::sleep(Duration::from_millis(1));
                 notifier.notify();
             });
-            ring.enter(Some(Duration::MAX)).expect("the ring works");
+            ring.enter(Some(Duration::from_secs(10))).expect("the ring works");
+            assert!(ring.has_completions());
             let mut reaped = Vec::new();
             ring.reap(&mut reaped);
             assert!(reaped.is_empty(), "the wake is the ring's own: {reaped:?}");
@@ -379,7 +385,7 @@ pub(super) mod tests {
         notifier.notify();
         assert_eq!(drain(&mut ring).len(), 8);
         notifier.notify();
-        ring.enter(Some(Duration::MAX)).expect("the ring works");
+        ring.enter(Some(Duration::from_secs(10))).expect("the ring works");
         assert!(ring.has_completions());
     }
 
@@ -387,7 +393,7 @@ pub(super) mod tests {
     fn a_notify_before_the_wait_is_not_lost() {
         let mut ring = ring(8, 16);
         ring.notifier().notify();
-        ring.enter(Some(Duration::MAX)).expect("the ring works");
+        ring.enter(Some(Duration::from_secs(10))).expect("the ring works");
         assert!(ring.has_completions());
     }
 }
