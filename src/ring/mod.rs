@@ -240,6 +240,12 @@ impl Ring {
         self.features().supports(opcode)
     }
 
+    /// Whether this process was forked from the ring's: it has no ring here, and an enter says so.
+    #[inline]
+    pub(crate) fn is_forked(&self) -> bool {
+        self.kernel.is_elsewhere()
+    }
+
     /// What was done so far.
     pub(crate) fn counters(&self) -> Counters {
         self.counters
@@ -273,5 +279,46 @@ impl Ring {
     /// Moves a paused clock on; a real one does that by itself.
     pub(crate) fn advance_clock(&mut self, by: Duration) {
         self.time.advance(by);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_outcome_is_a_count_or_an_error() {
+        let outcome = |result| Outcome { result, flags: 0 };
+        assert_eq!(outcome(7).count().ok(), Some(7));
+        assert!(outcome(0).error().is_none());
+        let errno = |result| outcome(result).error().and_then(|error| error.raw_os_error());
+        assert_eq!(errno(-libc::EIO), Some(libc::EIO));
+        assert_eq!(errno(-512), Some(libc::ECANCELED), "the kernel's word for restart is not one for users");
+    }
+
+    #[test]
+    fn the_flags_of_a_completion_are_told_apart() {
+        let outcome = |flags| Outcome { result: 0, flags };
+        assert_eq!(outcome(0x0007_0001).buffer_id(), Some(7));
+        assert_eq!(outcome(0x0007_0000).buffer_id(), None);
+        assert!(outcome(2).has_more() && !outcome(1).has_more());
+        assert!(outcome(4).sock_nonempty() && !outcome(3).sock_nonempty());
+        assert!(outcome(8).is_notification() && !outcome(7).is_notification());
+    }
+
+    #[test]
+    fn reserved_user_data_is_no_key() {
+        for reserved in [IGNORE, NOTIFY] {
+            assert_eq!(reserved as u32, u32::MAX, "the index of a key is never that");
+        }
+        assert_ne!(IGNORE, NOTIFY);
+    }
+
+    #[test]
+    fn a_configuration_may_come_from_another_thread() {
+        let config =
+            std::thread::spawn(|| Config { faults: Some(FaultPlan::seeded(1)), ..Config::default() });
+        assert_eq!(config.join().expect("nothing panics").completions, 1024);
+        assert_eq!(Config::with_entries(1024).completions, 4096);
     }
 }
