@@ -113,30 +113,23 @@ fn findings(ring: &Result<Features, SetupError>, around: &Surroundings, config: 
         Err(error) => add(State::Bad, "ring", error.to_string(), ""),
     }
     let each = locked_memory((config.entries, config.completions), true);
-    if around.may_lock || around.memlock == u64::MAX {
+    // Before 6.14 only the buffer rings are charged, a page each.
+    if around.may_lock || around.memlock == u64::MAX || !around.is_at_least(6, 14) {
         add(State::Good, "memlock", "not limited".into(), "");
     } else {
         let rings = around.memlock / each;
-        add(
-            if rings == 0 {
-                State::Bad
-            } else if rings < 8 {
-                State::Less
-            } else {
-                State::Good
-            },
-            "memlock",
-            format!(
-                "{}: {rings} rings of {} for all processes of this user",
-                Bytes(around.memlock),
-                Bytes(each)
-            ),
-            if rings < 8 {
-                "ulimit -l, LimitMEMLOCK=, docker run --ulimit memlock=-1:-1; or smaller rings"
-            } else {
-                ""
-            },
+        let state = match ring {
+            _ if rings >= 8 => State::Good,
+            Ok(_) => State::Less,
+            Err(_) => State::Bad,
+        };
+        let found = format!(
+            "{}: {rings} full rings of {} for all processes of this user",
+            Bytes(around.memlock),
+            Bytes(each)
         );
+        let advice = "ulimit -l, LimitMEMLOCK=, docker run --ulimit memlock=-1:-1; rings shrink until then";
+        add(state, "memlock", found, if rings < 8 { advice } else { "" });
     }
     let few = around.descriptors < 4096;
     add(
@@ -272,8 +265,13 @@ mod tests {
             ..around()
         };
         let text = text(Err(refused), limits);
-        let advice =
-            ["seccomp=scripts/seccomp.json", "0 rings of 36 KiB", "ulimit -l", "ulimit -n", "--pids-limit"];
+        let advice = [
+            "seccomp=scripts/seccomp.json",
+            "0 full rings of 36 KiB",
+            "ulimit -l",
+            "ulimit -n",
+            "--pids-limit",
+        ];
         for name in advice {
             assert!(text.contains(name), "{name:?} is not in: {text}");
         }
