@@ -20,6 +20,7 @@
 //!
 //! * `runner`: `run`, `Runner`, `Builder`, the shutdown. `handle`: `LoopRef`, `LoopHandle`, `SyncFuture`.
 
+mod detached;
 mod handle;
 mod runner;
 
@@ -30,9 +31,11 @@ use std::sync::Arc;
 use std::task::Wake;
 use std::time::{Duration, Instant};
 
+pub use detached::DetachLimits;
+use detached::Detached;
 pub use handle::{LoopHandle, LoopRef, SyncFuture, current, try_current};
-pub use runner::{Builder, DetachLimits, Runner, run};
 use runner::ErrorHandler;
+pub use runner::{Builder, Runner, run};
 
 use crate::error::JoinError;
 use crate::executor::{Executor, TaskRef};
@@ -72,12 +75,8 @@ pub(crate) struct EventLoop {
     pool: OnceCell<ThreadPool>,
     /// When timers fired last.
     last_timers: Cell<Option<Instant>>,
-    /// Connections whose streams are gone and that still send: what the loop's end waits for.
-    pub(crate) writers: Cell<usize>,
-    /// The bytes they still hold.
-    pub(crate) writer_bytes: Cell<usize>,
-    /// Detached connections that were reset because a limit was reached.
-    pub(crate) writers_reset: Cell<u64>,
+    /// Connections whose streams are gone and that still send.
+    pub(crate) detached: Detached,
     /// The end has begun.
     closed: Cell<bool>,
 }
@@ -127,9 +126,7 @@ impl EventLoop {
             options,
             pool: OnceCell::new(),
             last_timers: Cell::new(None),
-            writers: Cell::new(0),
-            writer_bytes: Cell::new(0),
-            writers_reset: Cell::new(0),
+            detached: Detached::default(),
             closed: Cell::new(false),
         }))
     }

@@ -160,7 +160,8 @@ impl Table {
         self.unfinished += 1;
         self.finite += usize::from(payload.common.nature == Nature::Finite);
         let (phase, listening) = (Phase::Queued(None), waker.is_some());
-        let slot = |generation| Slot { generation, phase, listening, why: None, waker, payload: Some(payload) };
+        let slot =
+            |generation| Slot { generation, phase, listening, why: None, waker, payload: Some(payload) };
         if let Some(index) = self.vacant {
             let place = &mut self.slots[index as usize];
             let Phase::Vacant(next) = place.phase else { unreachable!("the free list leads to a used slot") };

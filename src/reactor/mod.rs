@@ -37,7 +37,10 @@ thread_local! {
 
 /// The reactor of the loop that runs on this thread.
 pub(crate) fn current() -> Option<Rc<Reactor>> {
-    REACTORS.try_with(|reactors| reactors.borrow().last().filter(|last| last.inside.get()).cloned()).ok().flatten()
+    REACTORS
+        .try_with(|reactors| reactors.borrow().last().filter(|last| last.inside.get()).cloned())
+        .ok()
+        .flatten()
 }
 
 /// The reactor of that number, if it is this thread's and has not ended.
@@ -133,7 +136,7 @@ impl Reactor {
 
     /// Whether this is a forked child, which must leave the loop alone.
     pub(crate) fn is_child(&self) -> bool {
-        self.core.borrow().ring.as_ref().is_some_and(Ring::is_elsewhere)
+        self.core.borrow().ring.as_ref().is_some_and(Ring::is_forked)
     }
 
     /// Whether a plain call may be made now, and counts it: tasks that never suspend must not starve the others.
@@ -300,7 +303,9 @@ impl Reactor {
         for completion in completions.drain(..) {
             match table.complete(Key::of(completion.user_data), completion.outcome) {
                 Completed::Wake(waker) => deferred.push_back(Deferred::Wake(waker)),
-                Completed::Discard(payload, outcome) => deferred.push_back(Deferred::Discard(payload, outcome)),
+                Completed::Discard(payload, outcome) => {
+                    deferred.push_back(Deferred::Discard(payload, outcome))
+                }
                 Completed::Noted | Completed::More => {}
                 Completed::Unknown => {
                     tracing::error!(target: "ringloop", ?completion, "a completion for no operation");
@@ -353,7 +358,8 @@ impl Reactor {
     /// Ends the reactor: cancels what may wait without end, and waits up to `limit` for the kernel to give back all it
     /// holds. Returns the names of what it did not give back in time: its memory is leaked, with the buffers (**K3**).
     pub(crate) fn close(self: &Rc<Self>, limit: Duration) -> Vec<&'static str> {
-        let _ = REACTORS.try_with(|reactors| reactors.borrow_mut().retain(|listed| !Rc::ptr_eq(listed, self)));
+        let _ =
+            REACTORS.try_with(|reactors| reactors.borrow_mut().retain(|listed| !Rc::ptr_eq(listed, self)));
         let timers = self.core.borrow_mut().timers.take_all();
         drop(timers);
         if self.is_child() {
@@ -380,7 +386,8 @@ impl Reactor {
             self.collect(None);
         }
         let mut core = self.core.borrow_mut();
-        let leaked: Vec<_> = core.table.names().filter(|(_, state)| *state != "done").map(|(name, _)| name).collect();
+        let leaked: Vec<_> =
+            core.table.names().filter(|(_, state)| *state != "done").map(|(name, _)| name).collect();
         let ring = core.ring.take();
         drop(core);
         // A ring that is not clean closes, and leaks what the kernel may still write to.
