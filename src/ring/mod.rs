@@ -245,7 +245,7 @@ impl Ring {
 
     /// Whether this process was forked from the ring's: it has no ring here, and an enter says so.
     #[inline]
-    pub(crate) fn is_forked(&self) -> bool {
+    pub(crate) fn is_elsewhere(&self) -> bool {
         self.kernel.is_elsewhere()
     }
 
@@ -269,7 +269,7 @@ impl Ring {
     /// still be charged for: that is waited for as at set-up, once in the life of the ring.
     fn register_buffers(&self) -> Option<Rc<Buffers>> {
         let Config { mask, buffers, buffer_size, .. } = self.config;
-        if !mask.allows_buffer_ring() || self.is_forked() {
+        if !mask.allows_buffer_ring() || self.is_elsewhere() {
             return None;
         }
         for _ in 0..PATIENCE {
