@@ -243,8 +243,7 @@ impl Ring {
         self.features().supports(opcode)
     }
 
-    /// Whether this process was forked from the ring's: it has no ring here, and an enter says so.
-    #[inline]
+    /// Whether this process is a fork of the one that made the ring: it must leave the ring alone.
     pub(crate) fn is_elsewhere(&self) -> bool {
         self.kernel.is_elsewhere()
     }
