@@ -136,7 +136,7 @@ impl Reactor {
 
     /// Whether this is a forked child, which must leave the loop alone.
     pub(crate) fn is_child(&self) -> bool {
-        self.core.borrow().ring.as_ref().is_some_and(Ring::is_forked)
+        self.core.borrow().ring.as_ref().is_some_and(Ring::is_elsewhere)
     }
 
     /// Whether a plain call may be made now, and counts it: tasks that never suspend must not starve the others.
