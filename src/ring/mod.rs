@@ -75,8 +75,6 @@ const HAS_BUFFER: u32 = 1;
 const HAS_MORE: u32 = 1 << 1;
 /// `IORING_CQE_F_SOCK_NONEMPTY`: the socket has more to read.
 const SOCK_NONEMPTY: u32 = 1 << 2;
-/// `IORING_CQE_F_NOTIF`: a zero-copy send gives its memory back.
-const NOTIFICATION: u32 = 1 << 3;
 
 /// ERESTARTSYS: the kernel's own word for "interrupted", which reaches user space when a blocked open or
 /// splice is cancelled.
@@ -122,11 +120,6 @@ impl Outcome {
     /// Whether the operation goes on: this is not its final completion (K2).
     pub(crate) fn has_more(self) -> bool {
         self.flags & HAS_MORE != 0
-    }
-
-    /// Whether this is the second completion of a zero-copy send, which gives the memory back.
-    pub(crate) fn is_notification(self) -> bool {
-        self.flags & NOTIFICATION != 0
     }
 
     /// The buffer that the kernel picked from the buffer ring.
@@ -326,7 +319,6 @@ mod tests {
         assert_eq!(outcome(0x0007_0000).buffer_id(), None);
         assert!(outcome(2).has_more() && !outcome(1).has_more());
         assert!(outcome(4).sock_nonempty() && !outcome(3).sock_nonempty());
-        assert!(outcome(8).is_notification() && !outcome(7).is_notification());
     }
 
     #[test]
