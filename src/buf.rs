@@ -76,15 +76,8 @@ pub unsafe trait IoBuf: Unpin + 'static {
             Bound::Unbounded => None,
         };
         let last = end.unwrap_or(len);
-        assert!(
-            begin <= last && last <= len,
-            "range {begin}..{last} is not within a buffer of {len} bytes"
-        );
-        Slice {
-            buf: self,
-            begin,
-            end: end.unwrap_or(usize::MAX),
-        }
+        assert!(begin <= last && last <= len, "range {begin}..{last} is not within a buffer of {len} bytes");
+        Slice { buf: self, begin, end: end.unwrap_or(usize::MAX) }
     }
 }
 
@@ -373,10 +366,7 @@ mod tests {
         assert_eq!(written(String::from("0123456789").slice(7..)), b"789");
         assert_eq!(written((*b"0123456789").slice(..=2)), b"012");
         assert_eq!(written(b"0123456789".to_vec().slice(2..8).slice(3..)), b"567");
-        assert_eq!(
-            written("01234".slice((Bound::Excluded(3), Bound::Unbounded))),
-            b"4"
-        );
+        assert_eq!(written("01234".slice((Bound::Excluded(3), Bound::Unbounded))), b"4");
         assert_eq!(written("0123".slice(4..)), b"");
     }
 

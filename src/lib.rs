@@ -7,7 +7,6 @@
 
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
-#![allow(dead_code, unused)]
 
 // Words.
 mod error;
@@ -47,8 +46,8 @@ pub use event_loop::{
     Builder, DetachLimits, LoopHandle, LoopRef, Runner, SyncFuture, current, run, try_current,
 };
 pub use executor::{
-    AbortOnDrop, Exit, Shield, Task, TaskRef, all_tasks, catch_cancel, check_cancel, current_task, resume_cancel,
-    uncancellable, with_cleanup,
+    AbortOnDrop, Exit, Shield, Task, TaskRef, all_tasks, catch_cancel, check_cancel, current_task,
+    resume_cancel, uncancellable, with_cleanup,
 };
 pub use pool::{Executor, Job, Refused, ThreadPool};
 pub use reactor::Op;

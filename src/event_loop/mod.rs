@@ -20,6 +20,7 @@
 //!
 //! * `runner`: `run`, `Runner`, `Builder`, the shutdown. `handle`: `LoopRef`, `LoopHandle`, `SyncFuture`.
 
+mod detached;
 mod handle;
 mod runner;
 
@@ -30,9 +31,11 @@ use std::sync::Arc;
 use std::task::Wake;
 use std::time::{Duration, Instant};
 
+pub use detached::DetachLimits;
+use detached::Detached;
 pub use handle::{LoopHandle, LoopRef, SyncFuture, current, try_current};
-pub use runner::{Builder, DetachLimits, Runner, run};
 use runner::ErrorHandler;
+pub use runner::{Builder, Runner, run};
 
 use crate::error::JoinError;
 use crate::executor::{Executor, TaskRef};
@@ -72,12 +75,8 @@ pub(crate) struct EventLoop {
     pool: OnceCell<ThreadPool>,
     /// When timers fired last.
     last_timers: Cell<Option<Instant>>,
-    /// Connections whose streams are gone and that still send: what the loop's end waits for.
-    pub(crate) writers: Cell<usize>,
-    /// The bytes they still hold.
-    pub(crate) writer_bytes: Cell<usize>,
-    /// Detached connections that were reset because a limit was reached.
-    pub(crate) writers_reset: Cell<u64>,
+    /// Connections whose streams are gone and that still send.
+    pub(crate) detached: Detached,
     /// The end has begun.
     closed: Cell<bool>,
 }
@@ -127,9 +126,7 @@ impl EventLoop {
             options,
             pool: OnceCell::new(),
             last_timers: Cell::new(None),
-            writers: Cell::new(0),
-            writer_bytes: Cell::new(0),
-            writers_reset: Cell::new(0),
+            detached: Detached::default(),
             closed: Cell::new(false),
         }))
     }
@@ -212,10 +209,11 @@ impl EventLoop {
     /// With the paused clock: goes on to the next timer when nothing else can happen.
     fn idle_paused(&self, patience: Duration) -> io::Result<()> {
         self.reactor.enter_kernel(None)?;
+        // Asked before the inbox: a job leaves the pool's count after it has told the loop.
+        let busy = self.reactor.is_busy() || self.pool.get().is_some_and(|pool| pool.in_flight() > 0);
         if self.reactor.has_completions() || !self.executor.fall_asleep() {
             return Ok(());
         }
-        let busy = self.reactor.is_busy() || self.pool.get().is_some_and(|pool| pool.in_flight() > 0);
         let result = match patience {
             Duration::MAX => self.reactor.enter_kernel(Some(Duration::MAX)),
             // Something real is under way: look again soon, in real time.

@@ -4,18 +4,18 @@
 //! thread pool is joined; what is left of tasks is dropped; the ring is drained, within a limit, or its memory leaked with
 //! a warning. Nothing is freed early.
 
-use std::future::{Future, IntoFuture};
+use std::future::IntoFuture;
 use std::marker::PhantomData;
 use std::panic::resume_unwind;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{EventLoop, LoopHandle, expect_running, names, running};
+use super::{DetachLimits, EventLoop, LoopHandle, names, running};
 use crate::error::RunError;
 use crate::executor::Spawn;
 use crate::pool::ThreadPool;
-use crate::ring::{Clock, Config, FaultPlan, Features, FeatureMask, SetupError};
+use crate::ring::{Clock, Config, FaultPlan, FeatureMask, Features, SetupError};
 
 /// Runs `main` on a new event loop and returns its output, after asyncio's shutdown: the tasks that are left are cancelled
 /// and awaited, bytes written to sockets are sent, the thread pool is joined, operations in flight are drained.
@@ -42,24 +42,6 @@ pub fn run<F: IntoFuture>(main: F) -> Result<F::Output, RunError> {
     let output = runner.run(main);
     runner.close()?;
     output
-}
-
-/// What may still be sent for connections whose stream was dropped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DetachLimits {
-    /// How long each may take, from the drop on.
-    pub time: Duration,
-    /// How many bytes they may hold together.
-    pub bytes: usize,
-    /// How many there may be.
-    pub streams: usize,
-}
-
-impl Default for DetachLimits {
-    /// 30 seconds, 64 MiB, 4096 streams.
-    fn default() -> Self {
-        DetachLimits { time: Duration::from_secs(30), bytes: 64 << 20, streams: 4096 }
-    }
 }
 
 /// Told of errors that nobody awaits.
@@ -261,7 +243,9 @@ impl Runner {
             (Some(error), _) => Err(RunError::setup(error)),
             (None, Some(Ok(output))) => Ok(output),
             (None, Some(Err(error))) if error.is_panic() => resume_unwind(error.into_panic()),
-            (None, Some(Err(error))) => Err(RunError::cancelled(error.reason().map(|reason| reason.to_owned().into()))),
+            (None, Some(Err(error))) => {
+                Err(RunError::cancelled(error.reason().map(|reason| reason.to_owned().into())))
+            }
             (None, None) => unreachable!("the root task ended without an output"),
         }
     }
@@ -325,19 +309,27 @@ impl EventLoop {
             for task in self.executor.all_tasks() {
                 task.cancel();
             }
-            if !self.turn_until(deadline, |event_loop| event_loop.executor.task_count() == 0) {
+            if !self.turn_until(deadline, |event_loop| event_loop.executor.only_hidden()) {
                 let left = self.executor.all_tasks();
-                self.report(&format!("tasks did not end within {limit:?} of being cancelled and are dropped: {}", names(&left)));
+                self.report(&format!(
+                    "tasks did not end within {limit:?} of being cancelled and are dropped: {}",
+                    names(&left)
+                ));
             }
-            if !self.turn_until(deadline, |event_loop| event_loop.writers.get() == 0) {
-                let (writers, bytes) = (self.writers.get(), self.writer_bytes.get());
-                self.report(&format!("{writers} connections still had {bytes} bytes to send after {limit:?} and are reset"));
+            if !self.turn_until(deadline, |event_loop| event_loop.executor.task_count() == 0) {
+                let (writers, bytes) = self.detached.pending();
+                self.report(&format!(
+                    "{writers} connections still had {bytes} bytes to send after {limit:?} and are reset"
+                ));
             }
             let left = deadline.saturating_duration_since(self.reactor.now());
             if let Some(pool) = self.pool.get()
                 && !pool.join(Some(left))
             {
-                self.report(&format!("{} jobs on the thread pool did not end within {limit:?} and are left", pool.in_flight()));
+                self.report(&format!(
+                    "{} jobs on the thread pool did not end within {limit:?} and are left",
+                    pool.in_flight()
+                ));
             }
         }
         self.executor.close();

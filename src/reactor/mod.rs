@@ -37,7 +37,10 @@ thread_local! {
 
 /// The reactor of the loop that runs on this thread.
 pub(crate) fn current() -> Option<Rc<Reactor>> {
-    REACTORS.try_with(|reactors| reactors.borrow().last().filter(|last| last.inside.get()).cloned()).ok().flatten()
+    REACTORS
+        .try_with(|reactors| reactors.borrow().last().filter(|last| last.inside.get()).cloned())
+        .ok()
+        .flatten()
 }
 
 /// The reactor of that number, if it is this thread's and has not ended.
@@ -163,9 +166,16 @@ impl Reactor {
     }
 
     /// The future of an operation asks.
+    ///
+    /// # Panics
+    /// If it waits on another loop than the one that runs: nothing would ever wake it.
     fn poll(&self, key: Key, waker: &Waker) -> Polled {
         let polled = self.core.borrow_mut().table.poll(key, waker);
         if let Polled::NeedsWaker = polled {
+            assert!(
+                self.inside.get(),
+                "an operation that was begun on one event loop is awaited on another: await it where it was begun"
+            );
             let waker = waker.clone();
             let before = self.core.borrow_mut().table.set_waker(key, waker);
             drop(before);
@@ -300,7 +310,9 @@ impl Reactor {
         for completion in completions.drain(..) {
             match table.complete(Key::of(completion.user_data), completion.outcome) {
                 Completed::Wake(waker) => deferred.push_back(Deferred::Wake(waker)),
-                Completed::Discard(payload, outcome) => deferred.push_back(Deferred::Discard(payload, outcome)),
+                Completed::Discard(payload, outcome) => {
+                    deferred.push_back(Deferred::Discard(payload, outcome))
+                }
                 Completed::Noted | Completed::More => {}
                 Completed::Unknown => {
                     tracing::error!(target: "ringloop", ?completion, "a completion for no operation");
@@ -353,12 +365,14 @@ impl Reactor {
     /// Ends the reactor: cancels what may wait without end, and waits up to `limit` for the kernel to give back all it
     /// holds. Returns the names of what it did not give back in time: its memory is leaked, with the buffers (**K3**).
     pub(crate) fn close(self: &Rc<Self>, limit: Duration) -> Vec<&'static str> {
-        let _ = REACTORS.try_with(|reactors| reactors.borrow_mut().retain(|listed| !Rc::ptr_eq(listed, self)));
+        let _ =
+            REACTORS.try_with(|reactors| reactors.borrow_mut().retain(|listed| !Rc::ptr_eq(listed, self)));
         let timers = self.core.borrow_mut().timers.take_all();
         drop(timers);
         if self.is_child() {
             // Not ours: neither the ring's memory nor its descriptor may be touched.
-            std::mem::forget(self.core.borrow_mut().ring.take());
+            let ring = self.core.borrow_mut().ring.take();
+            drop(ring);
             return Vec::new();
         }
         let start = Instant::now();
@@ -380,7 +394,8 @@ impl Reactor {
             self.collect(None);
         }
         let mut core = self.core.borrow_mut();
-        let leaked: Vec<_> = core.table.names().filter(|(_, state)| *state != "done").map(|(name, _)| name).collect();
+        let leaked: Vec<_> =
+            core.table.names().filter(|(_, state)| *state != "done").map(|(name, _)| name).collect();
         let ring = core.ring.take();
         drop(core);
         // A ring that is not clean closes, and leaks what the kernel may still write to.

@@ -1,7 +1,8 @@
 //! Entries that found the submission queue full, in the order in which they were queued.
 //!
-//! A ticket is the sequence number of its place, so an entry is taken back in constant time: a tombstone stays in its place and
-//! is skipped when the backlog is fed through. A chain is one place: it is fed and taken back whole.
+//! A ticket is the sequence number of its place, so an entry is taken back in constant time: a tombstone
+//! stays in its place and is skipped when the backlog is fed through. A chain is one place: it is fed and
+//! taken back whole.
 
 use std::collections::VecDeque;
 
@@ -47,8 +48,8 @@ impl Backlog {
         ticket
     }
 
-    /// Takes a place back; `each` sees the entries that now never leave. False if they have left already, or were taken back
-    /// before.
+    /// Takes a place back; `each` sees the entries that now never leave. False if they have left already, or
+    /// were taken back before.
     pub(super) fn retract(&mut self, ticket: u64, each: impl FnMut(&Entry)) -> bool {
         let place = ticket.checked_sub(self.first).and_then(|index| self.places.get_mut(index as usize));
         let Some(place) = place else { return false };

@@ -1,7 +1,8 @@
 //! Where the loop's time comes from: the machine, or a test.
 //!
-//! A paused clock stands still until it is advanced, so that a test of hours takes milliseconds and always sees the same times.
-//! Who advances it, and when, is decided by the reactor; the kernel's own timers are not involved.
+//! A paused clock stands still until it is advanced, so that a test of hours takes milliseconds and always
+//! sees the same times. Who advances it, and when, is decided by the reactor; the kernel's own timers are not
+//! involved.
 
 use std::time::{Duration, Instant};
 

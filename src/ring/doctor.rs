@@ -113,30 +113,23 @@ fn findings(ring: &Result<Features, SetupError>, around: &Surroundings, config: 
         Err(error) => add(State::Bad, "ring", error.to_string(), ""),
     }
     let each = locked_memory((config.entries, config.completions), true);
-    if around.may_lock || around.memlock == u64::MAX {
+    // Before 6.14 only the buffer rings are charged, a page each.
+    if around.may_lock || around.memlock == u64::MAX || !around.is_at_least(6, 14) {
         add(State::Good, "memlock", "not limited".into(), "");
     } else {
         let rings = around.memlock / each;
-        add(
-            if rings == 0 {
-                State::Bad
-            } else if rings < 8 {
-                State::Less
-            } else {
-                State::Good
-            },
-            "memlock",
-            format!(
-                "{}: {rings} rings of {} for all processes of this user",
-                Bytes(around.memlock),
-                Bytes(each)
-            ),
-            if rings < 8 {
-                "ulimit -l, LimitMEMLOCK=, docker run --ulimit memlock=-1:-1; or smaller rings"
-            } else {
-                ""
-            },
+        let state = match ring {
+            _ if rings >= 8 => State::Good,
+            Ok(_) => State::Less,
+            Err(_) => State::Bad,
+        };
+        let found = format!(
+            "{}: {rings} full rings of {} for all processes of this user",
+            Bytes(around.memlock),
+            Bytes(each)
         );
+        let advice = "ulimit -l, LimitMEMLOCK=, docker run --ulimit memlock=-1:-1; rings shrink until then";
+        add(state, "memlock", found, if rings < 8 { advice } else { "" });
     }
     let few = around.descriptors < 4096;
     add(
@@ -215,5 +208,73 @@ impl fmt::Display for Diagnosis {
         } else {
             "No event loop can run here."
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ring::FeatureMask;
+    use crate::ring::diagnosis::Stage;
+    use nix::errno::Errno;
+
+    /// The diagnosis of a machine with this ring and these surroundings, as text.
+    fn text(ring: Result<Features, SetupError>, around: Surroundings) -> String {
+        let findings = findings(&ring, &around, &Config::default());
+        Diagnosis { ring, findings }.to_string()
+    }
+
+    fn around() -> Surroundings {
+        Surroundings {
+            release: "6.18.0".into(),
+            disabled: Some(0),
+            seccomp: Some(0),
+            memlock: 8 << 20,
+            descriptors: 65536,
+            processes: 10_000,
+            ..Surroundings::default()
+        }
+    }
+
+    #[test]
+    fn this_machine_is_fit() {
+        let diagnosis = diagnose();
+        assert!(diagnosis.is_usable() && diagnosis.ring().is_ok());
+        let text = diagnosis.to_string();
+        assert!(text.contains("DEFER_TASKRUN") && text.ends_with("An event loop can run here."), "{text}");
+    }
+
+    #[test]
+    fn an_older_kernel_is_told_what_it_lacks() {
+        let config = Config { mask: FeatureMask::kernel_6_1(), ..Config::default() };
+        let ring = Ring::new(&config).map(|ring| ring.features().clone());
+        let text = text(ring, around());
+        for name in ["NO_SQARRAY (since 6.6)", "waiting for I/O", "missing: read_multishot, waitid"] {
+            assert!(text.contains(name), "{name:?} is not in: {text}");
+        }
+    }
+
+    #[test]
+    fn a_blocked_container_is_told_why_and_what_to_do() {
+        let refused = SetupError::new(Stage::Setup, Errno::EPERM, 0);
+        let limits = Surroundings {
+            seccomp: Some(2),
+            memlock: 32 << 10,
+            descriptors: 1024,
+            processes: 32,
+            ..around()
+        };
+        let text = text(Err(refused), limits);
+        let advice = [
+            "seccomp=scripts/seccomp.json",
+            "0 full rings of 36 KiB",
+            "ulimit -l",
+            "ulimit -n",
+            "--pids-limit",
+        ];
+        for name in advice {
+            assert!(text.contains(name), "{name:?} is not in: {text}");
+        }
+        assert!(text.ends_with("No event loop can run here."), "{text}");
     }
 }

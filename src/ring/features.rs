@@ -1,7 +1,7 @@
 //! What the kernel gave: set-up flags, feature bits, operations; and a mask that pretends it gave less.
 //!
-//! Asked once, when the ring is made, and never derived from the kernel's version: distributions carry features back and sandboxes
-//! take them away. The release string is kept for the reader of a log line.
+//! Asked once, when the ring is made, and never derived from the kernel's version: distributions carry
+//! features back and sandboxes take them away. The release string is kept for the reader of a log line.
 
 use std::fmt;
 
@@ -30,7 +30,7 @@ const LAST_OPERATION_6_1: usize = 48;
 
 /// The operations by code, as the kernel names them, in lower case.
 #[rustfmt::skip]
-pub(super) const OPERATIONS: [&str; 63] = [
+const OPERATIONS: [&str; 63] = [
     "nop", "readv", "writev", "fsync", "read_fixed", "write_fixed", "poll_add", "poll_remove", "sync_file_range", "sendmsg",
     "recvmsg", "timeout", "timeout_remove", "accept", "async_cancel", "link_timeout", "connect", "fallocate", "openat", "close",
     "files_update", "statx", "read", "write", "fadvise", "madvise", "send", "recv", "openat2", "epoll_ctl", "splice",
@@ -41,8 +41,15 @@ pub(super) const OPERATIONS: [&str; 63] = [
 ];
 
 /// The code of an operation.
-pub(super) fn operation(name: &str) -> Option<u8> {
+fn operation(name: &str) -> Option<u8> {
     OPERATIONS.iter().position(|&known| known == name).map(|code| code as u8)
+}
+
+/// The code of an operation that a test names: a name that is none would silently test nothing.
+#[track_caller]
+pub(super) fn known_operation(name: &str) -> u8 {
+    operation(name)
+        .unwrap_or_else(|| panic!("io_uring has no operation {name:?}: use the kernel's name in lower case"))
 }
 
 /// What of the kernel a loop overlooks: with it a new kernel stands in for an old one in tests.
@@ -80,13 +87,9 @@ impl FeatureMask {
     /// # Panics
     ///
     /// If there is no such operation. The names are the kernel's, in lower case: `openat`, `send_zc`.
+    #[track_caller]
     pub fn without_operation(mut self, name: &str) -> FeatureMask {
-        let Some(code) = operation(name) else {
-            panic!(
-                "io_uring has no operation named {name:?}: use the kernel's name in lower case, as in \"openat\""
-            )
-        };
-        self.operations |= 1 << code;
+        self.operations |= 1 << known_operation(name);
         self
     }
 
@@ -263,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "no operation named \"opnat\"")]
+    #[should_panic(expected = "no operation \"opnat\"")]
     fn a_misspelt_operation_is_not_masked_silently() {
         let _ = FeatureMask::default().without_operation("opnat");
     }

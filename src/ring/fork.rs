@@ -1,8 +1,9 @@
 //! The mark by which a forked child knows that the rings it remembers are not its own.
 //!
-//! A ring's memory is not inherited by a fork (a child that used it would submit in its parent's name), so a child that touched
-//! the queues would crash, and unmapping them would unmap whatever took their place. One page per process holds the
-//! process's epoch; the kernel wipes that page in a child, however the child was made. A ring remembers the epoch it was born in.
+//! A ring's memory is not inherited by a fork (a child that used it would submit in its parent's name), so a
+//! child that touched the queues would crash, and unmapping them would unmap whatever took their place. One
+//! page per process holds the process's epoch; the kernel wipes that page in a child, however the child was
+//! made. A ring remembers the epoch it was born in.
 
 #![allow(unsafe_code)]
 
@@ -13,35 +14,41 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap_anonymous};
 
-/// The wiped page. None where the kernel would not give one: forks go unnoticed there.
-static PAGE: OnceLock<Option<&'static AtomicU32>> = OnceLock::new();
+/// The wiped page.
+static PAGE: OnceLock<&'static AtomicU32> = OnceLock::new();
 
-/// The last epoch of this process or of an ancestor. Ordinary memory: a child goes on counting where its parent was.
+/// Stands in for the page where the kernel would not give one: forks go unnoticed there.
+static UNMARKED: AtomicU32 = AtomicU32::new(0);
+
+/// The last epoch of this process or of an ancestor. Ordinary memory: a child goes on counting where its
+/// parent was.
 static LAST: AtomicU32 = AtomicU32::new(0);
 
 /// The process that something was born in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Birth(u32);
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Birth {
+    /// Where the present process's epoch is: at hand, because every use of a ring asks.
+    page: &'static AtomicU32,
+    /// The epoch at birth.
+    epoch: u32,
+}
 
 impl Birth {
     /// Marks the present process.
     pub(super) fn here() -> Birth {
-        let Some(page) = PAGE.get_or_init(map) else { return Birth(0) };
+        let page = *PAGE.get_or_init(|| map().unwrap_or(&UNMARKED));
         if page.load(Ordering::Relaxed) == 0 {
             let next = LAST.fetch_add(1, Ordering::Relaxed) + 1;
             // Another thread may have been faster; either epoch is new to this process.
             let _ = page.compare_exchange(0, next, Ordering::Relaxed, Ordering::Relaxed);
         }
-        Birth(page.load(Ordering::Relaxed))
+        Birth { page, epoch: page.load(Ordering::Relaxed) }
     }
 
     /// Whether this process was forked since.
     #[inline]
     pub(super) fn is_elsewhere(self) -> bool {
-        match PAGE.get() {
-            Some(Some(page)) => page.load(Ordering::Relaxed) != self.0,
-            _ => false,
-        }
+        self.page.load(Ordering::Relaxed) != self.epoch
     }
 }
 
@@ -53,8 +60,8 @@ fn map() -> Option<&'static AtomicU32> {
     let page: NonNull<_> = unsafe { mmap_anonymous(None, size, access, MapFlags::MAP_PRIVATE) }.ok()?;
     // SAFETY: the advice concerns this mapping alone, and nothing has been stored in it yet.
     unsafe { madvise(page, size.get(), MmapAdvise::MADV_WIPEONFORK) }.ok()?;
-    // SAFETY: the page is never unmapped, is aligned and zeroed, and is reached through this atomic only; the wiping happens in a
-    // child before it runs.
+    // SAFETY: the page is never unmapped, is aligned and zeroed, and is reached through this atomic only; the
+    // wiping happens in a child before it runs.
     Some(unsafe { page.cast::<AtomicU32>().as_ref() })
 }
 
@@ -62,10 +69,11 @@ fn map() -> Option<&'static AtomicU32> {
 pub(super) mod tests {
     use super::*;
 
-    /// Runs `check` in a forked child and says whether it held there. The child may not allocate: another thread of the tests may
-    /// have held the allocator's lock when it was forked.
+    /// Runs `check` in a forked child and says whether it held there. The child may not allocate: another
+    /// thread of the tests may have held the allocator's lock when it was forked.
     pub(in crate::ring) fn holds_in_a_child(check: impl FnOnce() -> bool) -> bool {
-        // SAFETY: the child runs `check`, which keeps to the rule above, and leaves without the parent's exit handlers.
+        // SAFETY: the child runs `check`, which keeps to the rule above, and leaves without the parent's exit
+        // handlers.
         unsafe {
             match libc::fork() {
                 0 => libc::_exit(if check() { 0 } else { 1 }),
@@ -84,8 +92,8 @@ pub(super) mod tests {
         assert!(!birth.is_elsewhere());
         assert!(holds_in_a_child(|| {
             let own = Birth::here();
-            birth.is_elsewhere() && !own.is_elsewhere() && own != birth
+            birth.is_elsewhere() && !own.is_elsewhere() && own.epoch != birth.epoch
         }));
-        assert_eq!(Birth::here(), birth);
+        assert_eq!(Birth::here().epoch, birth.epoch);
     }
 }

@@ -1,7 +1,8 @@
 //! The ring's descriptor and the raw calls on it.
 //!
-//! The `io-uring` crate maps the queues and builds the entries; enter is our own system call, because the crate's never runs
-//! deferred work unless it waits, forgets the registered descriptor between calls and sends a signal mask of the wrong size.
+//! The `io-uring` crate maps the queues and builds the entries; enter is our own system call, because the
+//! crate's never runs deferred work unless it waits, forgets the registered descriptor between calls and
+//! sends a signal mask of the wrong size.
 
 #![allow(unsafe_code)]
 
@@ -60,8 +61,8 @@ struct Slot {
     fd: u64,
 }
 
-/// One ring of the kernel: descriptor, mapped queues, registered slot. Dropping it gives all of them back, in the order in which
-/// nothing keeps the ring alive: slot, mappings, descriptor.
+/// One ring of the kernel: descriptor, mapped queues, registered slot. Dropping it gives all of them back, in
+/// the order in which nothing keeps the ring alive: slot, mappings, descriptor.
 pub(super) struct Kernel {
     /// The descriptor and the mappings.
     uring: ManuallyDrop<IoUring>,
@@ -74,13 +75,15 @@ pub(super) struct Kernel {
 }
 
 impl Kernel {
-    /// Takes a new ring over: asks what it can do and registers its descriptor. An error is one of a register call.
+    /// Takes a new ring over: asks what it can do and registers its descriptor. An error is one of a register
+    /// call.
     pub(super) fn adopt(
         uring: IoUring,
         workers: Option<(u32, u32)>,
         mask: FeatureMask,
     ) -> io::Result<Kernel> {
-        // SAFETY: the crate says that `Parameters` is a transparent wrapper of `io_uring_params`, which is thirty words.
+        // SAFETY: the crate says that `Parameters` is a transparent wrapper of `io_uring_params`, which is
+        // thirty words.
         let setup = unsafe { std::mem::transmute_copy::<io_uring::Parameters, [u32; 30]>(uring.params()) };
         let mut probe = Probe::new();
         uring.submitter().register_probe(&mut probe)?;
@@ -99,7 +102,8 @@ impl Kernel {
         &self.features
     }
 
-    /// Whether this process is a fork of the ring's: the queues are not mapped here and must not be looked at.
+    /// Whether this process is a fork of the ring's: the queues are not mapped here and must not be looked
+    /// at.
     #[inline]
     pub(super) fn is_elsewhere(&self) -> bool {
         self.birth.is_elsewhere()
@@ -123,7 +127,8 @@ impl Kernel {
         self.peek().len()
     }
 
-    /// Whether the kernel has work for this thread to run, or completions that found their queue full. Only in the ring's own process.
+    /// Whether the kernel has work for this thread to run, or completions that found their queue full. Only
+    /// in the ring's own process.
     #[inline]
     pub(super) fn calls(&self) -> bool {
         let queue = self.peek();
@@ -139,22 +144,26 @@ impl Kernel {
     /// Whether the completion queue holds something. Only in the ring's own process.
     #[inline]
     pub(super) fn has_completions(&self) -> bool {
-        // SAFETY: no other view of the completion queue exists: `completion` lends one by `&mut self`, and this one ends here (T1).
+        // SAFETY: no other view of the completion queue exists: `completion` lends one by `&mut self`, and
+        // this one ends here (T1).
         unsafe { !self.uring.completion_shared().is_empty() }
     }
 
     /// A look at the submission queue.
     #[inline]
     fn peek(&self) -> SubmissionQueue<'_> {
-        // SAFETY: no other view of the submission queue exists: `submission` lends one by `&mut self`, and the callers of this one
-        // drop it before they return (T1). A view that was only looked at writes back the tail that it read.
+        // SAFETY: no other view of the submission queue exists: `submission` lends one by `&mut self`, and
+        // the callers of this one drop it before they return (T1). A view that was only looked at writes back
+        // the tail that it read.
         unsafe { self.uring.submission_shared() }
     }
 
-    /// Enters: submits `submit` entries, runs deferred work and, unless `wait` is None, waits for a completion no longer than that.
-    /// Gives how many entries the kernel took. A duration of zero does not wait.
+    /// Enters: submits `submit` entries, runs deferred work and, unless `wait` is None, waits for a
+    /// completion no longer than that. Gives how many entries the kernel took. A duration of zero does not
+    /// wait.
     pub(super) fn enter(&self, submit: usize, wait: Option<Duration>) -> Result<usize, Errno> {
-        // Waiting with a zero timeout puts the thread to sleep all the same: a hundred times the price of not waiting.
+        // Waiting with a zero timeout puts the thread to sleep all the same: a hundred times the price of not
+        // waiting.
         let wait = wait.filter(|duration| !duration.is_zero());
         let mut flags = GETEVENTS;
         if self.slot.is_some() {
@@ -182,25 +191,26 @@ impl Kernel {
         };
         let fd = self.slot.map_or_else(|| self.uring.as_raw_fd(), |slot| slot as i32);
         let least = u32::from(wait.is_some());
-        // SAFETY: argument and timeout live to the end of this function, and the kernel reads them during the call only. The entries'
-        // memory is valid by the contract of `Ring::queue` (K1).
+        // SAFETY: argument and timeout live to the end of this function, and the kernel reads them during the
+        // call only. The entries' memory is valid by the contract of `Ring::queue` (K1).
         let taken = unsafe {
             libc::syscall(libc::SYS_io_uring_enter, fd, submit as u32, least, flags, address, size)
         };
         Errno::result(taken).map(|taken| taken as usize)
     }
 
-    /// Makes a buffer ring and registers it; None if there is no memory for it.
-    pub(super) fn register_buffers(&self, count: u16, size: u32) -> Option<Rc<Buffers>> {
-        let buffers = Buffers::new(count, size)?;
-        // SAFETY: the memory is of that length and aligned to pages, and stays until the group is unregistered or the ring is gone:
-        // `Ring` holds a reference for as long as that and leaks it otherwise (K3).
-        let registered = unsafe {
-            self.uring.submitter().register_buf_ring_with_flags(buffers.address(), count, GROUP, 0)
-        };
-        registered.ok()?;
+    /// Makes a buffer ring and registers it. ENOMEM means that locked memory is short, EINVAL an impossible
+    /// size.
+    pub(super) fn register_buffers(&self, count: u16, size: u32) -> Result<Rc<Buffers>, Errno> {
+        let buffers = Buffers::new(count, size).ok_or(Errno::EINVAL)?;
+        let (submitter, address) = (self.uring.submitter(), buffers.address());
+        // SAFETY: the memory is of that length and aligned to pages, and stays until the group is
+        // unregistered or the ring is gone: `Ring` holds a reference for as long as that and leaks it
+        // otherwise (K3).
+        let registered = unsafe { submitter.register_buf_ring_with_flags(address, count, GROUP, 0) };
+        registered.map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EINVAL)))?;
         buffers.open();
-        Some(Rc::new(buffers))
+        Ok(Rc::new(buffers))
     }
 
     /// Takes the buffer ring from the kernel: it picks no buffer any more.
@@ -213,9 +223,10 @@ impl Kernel {
 impl Drop for Kernel {
     fn drop(&mut self) {
         if self.is_elsewhere() {
-            // In a child the mappings are gone, and something else may have taken their place; the slots were not inherited. But a
-            // descriptor left open would keep the parent's ring alive after its end.
-            // SAFETY: the descriptor is this process's copy, owned by `uring`, which is never used or dropped after this.
+            // In a child the mappings are gone, and something else may have taken their place; the slots were
+            // not inherited. But a descriptor left open would keep the parent's ring alive after its end.
+            // SAFETY: the descriptor is this process's copy, owned by `uring`, which is never used or dropped
+            // after this.
             unsafe { libc::close(self.uring.as_raw_fd()) };
             return;
         }
@@ -229,7 +240,8 @@ impl Drop for Kernel {
     }
 }
 
-/// Registers the ring's descriptor in one of this thread's sixteen slots; None when all are taken, which costs only some speed.
+/// Registers the ring's descriptor in one of this thread's sixteen slots; None when all are taken, which
+/// costs only some speed.
 fn register(uring: &IoUring) -> Option<u32> {
     let mut slot = Slot { index: u32::MAX, reserved: 0, fd: uring.as_raw_fd() as u64 };
     // SAFETY: the kernel reads and writes one slot during the call.

@@ -1,20 +1,23 @@
 //! The kernel: one io_uring, and the only door to it.
 //!
-//! Everything above reaches the kernel and the clock through [`Ring`]: queue entries (one, or a chain), enter, reap, give a
-//! buffer back, notify, now. An [`Entry`] goes out, a [`Completion`] comes back with the same user data; what the numbers mean
-//! is the business of the layers above.
+//! Everything above reaches the kernel and the clock through [`Ring`]: queue entries (one, or a chain),
+//! enter, reap, give a buffer back, notify, now. An [`Entry`] goes out, a [`Completion`] comes back with the
+//! same user data; what the numbers mean is the business of the layers above.
 //!
-//! * `setup` makes the ring (the ladder of flags and sizes) and keeps one for the thread's next loop; `features` says what the
-//!   kernel gave, `diagnosis` why it gave nothing.
+//! * `setup` makes the ring (the ladder of flags and sizes) and keeps one for the thread's next loop;
+//!   `features` says what the kernel gave, `diagnosis` why it gave nothing.
 //! * `submit` is the traffic: queue, enter, reap. What does not fit waits in the `backlog`.
-//! * `buffers` is the provided-buffer ring, `notifier` the wake from other threads, `clock` the time, `fault` the optional
-//!   filter that makes rare things happen in tests, `fork` the mark by which a forked child knows that it has no ring.
+//! * `buffers` is the provided-buffer ring, `notifier` the wake from other threads, `clock` the time, `fault`
+//!   the optional filter that makes rare things happen in tests, `fork` the mark by which a forked child
+//!   knows that it has no ring.
 //!
-//! Invariants. Queuing never enters the kernel. An entry that was queued either comes back as a final completion or is retracted,
-//! exactly once. No code of the user runs in here. One ring belongs to one thread: `Ring` is neither `Send` nor `Sync` (T1).
+//! Invariants. Queuing never enters the kernel. An entry that was queued either comes back as a final
+//! completion or is retracted, exactly once. No code of the user runs in here. One ring belongs to one
+//! thread: `Ring` is neither `Send` nor `Sync` (T1).
 //!
-//! Deliberately not here: what an operation is, who owns the memory that an entry points to (K1), when the ring may be closed (K3).
-//! The ring only counts, and leaks its own memory when it is dropped before its count is zero.
+//! Deliberately not here: what an operation is, who owns the memory that an entry points to (K1), when the
+//! ring may be closed (K3). The ring only counts, and leaks its own memory when it is dropped before its
+//! count is zero.
 
 mod backlog;
 mod buffers;
@@ -37,6 +40,8 @@ use std::io;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
+
 use crate::error::{Cancelled, Elapsed, LoopClosed};
 
 pub(crate) use buffers::{Buffers, Loan};
@@ -46,11 +51,13 @@ pub use doctor::{Diagnosis, diagnose};
 pub use fault::FaultPlan;
 pub use features::{FeatureMask, Features};
 pub(crate) use notifier::Notifier;
+pub(crate) use setup::release_parked;
 
 use backlog::Backlog;
 use clock::Time;
 use fault::Faults;
 use kernel::Kernel;
+use setup::{LATE, PATIENCE};
 
 /// The submission entry of one operation.
 pub(crate) type Entry = io_uring::squeue::Entry;
@@ -58,7 +65,8 @@ pub(crate) type Entry = io_uring::squeue::Entry;
 /// User data of entries whose completion nobody reads: it is dropped on the way in.
 pub(crate) const IGNORE: u64 = u64::MAX;
 
-/// User data of the ring's own poll on its notifier. A key's index is never `u32::MAX`, so no key looks like these two.
+/// User data of the ring's own poll on its notifier. A key's index is never `u32::MAX`, so no key looks like
+/// these two.
 pub(crate) const NOTIFY: u64 = u64::MAX - (1 << 32);
 
 /// `IORING_CQE_F_BUFFER`: the upper half of the flags is the id of a picked buffer.
@@ -67,10 +75,9 @@ const HAS_BUFFER: u32 = 1;
 const HAS_MORE: u32 = 1 << 1;
 /// `IORING_CQE_F_SOCK_NONEMPTY`: the socket has more to read.
 const SOCK_NONEMPTY: u32 = 1 << 2;
-/// `IORING_CQE_F_NOTIF`: a zero-copy send gives its memory back.
-const NOTIFICATION: u32 = 1 << 3;
 
-/// ERESTARTSYS: the kernel's own word for "interrupted", which reaches user space when a blocked open or splice is cancelled.
+/// ERESTARTSYS: the kernel's own word for "interrupted", which reaches user space when a blocked open or
+/// splice is cancelled.
 const RESTART: i32 = 512;
 
 /// What the kernel answered to one entry: result and flags of its completion.
@@ -115,11 +122,6 @@ impl Outcome {
         self.flags & HAS_MORE != 0
     }
 
-    /// Whether this is the second completion of a zero-copy send, which gives the memory back.
-    pub(crate) fn is_notification(self) -> bool {
-        self.flags & NOTIFICATION != 0
-    }
-
     /// The buffer that the kernel picked from the buffer ring.
     pub(crate) fn buffer_id(self) -> Option<u16> {
         (self.flags & HAS_BUFFER != 0).then_some((self.flags >> 16) as u16)
@@ -151,7 +153,8 @@ pub(crate) struct Config {
     pub(crate) buffers: u16,
     /// Bytes of one provided buffer.
     pub(crate) buffer_size: u32,
-    /// Most kernel workers of this thread for block I/O, and for what may wait without end. None: the kernel's own limits.
+    /// Most kernel workers of this thread for block I/O, and for what may wait without end. None: the
+    /// kernel's own limits.
     pub(crate) workers: Option<(u32, u32)>,
     /// What of the kernel to overlook.
     pub(crate) mask: FeatureMask,
@@ -162,8 +165,8 @@ pub(crate) struct Config {
 }
 
 impl Config {
-    /// The defaults, with so many submission entries and a completion queue to match: multishots want it at least four times
-    /// as long.
+    /// The defaults, with so many submission entries and a completion queue to match: multishots want it at
+    /// least four times as long.
     pub(crate) fn with_entries(entries: u32) -> Config {
         Config {
             entries,
@@ -226,7 +229,8 @@ pub(crate) struct Ring {
     listening: bool,
     /// Where the time comes from.
     time: Time,
-    /// Entries of others queued and not yet finally completed: our own count, as the kernel's answers do not tell (K3).
+    /// Entries of others queued and not yet finally completed: our own count, as the kernel's answers do not
+    /// tell (K3).
     in_flight: u64,
     /// What was done so far.
     counters: Counters,
@@ -260,19 +264,27 @@ impl Ring {
         self.notifier.clone()
     }
 
-    /// The provided buffers, registered at the first call. None if the kernel refuses (no memory, or masked): receive into
-    /// memory of one's own then.
+    /// The provided buffers, registered at the first call. None if the kernel refuses (no memory, or masked):
+    /// receive into memory of one's own then.
     pub(crate) fn buffers(&self) -> Option<Rc<Buffers>> {
         self.buffers.get_or_init(|| self.register_buffers()).clone()
     }
 
-    /// Asks the kernel to take a buffer ring, if the mask allows one.
+    /// Asks the kernel to take a buffer ring, if the mask allows one. A ring that was closed just before may
+    /// still be charged for: that is waited for as at set-up, once in the life of the ring.
     fn register_buffers(&self) -> Option<Rc<Buffers>> {
         let Config { mask, buffers, buffer_size, .. } = self.config;
-        if !mask.allows_buffer_ring() || self.kernel.is_elsewhere() {
+        if !mask.allows_buffer_ring() || self.is_elsewhere() {
             return None;
         }
-        self.kernel.register_buffers(buffers, buffer_size)
+        for _ in 0..PATIENCE {
+            match self.kernel.register_buffers(buffers, buffer_size) {
+                Err(Errno::ENOMEM) => std::thread::sleep(LATE),
+                registered => return registered.ok(),
+            }
+        }
+        tracing::debug!("locked memory is short: no buffer ring");
+        None
     }
 
     /// The time: real, or paused.
@@ -283,5 +295,45 @@ impl Ring {
     /// Moves a paused clock on; a real one does that by itself.
     pub(crate) fn advance_clock(&mut self, by: Duration) {
         self.time.advance(by);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_outcome_is_a_count_or_an_error() {
+        let outcome = |result| Outcome { result, flags: 0 };
+        assert_eq!(outcome(7).count().ok(), Some(7));
+        assert!(outcome(0).error().is_none());
+        let errno = |result| outcome(result).error().and_then(|error| error.raw_os_error());
+        assert_eq!(errno(-libc::EIO), Some(libc::EIO));
+        assert_eq!(errno(-512), Some(libc::ECANCELED), "the kernel's word for restart is not one for users");
+    }
+
+    #[test]
+    fn the_flags_of_a_completion_are_told_apart() {
+        let outcome = |flags| Outcome { result: 0, flags };
+        assert_eq!(outcome(0x0007_0001).buffer_id(), Some(7));
+        assert_eq!(outcome(0x0007_0000).buffer_id(), None);
+        assert!(outcome(2).has_more() && !outcome(1).has_more());
+        assert!(outcome(4).sock_nonempty() && !outcome(3).sock_nonempty());
+    }
+
+    #[test]
+    fn reserved_user_data_is_no_key() {
+        for reserved in [IGNORE, NOTIFY] {
+            assert_eq!(reserved as u32, u32::MAX, "the index of a key is never that");
+        }
+        assert_ne!(IGNORE, NOTIFY);
+    }
+
+    #[test]
+    fn a_configuration_may_come_from_another_thread() {
+        let config =
+            std::thread::spawn(|| Config { faults: Some(FaultPlan::seeded(1)), ..Config::default() });
+        assert_eq!(config.join().expect("nothing panics").completions, 1024);
+        assert_eq!(Config::with_entries(1024).completions, 4096);
     }
 }

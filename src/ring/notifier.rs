@@ -1,10 +1,11 @@
-//! How another thread wakes a loop that waits in the kernel: one write to an eventfd on which the ring has a poll armed.
+//! How another thread wakes a loop that waits in the kernel: one write to an eventfd on which the ring has a
+//! poll armed.
 //!
-//! The poll is a multishot one and reacts to each write, so the counter is never read back: it would take a write per nanosecond
-//! for five centuries to fill it. Whoever notifies should do so only when the loop sleeps; that flag is kept by the
-//! reactor. A write to a ring that is no longer there wakes nobody.
+//! The poll is a multishot one and reacts to each write, so the counter is never read back: it would take a
+//! write per nanosecond for five centuries to fill it. Whoever notifies should do so only when the loop
+//! sleeps; that flag is kept by the reactor. A write to a ring that is no longer there wakes nobody.
 
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 
 use nix::errno::Errno;
@@ -26,7 +27,8 @@ impl Notifier {
 
     /// Ends the ring's present or next waiting enter.
     pub(crate) fn notify(&self) {
-        // The one possible error is a counter that is full, and a full counter is readable: the poll fires all the same.
+        // The one possible error is a counter that is full, and a full counter is readable: the poll fires
+        // all the same.
         let _ = self.event.write(1);
     }
 

@@ -20,7 +20,7 @@ pub(super) struct Surroundings {
     pub(super) version: String,
     /// `/proc/sys/kernel/io_uring_disabled`, since 6.6.
     pub(super) disabled: Option<u8>,
-    /// The `Seccomp` line of `/proc/self/status`: 0 no filter, 1 strict, 2 filtered.
+    /// The `Seccomp` line of the thread's status: 0 no filter, 1 strict, 2 filtered.
     pub(super) seccomp: Option<u8>,
     /// RLIMIT_MEMLOCK in bytes; `u64::MAX` for none.
     pub(super) memlock: u64,
@@ -39,7 +39,8 @@ impl Surroundings {
     pub(super) fn gather() -> Surroundings {
         let read = |path| fs::read_to_string(path).unwrap_or_default();
         let limit = |resource| getrlimit(resource).map_or(u64::MAX, |(soft, _)| soft);
-        let status = read("/proc/self/status");
+        // Filters and capabilities belong to threads; `self` would be the first one.
+        let status = read("/proc/thread-self/status");
         let capabilities =
             line(&status, "CapEff:").and_then(|hex| u64::from_str_radix(hex, 16).ok()).unwrap_or(0);
         Surroundings {
@@ -77,7 +78,7 @@ impl Surroundings {
     }
 }
 
-/// The value of a line of `/proc/self/status`.
+/// The value of a line of a status file.
 fn line<'a>(status: &'a str, name: &str) -> Option<&'a str> {
     status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim)
 }

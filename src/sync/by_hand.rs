@@ -44,10 +44,7 @@ pub(crate) struct ByHand<F> {
 
 impl<F: Future + Unpin> ByHand<F> {
     pub(crate) fn new(future: F) -> Self {
-        ByHand {
-            future,
-            woken: Woken::new(),
-        }
+        ByHand { future, woken: Woken::new() }
     }
 
     /// One that was polled once and waits.
@@ -117,10 +114,7 @@ pub(crate) fn as_user_code(on_wake: impl FnOnce() + 'static, on_drop: impl FnOnc
         }
     }
     let first = HOOKS.with_borrow_mut(|hooks| {
-        hooks.extend([
-            Some(Box::new(on_wake) as Box<dyn FnOnce()>),
-            Some(Box::new(on_drop)),
-        ]);
+        hooks.extend([Some(Box::new(on_wake) as Box<dyn FnOnce()>), Some(Box::new(on_drop))]);
         hooks.len() - 2
     });
     Waker::from(Arc::new(Hooks(first)))

@@ -38,10 +38,7 @@ struct Shared {
 impl Event {
     /// An event that is not set.
     pub fn new() -> Self {
-        Event(Rc::new(Shared {
-            set: Cell::new(false),
-            waiters: WaitQueue::new(),
-        }))
+        Event(Rc::new(Shared { set: Cell::new(false), waiters: WaitQueue::new() }))
     }
 
     /// Sets the flag and wakes all who wait, in the order in which they came.
@@ -65,10 +62,7 @@ impl Event {
     /// # Cancellation
     /// Nothing is lost: the flag stays as it is.
     pub fn wait(&self) -> EventWait {
-        EventWait {
-            event: self.clone(),
-            place: Place::outside(),
-        }
+        EventWait { event: self.clone(), place: Place::outside() }
     }
 }
 
@@ -91,10 +85,7 @@ impl Future for EventWait {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let EventWait {
-            event: Event(shared),
-            place,
-        } = self.get_mut();
+        let EventWait { event: Event(shared), place } = self.get_mut();
         shared.waiters.poll(place, cx, (), |()| shared.set.get())
     }
 }
@@ -108,9 +99,7 @@ impl Drop for EventWait {
 
 impl Debug for Event {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Event")
-            .field("set", &self.is_set())
-            .finish_non_exhaustive()
+        f.debug_struct("Event").field("set", &self.is_set()).finish_non_exhaustive()
     }
 }
 

@@ -51,11 +51,7 @@ impl<T> Mutex<T> {
     /// A mutex round this value, unlocked.
     pub fn new(value: T) -> Self {
         let value = Cell::new(Some(Box::new(value)));
-        Mutex(Rc::new(Shared {
-            value,
-            locked: Cell::new(false),
-            waiters: WaitQueue::new(),
-        }))
+        Mutex(Rc::new(Shared { value, locked: Cell::new(false), waiters: WaitQueue::new() }))
     }
 
     /// Waits for the value. If it is free it is there at once, without a yield.
@@ -64,10 +60,7 @@ impl<T> Mutex<T> {
     /// Nothing is lost: a dropped waiter gives up its place, and if it had just been granted the lock, the
     /// next has it.
     pub fn lock(&self) -> Locking<T> {
-        Locking {
-            mutex: Some(self.clone()),
-            place: Place::outside(),
-        }
+        Locking { mutex: Some(self.clone()), place: Place::outside() }
     }
 
     /// The value, if it is free.
@@ -113,10 +106,7 @@ impl<T> Future for Locking<T> {
     /// If it is polled again after it has given its guard.
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<MutexGuard<T>> {
         let Locking { mutex, place } = self.get_mut();
-        let shared = &mutex
-            .as_ref()
-            .expect("Locking was polled after it had given its guard")
-            .0;
+        let shared = &mutex.as_ref().expect("Locking was polled after it had given its guard").0;
         ready!(shared.waiters.poll(place, cx, (), |()| shared.take()));
         let mutex = mutex.take().expect("it was there a moment ago");
         Poll::Ready(MutexGuard::of(mutex))
@@ -148,10 +138,7 @@ pub struct MutexGuard<T> {
 impl<T> MutexGuard<T> {
     /// The guard of a mutex that was locked for it.
     fn of(mutex: Mutex<T>) -> Self {
-        MutexGuard {
-            value: mutex.0.value.take(),
-            mutex,
-        }
+        MutexGuard { value: mutex.0.value.take(), mutex }
     }
 }
 
@@ -159,17 +146,13 @@ impl<T> Deref for MutexGuard<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
-        self.value
-            .as_deref()
-            .expect("a guard has the value until it is dropped")
+        self.value.as_deref().expect("a guard has the value until it is dropped")
     }
 }
 
 impl<T> DerefMut for MutexGuard<T> {
     fn deref_mut(&mut self) -> &mut T {
-        self.value
-            .as_deref_mut()
-            .expect("a guard has the value until it is dropped")
+        self.value.as_deref_mut().expect("a guard has the value until it is dropped")
     }
 }
 
@@ -195,9 +178,7 @@ impl<T: Default> Default for Mutex<T> {
 // The value may be with a task that has locked it, so only the lock is shown.
 impl<T> Debug for Mutex<T> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Mutex")
-            .field("locked", &self.is_locked())
-            .finish_non_exhaustive()
+        f.debug_struct("Mutex").field("locked", &self.is_locked()).finish_non_exhaustive()
     }
 }
 

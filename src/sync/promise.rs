@@ -25,11 +25,8 @@ use std::task::{Context, Poll, Waker};
 /// assert!(value.is_done());
 /// ```
 pub fn new_future<T>() -> (Promise<T>, FutureValue<T>) {
-    let shared = Rc::new(Shared {
-        stage: Cell::new(Stage::Pending),
-        value: Cell::new(None),
-        waker: Cell::new(None),
-    });
+    let shared =
+        Rc::new(Shared { stage: Cell::new(Stage::Pending), value: Cell::new(None), waker: Cell::new(None) });
     (Promise(Rc::clone(&shared)), FutureValue(shared))
 }
 
@@ -69,10 +66,9 @@ impl<T> Shared<T> {
     fn outcome(&self) -> Option<Result<T, BrokenPromise>> {
         match self.stage.get() {
             Stage::Pending | Stage::Cancelled => None,
-            Stage::Set => Some(Ok(self
-                .value
-                .take()
-                .expect("FutureValue was polled after it had given its value"))),
+            Stage::Set => {
+                Some(Ok(self.value.take().expect("FutureValue was polled after it had given its value")))
+            }
             Stage::Broken => Some(Err(BrokenPromise)),
         }
     }
@@ -172,17 +168,13 @@ impl<T> Drop for FutureValue<T> {
 
 impl<T> Debug for Promise<T> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Promise")
-            .field("is_cancelled", &self.is_cancelled())
-            .finish_non_exhaustive()
+        f.debug_struct("Promise").field("is_cancelled", &self.is_cancelled()).finish_non_exhaustive()
     }
 }
 
 impl<T> Debug for FutureValue<T> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        f.debug_struct("FutureValue")
-            .field("is_done", &self.is_done())
-            .finish_non_exhaustive()
+        f.debug_struct("FutureValue").field("is_done", &self.is_done()).finish_non_exhaustive()
     }
 }
 
@@ -217,10 +209,7 @@ mod tests {
         let mut waiter = ByHand::new(value);
         assert!(waiter.poll().is_pending());
         drop(promise);
-        assert_eq!(
-            (waiter.wakes(), waiter.poll()),
-            (1, Poll::Ready(Err(BrokenPromise)))
-        );
+        assert_eq!((waiter.wakes(), waiter.poll()), (1, Poll::Ready(Err(BrokenPromise))));
     }
 
     /// FUT-02: a second value is refused, and the first one stands.
@@ -241,10 +230,7 @@ mod tests {
         let waker = waiter.drop_future();
         assert_eq!(waker.clones(), 0);
         assert!(promise.is_cancelled());
-        assert_eq!(
-            (promise.try_set(1), promise.set(2), waker.wakes()),
-            (Err(1), Err(2), 0)
-        );
+        assert_eq!((promise.try_set(1), promise.set(2), waker.wakes()), (Err(1), Err(2), 0));
     }
 
     #[test]
@@ -273,11 +259,7 @@ mod tests {
     fn a_value_that_comes_from_the_drop_of_a_stale_waker_is_not_missed() {
         let (promise, mut value) = new_future();
         let stale = as_user_code(|| (), move || promise.set(1).expect("it is awaited"));
-        assert!(
-            Pin::new(&mut value)
-                .poll(&mut Context::from_waker(&stale))
-                .is_pending()
-        );
+        assert!(Pin::new(&mut value).poll(&mut Context::from_waker(&stale)).is_pending());
         drop(stale);
         assert_eq!(ByHand::new(value).poll(), Poll::Ready(Ok(1)));
     }

@@ -41,10 +41,7 @@ struct Shared {
 impl Semaphore {
     /// A semaphore with this many permits. With none, all wait until [`add_permits`](Self::add_permits).
     pub fn new(permits: usize) -> Self {
-        Semaphore(Rc::new(Shared {
-            free: Cell::new(permits),
-            waiters: WaitQueue::new(),
-        }))
+        Semaphore(Rc::new(Shared { free: Cell::new(permits), waiters: WaitQueue::new() }))
     }
 
     /// Waits for a permit. If one is free and nobody waits, it is there at once, without a yield.
@@ -63,11 +60,7 @@ impl Semaphore {
     /// # Cancellation
     /// As for [`acquire`](Self::acquire).
     pub fn acquire_many(&self, permits: usize) -> Acquire {
-        Acquire {
-            semaphore: Some(self.clone()),
-            permits,
-            place: Place::outside(),
-        }
+        Acquire { semaphore: Some(self.clone()), permits, place: Place::outside() }
     }
 
     /// A permit, if one is free and nobody waits.
@@ -79,10 +72,7 @@ impl Semaphore {
     pub fn try_acquire_many(&self, permits: usize) -> Option<Permit> {
         let shared = &self.0;
         let served = shared.waiters.is_empty() && shared.take(permits);
-        served.then(|| Permit {
-            semaphore: self.clone(),
-            permits,
-        })
+        served.then(|| Permit { semaphore: self.clone(), permits })
     }
 
     /// Whether [`acquire`](Self::acquire) would have to wait: no permit is free, or somebody waits already.
@@ -132,20 +122,9 @@ impl Future for Acquire {
     /// # Panics
     /// If it is polled again after it has given its permit.
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Permit> {
-        let Acquire {
-            semaphore,
-            permits,
-            place,
-        } = self.get_mut();
-        let shared = &semaphore
-            .as_ref()
-            .expect("Acquire was polled after it had given its permit")
-            .0;
-        let permits = ready!(
-            shared
-                .waiters
-                .poll(place, cx, *permits, |&mut wanted| shared.take(wanted))
-        );
+        let Acquire { semaphore, permits, place } = self.get_mut();
+        let shared = &semaphore.as_ref().expect("Acquire was polled after it had given its permit").0;
+        let permits = ready!(shared.waiters.poll(place, cx, *permits, |&mut wanted| shared.take(wanted)));
         let semaphore = semaphore.take().expect("it was there a moment ago");
         Poll::Ready(Permit { semaphore, permits })
     }
@@ -155,9 +134,7 @@ impl Drop for Acquire {
     fn drop(&mut self) {
         if let Some(Semaphore(shared)) = &self.semaphore {
             // Also if it still waited: the one behind it may want less.
-            shared
-                .waiters
-                .leave(&mut self.place, |granted| shared.release(granted.unwrap_or(0)));
+            shared.waiters.leave(&mut self.place, |granted| shared.release(granted.unwrap_or(0)));
         }
     }
 }
@@ -196,17 +173,13 @@ impl Debug for Semaphore {
 
 impl Debug for Acquire {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Acquire")
-            .field("permits", &self.permits)
-            .finish_non_exhaustive()
+        f.debug_struct("Acquire").field("permits", &self.permits).finish_non_exhaustive()
     }
 }
 
 impl Debug for Permit {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Permit")
-            .field("permits", &self.permits)
-            .finish_non_exhaustive()
+        f.debug_struct("Permit").field("permits", &self.permits).finish_non_exhaustive()
     }
 }
 
@@ -264,9 +237,7 @@ mod tests {
     fn permits_go_round_in_the_order_of_coming() {
         let semaphore = Semaphore::new(1);
         let mut running = held(&semaphore);
-        let mut line: VecDeque<_> = (0..3)
-            .map(|who| (who, ByHand::waiting(semaphore.acquire())))
-            .collect();
+        let mut line: VecDeque<_> = (0..3).map(|who| (who, ByHand::waiting(semaphore.acquire()))).collect();
         let mut order = Vec::new();
         for _ in 0..9 {
             drop(running);
@@ -341,15 +312,9 @@ mod tests {
         assert_eq!(semaphore.available_permits(), 1);
         let late = ByHand::waiting(semaphore.acquire());
         drop(one.take());
-        assert_eq!(
-            (three.wakes(), late.wakes(), semaphore.available_permits()),
-            (0, 0, 2)
-        );
+        assert_eq!((three.wakes(), late.wakes(), semaphore.available_permits()), (0, 0, 2));
         drop(two.take());
-        assert_eq!(
-            (three.wakes(), late.wakes(), semaphore.available_permits()),
-            (1, 1, 0)
-        );
+        assert_eq!((three.wakes(), late.wakes(), semaphore.available_permits()), (1, 1, 0));
     }
 
     /// SEM-07, the other way: when a waiter that wants too much gives up, those behind it are served.
@@ -381,12 +346,7 @@ mod tests {
                 std::future::pending::<()>().await;
             }
         });
-        assert!(
-            cancelled
-                .as_mut()
-                .poll(&mut Context::from_waker(std::task::Waker::noop()))
-                .is_pending()
-        );
+        assert!(cancelled.as_mut().poll(&mut Context::from_waker(std::task::Waker::noop())).is_pending());
         assert!(semaphore.is_locked());
         drop(cancelled);
         assert_eq!(semaphore.available_permits(), 1);
@@ -409,11 +369,7 @@ mod tests {
         let mut waiter = semaphore.acquire();
         let same = semaphore.clone();
         let waker = as_user_code(move || same.add_permits(same.available_permits() + 1), || ());
-        assert!(
-            Pin::new(&mut waiter)
-                .poll(&mut Context::from_waker(&waker))
-                .is_pending()
-        );
+        assert!(Pin::new(&mut waiter).poll(&mut Context::from_waker(&waker)).is_pending());
         drop(holder);
         assert_eq!(semaphore.available_permits(), 1);
         drop(ByHand::new(waiter).take());
@@ -462,11 +418,7 @@ mod tests {
                 (random % n as u64) as usize
             };
             let semaphore = Semaphore::new(PERMITS);
-            let mut model = Model {
-                free: PERMITS,
-                line: VecDeque::new(),
-                granted: Vec::new(),
-            };
+            let mut model = Model { free: PERMITS, line: VecDeque::new(), granted: Vec::new() };
             let mut waiting: Vec<(usize, usize, ByHand<Acquire>)> = Vec::new();
             let mut permits: Vec<Permit> = Vec::new();
             for id in 0..steps {
@@ -518,9 +470,7 @@ mod tests {
                         let granted = model.granted.iter().position(|other| other == id);
                         match acquire.poll() {
                             Poll::Ready(permit) => {
-                                model
-                                    .granted
-                                    .remove(granted.expect("only the granted are served"));
+                                model.granted.remove(granted.expect("only the granted are served"));
                                 permits.push(permit);
                                 waiting.swap_remove(place);
                             }

@@ -93,9 +93,7 @@ impl Place {
 impl<T> WaitQueue<T> {
     /// Nobody waits.
     pub(crate) const fn new() -> Self {
-        WaitQueue {
-            line: RefCell::new(None),
-        }
+        WaitQueue { line: RefCell::new(None) }
     }
 
     /// Whether nobody waits. Those that were granted do not wait any more.
@@ -116,11 +114,7 @@ impl<T> WaitQueue<T> {
         want: T,
         fits: impl FnMut(&mut T) -> bool,
     ) -> Poll<T> {
-        if place.is_inside() {
-            self.poll_inside(place, cx)
-        } else {
-            self.poll_outside(place, cx, want, fits)
-        }
+        if place.is_inside() { self.poll_inside(place, cx) } else { self.poll_outside(place, cx, want, fits) }
     }
 
     /// The first poll: goes through, or takes a place.
@@ -156,11 +150,7 @@ impl<T> WaitQueue<T> {
                 drop(waker);
                 return Poll::Ready(payload);
             }
-            if waiter
-                .waker
-                .as_ref()
-                .is_some_and(|waker| waker.will_wake(cx.waker()))
-            {
+            if waiter.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
                 return Poll::Pending;
             }
             if fresh.is_some() {
@@ -241,25 +231,14 @@ impl<T> WaitQueue<T> {
 
 impl<T> Default for Line<T> {
     fn default() -> Self {
-        Line {
-            slots: Slab::new(),
-            head: NOBODY,
-            tail: NOBODY,
-            turn: NOBODY,
-        }
+        Line { slots: Slab::new(), head: NOBODY, tail: NOBODY, turn: NOBODY }
     }
 }
 
 impl<T> Line<T> {
     /// Puts a waiter at the end.
     fn enter(&mut self, payload: T, waker: Waker) -> usize {
-        let waiter = Waiter {
-            payload,
-            granted: false,
-            waker: Some(waker),
-            prev: self.tail,
-            next: NOBODY,
-        };
+        let waiter = Waiter { payload, granted: false, waker: Some(waker), prev: self.tail, next: NOBODY };
         let key = self.slots.insert(waiter);
         match self.slots.get_mut(self.tail) {
             Some(last) => last.next = key,
@@ -274,9 +253,7 @@ impl<T> Line<T> {
 
     /// Takes a waiter out of the list, if it is in it, and gives its waker.
     fn unlink(&mut self, key: usize) -> Option<Waker> {
-        let Waiter {
-            waker, prev, next, ..
-        } = &mut self.slots[key];
+        let Waiter { waker, prev, next, .. } = &mut self.slots[key];
         let waker = waker.take()?;
         let (prev, next) = (*prev, *next);
         match self.slots.get_mut(prev) {
@@ -328,23 +305,15 @@ mod tests {
 
     impl Gate {
         fn new() -> Rc<Self> {
-            Rc::new(Gate {
-                waiters: WaitQueue::new(),
-                handed_back: RefCell::default(),
-            })
+            Rc::new(Gate { waiters: WaitQueue::new(), handed_back: RefCell::default() })
         }
 
         fn pass(self: &Rc<Self>, name: &'static str) -> Pass {
-            Pass {
-                gate: Rc::clone(self),
-                name,
-                place: Place::outside(),
-            }
+            Pass { gate: Rc::clone(self), name, place: Place::outside() }
         }
 
         fn grant(&self, mut n: usize) -> usize {
-            self.waiters
-                .grant_while(|_| n.checked_sub(1).map(|left| n = left).is_some())
+            self.waiters.grant_while(|_| n.checked_sub(1).map(|left| n = left).is_some())
         }
     }
 
@@ -365,8 +334,7 @@ mod tests {
     impl Drop for Pass {
         fn drop(&mut self) {
             let Pass { gate, place, .. } = self;
-            gate.waiters
-                .leave(place, |granted| gate.handed_back.borrow_mut().push(granted));
+            gate.waiters.leave(place, |granted| gate.handed_back.borrow_mut().push(granted));
         }
     }
 
@@ -387,10 +355,7 @@ mod tests {
         let [mut a, mut b, mut c] = waiting(&gate, ["a", "b", "c"]);
         assert_eq!(gate.grant(2), 2);
         assert_eq!([a.wakes(), b.wakes(), c.wakes()], [1, 1, 0]);
-        assert_eq!(
-            (c.poll(), b.poll(), a.poll()),
-            (Poll::Pending, Poll::Ready("b"), Poll::Ready("a"))
-        );
+        assert_eq!((c.poll(), b.poll(), a.poll()), (Poll::Pending, Poll::Ready("b"), Poll::Ready("a")));
         assert_eq!((gate.grant(2), c.poll()), (1, Poll::Ready("c")));
         assert!(gate.waiters.is_empty() && gate.waiters.slots().0 == 0);
     }
@@ -414,19 +379,14 @@ mod tests {
                 let mut waiters = Vec::from(waiting(&gate, names));
                 assert_eq!(gate.grant(granted), granted);
                 let gone = waiters.remove(leaver).drop_future();
-                assert_eq!(
-                    gate.handed_back.take(),
-                    [(leaver < granted).then_some(names[leaver])]
-                );
+                assert_eq!(gate.handed_back.take(), [(leaver < granted).then_some(names[leaver])]);
                 assert_eq!((gone.wakes(), gone.clones()), (usize::from(leaver < granted), 0));
 
                 waiters.push(ByHand::waiting(gate.pass("d")));
                 gate.grant(4);
                 assert!(waiters.iter().all(|waiter| waiter.wakes() == 1));
                 let served: Vec<_> = waiters.into_iter().map(ByHand::take).collect();
-                let others = ["a", "b", "c", "d"]
-                    .into_iter()
-                    .filter(|&name| name != names[leaver]);
+                let others = ["a", "b", "c", "d"].into_iter().filter(|&name| name != names[leaver]);
                 assert_eq!(served, others.collect::<Vec<_>>());
                 assert!(gate.handed_back.take().is_empty());
                 assert_eq!(gate.waiters.slots().0, 0);
@@ -486,16 +446,10 @@ mod tests {
             }
         };
         poll_as_user_code(&mut first, on_wake, || ());
-        let (second, third) = (
-            ByHand::waiting(gate.pass("second")),
-            ByHand::waiting(gate.pass("third")),
-        );
+        let (second, third) = (ByHand::waiting(gate.pass("second")), ByHand::waiting(gate.pass("third")));
         assert_eq!(gate.grant(2), 2);
         assert_eq!((second.wakes(), third.wakes()), (1, 1));
-        assert_eq!(
-            (ByHand::new(first).take(), second.take(), third.take()),
-            ("first", "second", "third")
-        );
+        assert_eq!((ByHand::new(first).take(), second.take(), third.take()), ("first", "second", "third"));
         let late = late.take().expect("the waker was woken");
         assert_eq!((late.wakes(), gate.grant(1), late.take()), (0, 1, "late"));
     }
@@ -551,10 +505,7 @@ mod tests {
         let thrown = catch_unwind(AssertUnwindSafe(|| gate.grant(3))).expect_err("the panic goes on");
         assert_eq!(thrown.downcast_ref::<&str>(), Some(&"bad waker"));
         assert_eq!((good.wakes(), good.take()), (1, "good"));
-        assert_eq!(
-            (ByHand::new(bad).take(), ByHand::new(worse).take()),
-            ("bad", "worse")
-        );
+        assert_eq!((ByHand::new(bad).take(), ByHand::new(worse).take()), ("bad", "worse"));
     }
 
     /// Granted and not yet woken, it still has its waker when it is dropped: by the waker of the one before
@@ -573,11 +524,7 @@ mod tests {
             }
         };
         poll_as_user_code(&mut first, on_wake, || ());
-        poll_as_user_code(
-            &mut doomed,
-            || (),
-            || panic!("the waker panics when it is dropped"),
-        );
+        poll_as_user_code(&mut doomed, || (), || panic!("the waker panics when it is dropped"));
         dropped.set(Some(doomed));
         assert_eq!(gate.grant(2), 2);
         assert_eq!((ByHand::new(first).take(), gate.waiters.slots().0), ("first", 0));
