@@ -13,7 +13,7 @@ use std::task::{Context, Poll, Waker};
 
 use super::descriptor::Descriptor;
 use crate::error::LoopClosed;
-use crate::event_loop::{self, EventLoop};
+use crate::event_loop::{self, EventLoop, Writer};
 use crate::executor::wake;
 use crate::op::io::{At, Batch, Bell, Passage, Pour, Sink, Stream};
 use crate::reactor;
@@ -103,25 +103,16 @@ struct State {
     orphan: Option<Orphan>,
 }
 
-/// A dropped file's place among what its loop waits for at the end.
+/// A dropped file that still writes.
 struct Orphan {
     event_loop: Rc<EventLoop>,
-    bytes: usize,
+    /// Its place among what the loop's end waits for, given up when this is dropped.
+    _place: Writer,
 }
 
 impl Orphan {
     fn new(event_loop: Rc<EventLoop>, bytes: usize) -> Self {
-        event_loop.writers.set(event_loop.writers.get() + 1);
-        event_loop.writer_bytes.set(event_loop.writer_bytes.get() + bytes);
-        Orphan { event_loop, bytes }
-    }
-}
-
-impl Drop for Orphan {
-    fn drop(&mut self) {
-        let Orphan { event_loop, bytes } = self;
-        event_loop.writers.set(event_loop.writers.get() - 1);
-        event_loop.writer_bytes.set(event_loop.writer_bytes.get() - *bytes);
+        Orphan { _place: event_loop.detached.enrol(bytes), event_loop }
     }
 }
 
