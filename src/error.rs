@@ -1,1 +1,550 @@
-//! placeholder
+//! The words of failure: one small type for each thing that can go wrong above the kernel.
+//!
+//! The kernel's own refusals are `io::Error` and keep their errno; these are the words that errno does not
+//! have. All of them meet in `io::Error`: each converts into it, so `?` works in a function that returns
+//! `io::Result`, and none is lost on the way: [`io::Error::get_ref`] still finds the word by `downcast_ref`.
+//! The kind is `TimedOut` for [`Elapsed`] and `Other` for the rest. `Interrupted` would read well for
+//! [`Cancelled`], but `read_exact` and its like take that kind as an order to try again, and a cancelled read
+//! must not be tried again.
+//!
+//! What fails in user code (the `E` of a task) has no place here, and there is no umbrella enum.
+
+use std::any::Any;
+use std::borrow::Cow;
+use std::error::Error;
+use std::fmt::{self, Debug, Display, Formatter};
+use std::io::{self, ErrorKind};
+use std::sync::{Mutex, PoisonError};
+
+/// Defines errors that carry nothing but their name and one sentence.
+macro_rules! words {
+    ($($(#[$doc:meta])* $name:ident, $kind:ident, $sentence:literal;)*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        pub struct $name;
+
+        impl Display for $name {
+            fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+                f.write_str($sentence)
+            }
+        }
+
+        impl Error for $name {}
+
+        impl From<$name> for io::Error {
+            fn from(word: $name) -> io::Error {
+                io::Error::new(ErrorKind::$kind, word)
+            }
+        }
+    )*};
+}
+
+words! {
+    /// A cancel was asked for and taken: what stood here was stopped before it had a value. (asyncio:
+    /// `CancelledError`.)
+    ///
+    /// As an `io::Error` its kind is `Other`, never `Interrupted`, which retry loops would take as "go on".
+    ///
+    /// ```
+    /// use ringloop::Cancelled;
+    /// fn was_cancelled(error: &std::io::Error) -> bool {
+    ///     error.get_ref().is_some_and(|word| word.is::<Cancelled>())
+    /// }
+    /// // The kernel's own ECANCELED is not our cancel.
+    /// assert!(!was_cancelled(&std::io::Error::from_raw_os_error(125)));
+    /// ```
+    Cancelled, Other, "cancelled";
+
+    /// A time limit ran out. As an `io::Error` its kind is `TimedOut`. (asyncio: `TimeoutError`.)
+    ///
+    /// ```
+    /// fn at_the_limit(limit: ringloop::Elapsed) -> std::io::Error {
+    ///     limit.into()
+    /// }
+    /// ```
+    Elapsed, TimedOut, "the time limit ran out";
+
+    /// The loop that a handle belongs to has ended, or ended before it took the call.
+    ///
+    /// ```
+    /// fn report(closed: ringloop::LoopClosed) -> std::io::Result<()> {
+    ///     Err(closed)?
+    /// }
+    /// ```
+    LoopClosed, Other, "the event loop has ended";
+
+    /// The promise was dropped before it was given a value, so its future will never have one.
+    ///
+    /// ```
+    /// fn report(broken: ringloop::BrokenPromise) -> std::io::Result<()> {
+    ///     Err(broken)?
+    /// }
+    /// ```
+    BrokenPromise, Other, "the promise was dropped before it was given a value";
+
+    /// The queue was shut down: it takes nothing more and, once it is empty, gives nothing more. (asyncio:
+    /// `QueueShutDown`.)
+    ///
+    /// ```
+    /// fn report(end: ringloop::ShutDown) -> std::io::Result<()> {
+    ///     Err(end)?
+    /// }
+    /// ```
+    ShutDown, Other, "the queue was shut down";
+}
+
+/// Why awaiting a task gave no value: it was cancelled, it panicked, or it could not be awaited at all.
+///
+/// Opaque and one word in size, so that a `Result<T, JoinError>` stays small.
+///
+/// ```
+/// fn describe(error: ringloop::JoinError) -> String {
+///     if error.is_panic() {
+///         std::panic::resume_unwind(error.into_panic()) // a bug in the task is a bug here
+///     }
+///     format!("{error}, because {}", error.reason().unwrap_or("nobody said why"))
+/// }
+/// ```
+pub struct JoinError(Box<End>);
+
+/// How a task ended without a value. Each is set once, by whoever ended it, and never changes.
+enum End {
+    /// The executor dropped the task's future because of a cancel; with the reason given to `cancel_with`.
+    Cancelled(Option<Cow<'static, str>>),
+    /// The executor caught this panic. The mutex is never contended: a payload is `Send` only, and behind a
+    /// mutex it may be shared.
+    Panicked(Mutex<Box<dyn Any + Send>>),
+    /// The task awaited itself, which would never end.
+    SelfJoin,
+    /// The loop ended before the task was begun or its value was handed over.
+    LoopClosed,
+}
+
+impl JoinError {
+    /// The task was cancelled, with the reason that the canceller gave.
+    pub(crate) fn cancelled(reason: Option<Cow<'static, str>>) -> Self {
+        JoinError(Box::new(End::Cancelled(reason)))
+    }
+
+    /// The task panicked with this payload.
+    pub(crate) fn panicked(payload: Box<dyn Any + Send>) -> Self {
+        JoinError(Box::new(End::Panicked(Mutex::new(payload))))
+    }
+
+    /// The task awaited itself.
+    pub(crate) fn self_join() -> Self {
+        JoinError(Box::new(End::SelfJoin))
+    }
+
+    /// The loop ended first.
+    pub(crate) fn loop_closed() -> Self {
+        JoinError(Box::new(End::LoopClosed))
+    }
+
+    /// Whether the task was cancelled.
+    pub fn is_cancelled(&self) -> bool {
+        matches!(*self.0, End::Cancelled(_))
+    }
+
+    /// Whether the task panicked; then [`into_panic`](Self::into_panic) has the payload.
+    pub fn is_panic(&self) -> bool {
+        matches!(*self.0, End::Panicked(_))
+    }
+
+    /// The reason that was given to `cancel_with`, if the task was cancelled and a reason was given.
+    pub fn reason(&self) -> Option<&str> {
+        match &*self.0 {
+            End::Cancelled(reason) => reason.as_deref(),
+            _ => None,
+        }
+    }
+
+    /// The payload of the task's panic, for `std::panic::resume_unwind`.
+    ///
+    /// # Panics
+    /// If the task did not panic: ask [`is_panic`](Self::is_panic) first.
+    pub fn into_panic(self) -> Box<dyn Any + Send> {
+        match *self.0 {
+            End::Panicked(payload) => payload.into_inner().unwrap_or_else(PoisonError::into_inner),
+            _ => panic!("into_panic on a task that did not panic: ask is_panic() first ({self})"),
+        }
+    }
+}
+
+impl Display for JoinError {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match &*self.0 {
+            End::Cancelled(None) => f.write_str("the task was cancelled"),
+            End::Cancelled(Some(reason)) => write!(f, "the task was cancelled: {reason}"),
+            End::Panicked(payload) => {
+                let payload = payload.lock().unwrap_or_else(PoisonError::into_inner);
+                write!(f, "the task panicked: {}", panic_message(&**payload))
+            }
+            End::SelfJoin => f.write_str("the task awaited itself, which would never end"),
+            End::LoopClosed => f.write_str("the event loop ended before the task had a value"),
+        }
+    }
+}
+
+impl Debug for JoinError {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "JoinError({self})")
+    }
+}
+
+impl Error for JoinError {}
+
+impl From<JoinError> for io::Error {
+    fn from(error: JoinError) -> io::Error {
+        io::Error::other(error)
+    }
+}
+
+/// What a panic said. `panic!` makes a `&str` or a `String`; `panic_any` may throw anything.
+pub(crate) fn panic_message(payload: &(dyn Any + Send)) -> &str {
+    if let Some(text) = payload.downcast_ref::<&'static str>() {
+        text
+    } else if let Some(text) = payload.downcast_ref::<String>() {
+        text
+    } else {
+        "a payload that is no text"
+    }
+}
+
+/// Why `run` gave no value.
+///
+/// `Debug` prints the same sentence as `Display`, with the remedy in it, so that `fn main() -> Result<(),
+/// RunError>` reads well when it fails.
+///
+/// ```
+/// fn exit_code(error: &ringloop::RunError) -> i32 {
+///     if error.is_interrupted() { 130 } else { 1 }
+/// }
+/// ```
+pub struct RunError(Stop);
+
+/// What kept `run` from a value. Each is set once, by the runner.
+enum Stop {
+    /// The ring could not be made; the text of the error inside has cause and remedy.
+    Setup(Box<dyn Error + Send + Sync>),
+    /// Ctrl-C came while the loop watched for it.
+    Interrupted,
+    /// The root task was cancelled, and nobody caught it; with the reason given.
+    Cancelled(Option<Cow<'static, str>>),
+    /// The thread already runs a loop.
+    AlreadyRunning,
+}
+
+impl RunError {
+    /// The ring could not be made.
+    pub(crate) fn setup(cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        RunError(Stop::Setup(cause.into()))
+    }
+
+    /// Ctrl-C.
+    pub(crate) fn interrupted() -> Self {
+        RunError(Stop::Interrupted)
+    }
+
+    /// The root task was cancelled, with the reason that the canceller gave.
+    pub(crate) fn cancelled(reason: Option<Cow<'static, str>>) -> Self {
+        RunError(Stop::Cancelled(reason))
+    }
+
+    /// The thread already runs a loop.
+    pub(crate) fn already_running() -> Self {
+        RunError(Stop::AlreadyRunning)
+    }
+
+    /// Whether the ring could not be made: the kernel, a container or a limit forbids it.
+    pub fn is_setup(&self) -> bool {
+        matches!(self.0, Stop::Setup(_))
+    }
+
+    /// Whether Ctrl-C ended the run.
+    pub fn is_interrupted(&self) -> bool {
+        matches!(self.0, Stop::Interrupted)
+    }
+
+    /// Whether the root task was cancelled, other than by Ctrl-C.
+    pub fn is_cancelled(&self) -> bool {
+        matches!(self.0, Stop::Cancelled(_))
+    }
+}
+
+impl Display for RunError {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Stop::Setup(cause) => Display::fmt(cause, f),
+            Stop::Interrupted => f.write_str("interrupted by Ctrl-C"),
+            Stop::Cancelled(None) => f.write_str("the root task was cancelled"),
+            Stop::Cancelled(Some(reason)) => write!(f, "the root task was cancelled: {reason}"),
+            Stop::AlreadyRunning => f.write_str(
+                "this thread already runs an event loop: await the future, or create a task, instead of calling run",
+            ),
+        }
+    }
+}
+
+impl Debug for RunError {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        Display::fmt(self, f)
+    }
+}
+
+impl Error for RunError {
+    /// The cause of the set-up error itself, whose own sentence `Display` has already said.
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match &self.0 {
+            Stop::Setup(cause) => cause.source(),
+            _ => None,
+        }
+    }
+}
+
+impl From<RunError> for io::Error {
+    /// A set-up error keeps the kind of the kernel's refusal.
+    fn from(error: RunError) -> io::Error {
+        let refusal = std::iter::successors(error.source(), |&cause| cause.source())
+            .find_map(|cause| cause.downcast_ref::<io::Error>());
+        let kind = refusal.map_or(ErrorKind::Other, io::Error::kind);
+        io::Error::new(kind, error)
+    }
+}
+
+/// Why `wait_for` gave no value: the limit came first, or the task ended without one.
+///
+/// ```
+/// use ringloop::WaitError;
+/// fn worth_a_retry(error: &WaitError) -> bool {
+///     matches!(error, WaitError::Elapsed(_))
+/// }
+/// ```
+#[derive(Debug)]
+pub enum WaitError {
+    /// The limit ran out; the task was cancelled and has ended.
+    Elapsed(Elapsed),
+    /// The task was cancelled by somebody else, or panicked.
+    Join(JoinError),
+}
+
+impl Display for WaitError {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            WaitError::Elapsed(limit) => Display::fmt(limit, f),
+            WaitError::Join(error) => Display::fmt(error, f),
+        }
+    }
+}
+
+impl Error for WaitError {}
+
+impl From<Elapsed> for WaitError {
+    fn from(limit: Elapsed) -> Self {
+        WaitError::Elapsed(limit)
+    }
+}
+
+impl From<JoinError> for WaitError {
+    fn from(error: JoinError) -> Self {
+        WaitError::Join(error)
+    }
+}
+
+impl From<WaitError> for io::Error {
+    fn from(error: WaitError) -> io::Error {
+        match error {
+            WaitError::Elapsed(limit) => limit.into(),
+            WaitError::Join(error) => error.into(),
+        }
+    }
+}
+
+/// What an owned-buffer call gives: the number of bytes and the buffer, or a [`BufError`], which has the
+/// buffer too.
+pub type BufResult<B> = Result<(usize, B), BufError<B>>;
+
+/// The failure of an owned-buffer call: the error, the buffer, and how far it came.
+///
+/// `?` in a function that returns `io::Result` keeps the error and drops the buffer.
+///
+/// ```
+/// use ringloop::BufError;
+/// fn salvage(error: BufError<Vec<u8>>) -> std::io::Result<Vec<u8>> {
+///     if error.done == 0 { Err(error.into()) } else { Ok(error.into_buf()) }
+/// }
+/// ```
+pub struct BufError<B> {
+    /// What went wrong: the kernel's error, or [`Cancelled`] or [`Elapsed`] as an `io::Error`.
+    pub error: io::Error,
+    /// The buffer that was lent.
+    pub buf: B,
+    /// How many bytes were transferred before the error.
+    pub done: usize,
+}
+
+impl<B> BufError<B> {
+    /// Whether the call ended because a cancel was asked for. A kernel's unasked `ECANCELED` is not that.
+    pub fn is_cancelled(&self) -> bool {
+        self.error.get_ref().is_some_and(|word| word.is::<Cancelled>())
+    }
+
+    /// The buffer, without the error.
+    pub fn into_buf(self) -> B {
+        self.buf
+    }
+}
+
+impl<B> Display for BufError<B> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (after {} bytes)", self.error, self.done)
+    }
+}
+
+// Not derived: the bytes say nothing about what went wrong, and a buffer need not be `Debug`.
+impl<B> Debug for BufError<B> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BufError")
+            .field("error", &self.error)
+            .field("done", &self.done)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<B> Error for BufError<B> {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&self.error)
+    }
+}
+
+impl<B> From<BufError<B>> for io::Error {
+    fn from(error: BufError<B>) -> io::Error {
+        error.error
+    }
+}
+
+// Errors travel: a thread that waits for a task, or an `anyhow::Error`, asks for both.
+const _: fn() = || {
+    fn travels<T: Send + Sync + 'static>() {}
+    travels::<Cancelled>();
+    travels::<Elapsed>();
+    travels::<LoopClosed>();
+    travels::<BrokenPromise>();
+    travels::<ShutDown>();
+    travels::<JoinError>();
+    travels::<RunError>();
+    travels::<WaitError>();
+    travels::<BufError<Vec<u8>>>();
+};
+const _: () = assert!(size_of::<JoinError>() == size_of::<usize>());
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn holds<W: Error + 'static>(error: &io::Error) -> bool {
+        error.get_ref().is_some_and(|word| word.is::<W>())
+    }
+
+    #[test]
+    fn every_word_survives_the_way_through_io_error() {
+        let elapsed = io::Error::from(Elapsed);
+        assert!(elapsed.kind() == ErrorKind::TimedOut && holds::<Elapsed>(&elapsed));
+        let cancelled = io::Error::from(Cancelled);
+        assert!(cancelled.kind() == ErrorKind::Other && holds::<Cancelled>(&cancelled));
+        assert!(holds::<LoopClosed>(&LoopClosed.into()));
+        assert!(holds::<BrokenPromise>(&BrokenPromise.into()));
+        assert!(holds::<ShutDown>(&ShutDown.into()));
+        assert!(holds::<JoinError>(&JoinError::self_join().into()));
+        assert!(holds::<RunError>(&RunError::interrupted().into()));
+        assert!(holds::<Elapsed>(&WaitError::from(Elapsed).into()));
+        assert!(holds::<JoinError>(
+            &WaitError::from(JoinError::loop_closed()).into()
+        ));
+    }
+
+    #[test]
+    fn a_join_error_tells_a_cancel_from_a_panic() {
+        let cancelled = JoinError::cancelled(Some("too slow".into()));
+        assert!(cancelled.is_cancelled() && !cancelled.is_panic());
+        assert_eq!(cancelled.reason(), Some("too slow"));
+        assert_eq!(cancelled.to_string(), "the task was cancelled: too slow");
+        assert_eq!(JoinError::cancelled(None).reason(), None);
+
+        for odd in [JoinError::self_join(), JoinError::loop_closed()] {
+            assert!(!odd.is_cancelled() && !odd.is_panic() && odd.reason().is_none());
+        }
+    }
+
+    #[test]
+    fn a_join_error_repeats_what_the_panic_said_and_gives_the_payload_back() {
+        let literal = JoinError::panicked(Box::new("boom"));
+        assert!(literal.is_panic() && !literal.is_cancelled());
+        assert_eq!(format!("{literal:?}"), "JoinError(the task panicked: boom)");
+        assert_eq!(literal.into_panic().downcast_ref::<&str>(), Some(&"boom"));
+
+        let formatted = JoinError::panicked(Box::new(String::from("boom 7")));
+        assert_eq!(formatted.to_string(), "the task panicked: boom 7");
+        let number = JoinError::panicked(Box::new(7_i32));
+        assert_eq!(number.to_string(), "the task panicked: a payload that is no text");
+        assert_eq!(number.into_panic().downcast_ref::<i32>(), Some(&7));
+    }
+
+    #[test]
+    #[should_panic(expected = "ask is_panic() first (the task was cancelled)")]
+    fn into_panic_of_a_cancelled_task_names_the_remedy() {
+        JoinError::cancelled(None).into_panic();
+    }
+
+    /// Stands in for a set-up error: a sentence with the remedy, and the kernel's refusal behind it.
+    #[derive(Debug)]
+    struct Refused(io::Error);
+    impl Display for Refused {
+        fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+            f.write_str("refused: allow it")
+        }
+    }
+    impl Error for Refused {
+        fn source(&self) -> Option<&(dyn Error + 'static)> {
+            Some(&self.0)
+        }
+    }
+
+    #[test]
+    fn a_run_error_debugs_as_its_sentence_and_keeps_the_kind_of_the_refusal() {
+        let setup = RunError::setup(Refused(ErrorKind::PermissionDenied.into()));
+        assert!(setup.is_setup());
+        assert_eq!(format!("{setup:?}"), "refused: allow it");
+        assert_eq!(io::Error::from(setup).kind(), ErrorKind::PermissionDenied);
+
+        let interrupted = RunError::interrupted();
+        assert!(interrupted.is_interrupted() && !interrupted.is_cancelled());
+        assert_eq!(io::Error::from(interrupted).kind(), ErrorKind::Other);
+        assert_eq!(
+            format!("{:?}", RunError::cancelled(Some("stop".into()))),
+            "the root task was cancelled: stop"
+        );
+        assert!(format!("{:?}", RunError::already_running()).contains("instead of calling run"));
+    }
+
+    #[test]
+    fn a_buf_error_knows_our_cancel_from_the_kernels() {
+        struct Opaque; // a buffer without Debug
+        let failed = |error: io::Error| BufError {
+            error,
+            buf: Opaque,
+            done: 3,
+        };
+        assert!(failed(Cancelled.into()).is_cancelled());
+        assert!(!failed(Elapsed.into()).is_cancelled());
+        assert!(!failed(io::Error::from_raw_os_error(125)).is_cancelled());
+
+        let full = failed(io::Error::from_raw_os_error(28));
+        assert!(full.to_string().ends_with("(after 3 bytes)"));
+        assert!(full.source().is_some_and(|cause| cause.is::<io::Error>()));
+        assert!(format!("{full:?}").contains("done: 3"));
+        assert_eq!(io::Error::from(full).raw_os_error(), Some(28));
+        let Opaque = failed(Elapsed.into()).into_buf();
+    }
+}

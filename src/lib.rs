@@ -42,3 +42,5 @@ pub mod fs;
 pub mod net;
 
 pub mod testing;
+pub use error::*;
+pub use executor::*;

@@ -1,1 +1,379 @@
-//! placeholder
+//! The executor: tasks, the queue of those that are ready, and the inbox for what other threads send.
+//!
+//! One executor belongs to one loop and one thread. Tasks run first in, first out; a task woken in a turn runs in the next
+//! one, after I/O was looked at. The root future of `run` is a task like the others.
+//!
+//! * `task`: the cell, the only unsafe code here; `refs`: its biased count; `remote`: the inbox and the sleep flag.
+//! * `join`: the handles `Task` and `TaskRef`. `cancel`: the offer and its handlers.
+//!
+//! Deliberately not here: time, I/O, the turn. This layer knows of the kernel nothing but a waker that ends the sleep.
+
+mod cancel;
+mod join;
+mod meeting;
+mod refs;
+mod remote;
+mod task;
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::task::Waker;
+
+pub(crate) use cancel::{Branches, Hidden, Listed, Offer, Took, offer, set_offer, take_offer};
+pub use cancel::{Exit, catch_cancel, check_cancel, resume_cancel, uncancellable, with_cleanup};
+pub use join::{AbortOnDrop, Shield, Task, TaskRef};
+pub(crate) use meeting::{Delivery, Meeting, meeting};
+pub(crate) use remote::Shared;
+
+use crate::error::{JoinError, LoopClosed};
+use remote::Mail;
+use task::{ABORT, CANCEL, CANCELLED, COMPLETE, HANDLE, RUNNING, Ref, SCHEDULED, STARTED, Typed};
+
+thread_local! {
+    /// The loop this thread is inside; zero for none. Plain data, so that a waker may ask at any time.
+    static NUMBER: Cell<u32> = const { Cell::new(0) };
+    static STEP: Cell<u64> = const { Cell::new(0) };
+    static CURRENT: RefCell<Option<Rc<Executor>>> = const { RefCell::new(None) };
+}
+
+/// The number of the loop this thread is inside; zero for none.
+pub(crate) fn current_number() -> u32 {
+    NUMBER.get()
+}
+
+/// Counts the polls of tasks on this thread: it changes when another poll begins.
+pub(crate) fn step_number() -> u64 {
+    STEP.get()
+}
+
+/// The executor of the loop this thread is inside.
+pub(crate) fn current() -> Option<Rc<Executor>> {
+    CURRENT.try_with(|current| current.borrow().clone()).ok().flatten()
+}
+
+/// The task that runs now; None outside of a task.
+///
+/// ```
+/// # fn main() -> Result<(), ringloop::RunError> {
+/// assert!(ringloop::current_task().is_none());
+/// ringloop::run(async { assert!(ringloop::current_task().is_some()) })
+/// # }
+/// ```
+pub fn current_task() -> Option<TaskRef> {
+    CURRENT
+        .try_with(|current| current.borrow().as_ref().and_then(|executor| executor.running.borrow().clone()))
+        .ok()
+        .flatten()
+        .map(TaskRef)
+}
+
+/// The tasks of this loop that have not ended, in order of their creation; empty outside of a loop.
+pub fn all_tasks() -> Vec<TaskRef> {
+    current().map(|executor| executor.all_tasks()).unwrap_or_default()
+}
+
+/// Puts a task of the current loop into its ready queue.
+fn schedule(task: Ref) {
+    let queued = CURRENT.try_with(|current| match &*current.borrow() {
+        Some(executor) => {
+            executor.ready.borrow_mut().push_back(task);
+            None
+        }
+        None => Some(task),
+    });
+    // Only a loop that is being left gets here: its tasks have ended, so there is nothing to run.
+    drop(queued);
+}
+
+/// Wakes; a waker of somebody else's that panics must not stop the loop.
+pub(crate) fn wake(waker: Waker) {
+    if catch_unwind(AssertUnwindSafe(|| waker.wake())).is_err() {
+        tracing::error!(target: "ringloop", "a waker panicked");
+    }
+}
+
+/// How a task is made.
+#[derive(Default)]
+pub(crate) struct Spawn {
+    /// The name; by default `Task-<n>`.
+    pub(crate) name: Option<std::borrow::Cow<'static, str>>,
+    /// Where it was created, in debug mode.
+    pub(crate) location: Option<&'static std::panic::Location<'static>>,
+}
+
+/// The tasks of one loop.
+pub(crate) struct Executor {
+    /// The loop's number in this process.
+    number: u32,
+    /// The loop's place for other threads.
+    shared: &'static Shared,
+    /// The tasks to poll, in order.
+    ready: RefCell<VecDeque<Ref>>,
+    /// All that have not ended; each knows its index.
+    tasks: RefCell<Vec<Ref>>,
+    /// The task that is being polled.
+    running: RefCell<Option<Ref>>,
+    /// The last serial number given to a task.
+    last_id: Cell<u32>,
+    /// Mail in the making, kept for its memory.
+    mail: RefCell<Vec<Mail>>,
+    /// Told of panics that nobody else will see.
+    on_panic: Box<dyn Fn(&str, &JoinError)>,
+}
+
+/// While it lives, the thread is inside the loop.
+pub(crate) struct Inside {
+    before: (u32, Option<Rc<Executor>>),
+}
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        NUMBER.set(self.before.0);
+        let before = self.before.1.take();
+        // The reference that goes may be the last: drop it outside of the borrow.
+        let left = CURRENT.try_with(|current| current.replace(before));
+        drop(left);
+    }
+}
+
+impl Executor {
+    /// `notify` ends the loop's sleep; `on_panic` gets the name of a task and a panic that nobody awaited.
+    pub(crate) fn new(notify: Waker, on_panic: Box<dyn Fn(&str, &JoinError)>) -> Rc<Executor> {
+        let (shared, number) = Shared::open(notify);
+        Rc::new(Executor {
+            number,
+            shared,
+            ready: RefCell::default(),
+            tasks: RefCell::default(),
+            running: RefCell::default(),
+            last_id: Cell::new(0),
+            mail: RefCell::default(),
+            on_panic,
+        })
+    }
+
+    pub(crate) fn number(&self) -> u32 {
+        self.number
+    }
+
+    pub(crate) fn shared(&self) -> &'static Shared {
+        self.shared
+    }
+
+    /// Makes this the thread's loop until the guard goes.
+    pub(crate) fn enter(self: &Rc<Self>) -> Inside {
+        Inside { before: (NUMBER.replace(self.number), CURRENT.replace(Some(self.clone()))) }
+    }
+
+    /// Makes a task, and schedules it: it runs for the first time in the next turn.
+    pub(crate) fn spawn<F: Future + 'static>(&self, future: F, how: Spawn) -> Task<F::Output> {
+        let typed = Typed::new(future, self.shared, self.number, self.next_id());
+        self.adopt(&typed.task.0, how);
+        Task::new(typed)
+    }
+
+    /// Makes the root task of a run, which may borrow from the caller's frame, and lends it to `drive`. When `drive`
+    /// returns or unwinds, a root that has not ended is dropped; what it ended with comes back.
+    pub(crate) fn scoped<F: Future>(
+        &self,
+        future: F,
+        how: Spawn,
+        drive: impl FnOnce(&TaskRef),
+    ) -> Option<Result<F::Output, JoinError>> {
+        let during = |typed: &Typed<F::Output>| {
+            self.adopt(&typed.task.0, how);
+            drive(&typed.task);
+            typed.take()
+        };
+        let end = |task: &Ref| {
+            if !task.header().is(COMPLETE) {
+                self.cancelled(task);
+            }
+        };
+        task::scoped(future, (self.shared, self.number, self.next_id()), during, end)
+    }
+
+    /// Runs a function of no result in the next turn, in order with the tasks.
+    pub(crate) fn call_soon(&self, function: impl FnOnce() + 'static) {
+        let task = self.spawn(async move { function() }, Spawn::default());
+        task.mark_callback();
+    }
+
+    fn next_id(&self) -> u32 {
+        self.last_id.set(self.last_id.get().wrapping_add(1));
+        self.last_id.get()
+    }
+
+    fn adopt(&self, task: &Ref, how: Spawn) {
+        if how.name.is_some() || how.location.is_some() {
+            task.header().with_cold(|cold| {
+                cold.name = how.name;
+                cold.location = how.location;
+            });
+        }
+        task.header().set(HANDLE);
+        let mut tasks = self.tasks.borrow_mut();
+        task.header().index.set(tasks.len() as u32);
+        tasks.push(task.clone());
+        drop(tasks);
+        task.wake();
+    }
+
+    /// Whether a task waits for its turn.
+    pub(crate) fn is_ready(&self) -> bool {
+        !self.ready.borrow().is_empty()
+    }
+
+    pub(crate) fn ready_count(&self) -> usize {
+        self.ready.borrow().len()
+    }
+
+    /// Polls up to `limit` ready tasks.
+    pub(crate) fn run(&self, limit: usize) {
+        for _ in 0..limit {
+            let task = self.ready.borrow_mut().pop_front();
+            let Some(task) = task else { return };
+            self.step(task);
+        }
+    }
+
+    /// One poll of one task, and what follows from it.
+    fn step(&self, task: Ref) {
+        let header = task.header();
+        header.clear(SCHEDULED);
+        if header.is(COMPLETE) {
+            return;
+        }
+        if header.is(CANCEL) && !header.is(STARTED) {
+            return self.cancelled(&task);
+        }
+        header.set(STARTED | RUNNING);
+        STEP.set(STEP.get() + 1);
+        let requested = header.is(CANCEL);
+        header.clear(CANCEL);
+        let before = self.running.replace(Some(task.clone()));
+        set_offer(if requested { Offer::Raised } else { Offer::None });
+        let done = task.poll();
+        let left = set_offer(Offer::None);
+        drop(self.running.replace(before));
+        header.clear(RUNNING);
+        match left {
+            _ if done => self.complete(&task),
+            Offer::Raised => self.cancelled(&task),
+            _ if header.is(ABORT) => self.cancelled(&task),
+            Offer::Blocked => header.set(CANCEL),
+            Offer::None => {}
+        }
+    }
+
+    /// Drops a task's future: it ends cancelled.
+    fn cancelled(&self, task: &Ref) {
+        let _hidden = Hidden::new();
+        task.header().set(CANCELLED | RUNNING);
+        let reason = task.header().peek_cold(|cold| cold.reason.clone()).flatten();
+        let before = self.running.replace(Some(task.clone()));
+        task.end(JoinError::cancelled(reason));
+        drop(self.running.replace(before));
+        task.header().clear(RUNNING);
+        self.complete(task);
+    }
+
+    /// The output is there: takes the task off the list and tells who awaits it.
+    fn complete(&self, task: &Ref) {
+        let header = task.header();
+        header.set(COMPLETE);
+        let index = header.index.replace(u32::MAX) as usize;
+        let mut tasks = self.tasks.borrow_mut();
+        let listed = tasks.swap_remove(index);
+        if let Some(moved) = tasks.get(index) {
+            moved.header().index.set(index as u32);
+        }
+        drop(tasks);
+        if !header.is(HANDLE) {
+            self.discard(task);
+        }
+        let handlers = header.peek_cold(|_| ()).map(|()| header.with_cold(|cold| std::mem::take(&mut cold.handlers)));
+        drop(handlers);
+        if let Some(awaiter) = header.awaiter.take() {
+            wake(awaiter);
+        }
+        drop(listed);
+    }
+
+    /// Drops an output that nobody will ask for.
+    fn discard(&self, task: &Ref) {
+        let hidden = Hidden::new();
+        if let Some(panic) = task.discard() {
+            (self.on_panic)(&TaskRef(task.clone()).name(), &panic);
+        }
+        drop(hidden);
+    }
+
+    /// Takes in what other threads have sent.
+    pub(crate) fn take_mail(&self) {
+        let mut mail = self.mail.take();
+        self.shared.take(&mut mail);
+        self.open(mail.drain(..));
+        self.mail.replace(mail);
+    }
+
+    fn open(&self, mail: impl Iterator<Item = Mail>) {
+        for item in mail {
+            match item {
+                Mail::Task(parcel) => {
+                    if let Some(task) = parcel.open() {
+                        task.wake();
+                    }
+                }
+                Mail::Call(function) => self.call_soon(function),
+            }
+        }
+    }
+
+    /// Announces to other threads that the loop sleeps now. False: there is mail, it must not.
+    pub(crate) fn fall_asleep(&self) -> bool {
+        self.shared.fall_asleep()
+    }
+
+    pub(crate) fn wake_up(&self) {
+        self.shared.wake_up();
+    }
+
+    pub(crate) fn all_tasks(&self) -> Vec<TaskRef> {
+        let mut tasks: Vec<TaskRef> = self.tasks.borrow().iter().cloned().map(TaskRef).collect();
+        tasks.retain(|task| !task.is_callback());
+        tasks.sort_by_key(TaskRef::id);
+        tasks
+    }
+
+    pub(crate) fn task_count(&self) -> usize {
+        self.tasks.borrow().len()
+    }
+
+    /// Ends every task at once, without a chance to clean up by awaiting, and closes the inbox.
+    pub(crate) fn close(self: &Rc<Self>) {
+        let _inside = self.enter();
+        self.open(self.shared.close().into_iter());
+        // A destructor may spawn; what it spawns ends as well.
+        while let Some(task) = { self.tasks.borrow().last().cloned() } {
+            self.cancelled(&task);
+        }
+        let ready = self.ready.take();
+        drop(ready);
+    }
+}
+
+impl Shared {
+    /// Runs `function` on the loop `number`, from any thread.
+    pub(crate) fn call(&self, number: u32, function: Box<dyn FnOnce() + Send>) -> Result<(), LoopClosed> {
+        let mut refused = None;
+        // What is refused is dropped after the lock: its destructor is user code.
+        match self.push(number, Mail::Call(function), |mail| refused = Some(mail)) {
+            true => Ok(()),
+            false => Err(LoopClosed),
+        }
+    }
+}

@@ -1,0 +1,288 @@
+//! The cancel offer: how a request reaches the innermost code that wants to handle it.
+//!
+//! A request raises the *offer*, one word of the thread, for the time of one poll of the task. Ordinary futures know
+//! nothing of it. On the way up, the innermost handler whose inner future was polled in this poll and is still pending
+//! takes the offer, drops its inner future and goes on with `Err(Cancelled)`, so its code may await while it cleans up.
+//! Nobody takes it: the executor drops the whole task. A value completed in the same poll beats the offer, which then
+//! stays for the next await that suspends.
+//!
+//! Every nested poll that must not see the offer, and every destructor run by a handler, runs under [`Hidden`], which
+//! puts the word back even if they panic. Handlers below wakers that are not the task's own (`FuturesUnordered` and the
+//! like) would not be polled by the request; they keep such a waker in the task's list while they are pending
+//! ([`Listed`]), and a request wakes the list first.
+
+use std::cell::Cell;
+use std::future::{Future, IntoFuture};
+use std::task::{Context, Poll};
+
+use super::join::TaskRef;
+use super::current_task;
+use crate::error::Cancelled;
+
+/// The state of the offer in the poll that runs now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Offer {
+    /// No request, or it was taken.
+    None,
+    /// Whoever is pending may take it.
+    Raised,
+    /// A section that must not be interrupted was pending: the request waits for it to end.
+    Blocked,
+}
+
+thread_local! {
+    static OFFER: Cell<Offer> = const { Cell::new(Offer::None) };
+}
+
+/// The offer as it stands.
+pub(crate) fn offer() -> Offer {
+    OFFER.get()
+}
+
+/// Sets the offer, and gives back what it was.
+pub(crate) fn set_offer(offer: Offer) -> Offer {
+    OFFER.replace(offer)
+}
+
+/// Takes the offer if it is raised.
+pub(crate) fn take_offer() -> bool {
+    let raised = OFFER.get() == Offer::Raised;
+    if raised {
+        OFFER.set(Offer::None);
+    }
+    raised
+}
+
+/// While it lives the offer shows `during`; afterwards what it was before.
+pub(crate) struct Hidden(Offer);
+
+impl Hidden {
+    pub(crate) fn new() -> Self {
+        Hidden(OFFER.replace(Offer::None))
+    }
+}
+
+impl Drop for Hidden {
+    fn drop(&mut self) {
+        OFFER.set(self.0);
+    }
+}
+
+/// A handler's place in its task's list, held while it is pending below a waker that is not the task's own.
+#[derive(Default)]
+pub(crate) struct Listed(Option<(TaskRef, usize)>);
+
+impl Listed {
+    /// Notes the waker of a pending poll, if a wake of the task would not reach this handler.
+    pub(crate) fn pending(&mut self, cx: &Context<'_>) {
+        let Some(task) = current_task() else { return };
+        if task.owns(cx.waker()) {
+            return self.clear();
+        }
+        if self.0.as_ref().is_some_and(|(listed, _)| !listed.same(&task)) {
+            self.clear();
+        }
+        let key = task.list_handler(self.0.as_ref().map(|(_, key)| *key), cx.waker().clone());
+        self.0 = Some((task, key));
+    }
+
+    fn clear(&mut self) {
+        if let Some((task, key)) = self.0.take() {
+            task.unlist_handler(key);
+        }
+    }
+}
+
+impl Drop for Listed {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}
+
+/// Runs `future`; a cancel request that reaches it while it is pending ends it here, with `Err(Cancelled)`.
+///
+/// This is asyncio's `try: ... except CancelledError`. What follows may await; [`resume_cancel`] goes on with the
+/// cancellation, anything else swallows it. Nested handlers are served from the inside out.
+///
+/// # Cancellation
+/// Takes the request. Dropped by others (a `select!`, a timeout of another crate), it drops `future` like any owner.
+///
+/// ```
+/// # fn main() -> Result<(), ringloop::RunError> {
+/// use std::time::Duration;
+/// ringloop::run(async {
+///     let task = ringloop::create_task(async {
+///         match ringloop::catch_cancel(ringloop::sleep(Duration::from_secs(60))).await {
+///             Ok(()) => "slept",
+///             Err(ringloop::Cancelled { .. }) => "cleaned up",
+///         }
+///     });
+///     ringloop::yield_now().await;
+///     task.cancel();
+///     assert_eq!(task.await.unwrap(), "cleaned up");
+/// })
+/// # }
+/// ```
+pub async fn catch_cancel<F: IntoFuture>(future: F) -> Result<F::Output, Cancelled> {
+    let mut future = std::pin::pin!(Some(future.into_future()));
+    let mut listed = Listed::default();
+    std::future::poll_fn(move |cx| {
+        let polled = future.as_mut().as_pin_mut().expect("an async fn is not polled after its end").poll(cx);
+        let result = match polled {
+            Poll::Ready(value) => Ok(value),
+            Poll::Pending if take_offer() => Err(Cancelled),
+            Poll::Pending => {
+                listed.pending(cx);
+                return Poll::Pending;
+            }
+        };
+        // The destructors of what is given up see no offer.
+        let _hidden = Hidden::new();
+        future.set(None);
+        Poll::Ready(result)
+    })
+    .await
+}
+
+/// What [`with_cleanup`] tells the clean-up code.
+#[derive(Debug)]
+pub enum Exit<'a, T> {
+    /// The future ended with this value.
+    Value(&'a T),
+    /// It was cancelled.
+    Cancelled,
+}
+
+/// Runs `future`, then `cleanup`, also when the task is cancelled meanwhile; the cancellation then goes on by itself.
+///
+/// This is asyncio's `try: ... finally`. The clean-up may await.
+///
+/// # Cancellation
+/// A request ends `future`, runs `cleanup` to its end and is then offered to the code outside. A second request during
+/// the clean-up ends the clean-up at its next await.
+pub async fn with_cleanup<T>(future: impl IntoFuture<Output = T>, cleanup: impl AsyncFnOnce(Exit<'_, T>)) -> T {
+    match catch_cancel(future).await {
+        Ok(value) => {
+            cleanup(Exit::Value(&value)).await;
+            value
+        }
+        Err(_) => {
+            cleanup(Exit::Cancelled).await;
+            resume_cancel().await
+        }
+    }
+}
+
+/// Goes on with a cancellation that [`catch_cancel`] caught: asyncio's `raise` in the handler. Never returns.
+///
+/// The next handler outside takes over; without one the task ends cancelled.
+pub async fn resume_cancel() -> ! {
+    std::future::poll_fn(|_| {
+        set_offer(Offer::Raised);
+        Poll::<std::convert::Infallible>::Pending
+    })
+    .await;
+    unreachable!("a future that is always pending has returned")
+}
+
+/// Runs `future` to its end although the task may be cancelled meanwhile: the request waits and hits the next await after it.
+///
+/// For commit and rollback code. The section should be short: `Runner` shutdown waits for it, within its limit.
+///
+/// # Cancellation
+/// Hidden from `future`. A drop by the owner cannot be held off: do not race it in a `select!`.
+pub async fn uncancellable<F: IntoFuture>(future: F) -> F::Output {
+    let mut future = std::pin::pin!(future.into_future());
+    std::future::poll_fn(move |cx| {
+        let hidden = Hidden::new();
+        let polled = future.as_mut().poll(cx);
+        drop(hidden);
+        if polled.is_pending() && offer() == Offer::Raised {
+            set_offer(Offer::Blocked);
+        }
+        polled
+    })
+    .await
+}
+
+/// A point at which a pending cancel request is delivered, for long computations; does nothing otherwise.
+///
+/// # Cancellation
+/// This is what it is for.
+pub async fn check_cancel() {
+    let mut first = true;
+    std::future::poll_fn(move |cx| {
+        let requested = current_task().is_some_and(|task| task.is_cancel_pending());
+        match std::mem::take(&mut first) && (requested || offer() == Offer::Raised) {
+            true => {
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            false => Poll::Ready(()),
+        }
+    })
+    .await
+}
+
+/// Offers a cancel to every branch of a combinator that polls several futures in one task.
+///
+/// Each pending branch sees the offer. A branch that takes it is left alone until it ends. While one that took it still
+/// cleans up, the request is blocked for what stands outside, so that the others do not drop it; after that, a branch
+/// that nobody handled in leaves the offer raised.
+#[derive(Default)]
+pub(crate) struct Branches {
+    /// The offer at the start of this poll.
+    outer: Option<Offer>,
+    /// A branch did not take the raised offer.
+    untaken: bool,
+    /// A branch that took an offer, now or earlier, is pending.
+    cleaning: bool,
+}
+
+/// Whether a branch has taken an offer and is still at it.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Took(bool);
+
+impl Branches {
+    pub(crate) fn start() -> Self {
+        Branches { outer: Some(offer()), ..Branches::default() }
+    }
+
+    /// Polls one branch under the offer.
+    pub(crate) fn poll<T>(&mut self, took: &mut Took, poll: impl FnOnce() -> Poll<T>) -> Poll<T> {
+        let outer = self.outer.unwrap_or(Offer::None);
+        set_offer(if took.0 { Offer::None } else { outer });
+        let polled = poll();
+        let after = offer();
+        if polled.is_ready() {
+            took.0 = false;
+        } else if took.0 && after == Offer::Raised {
+            // It resumes a cancellation that it took before.
+            took.0 = false;
+            self.outer = Some(Offer::Raised);
+            self.untaken = true;
+        } else if took.0 || (outer == Offer::Raised && after != Offer::Raised) {
+            took.0 = true;
+            self.cleaning = true;
+        } else if after == Offer::Raised {
+            self.untaken = true;
+        }
+        polled
+    }
+
+    /// Leaves the offer for what stands outside, after a poll in which the whole is still pending.
+    pub(crate) fn pending(self) {
+        let outer = self.outer.unwrap_or(Offer::None);
+        set_offer(match (self.cleaning, self.untaken) {
+            (true, true) => Offer::Blocked,
+            (true, false) => Offer::None,
+            (false, true) => Offer::Raised,
+            (false, false) => outer,
+        });
+    }
+
+    /// Leaves the offer as it was, after a poll in which the whole has ended.
+    pub(crate) fn ready(self) {
+        set_offer(self.outer.unwrap_or(Offer::None));
+    }
+}

@@ -1,0 +1,343 @@
+//! Handles: `Task<T>` owns the right to a task's output, `TaskRef` only names it.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use super::cancel::take_offer;
+use super::task::{
+    ABORT, CALLBACK, CANCEL, CANCELLED, COMPLETE, HANDLE, OUTPUT, PANICKED, REQUEST, RUNNING, Ref, STARTED, Typed,
+};
+use super::current;
+use crate::error::JoinError;
+
+/// Names a task: cancel it, ask for its state. Cheap to clone; keeps the task's memory, not its future.
+#[derive(Clone)]
+pub struct TaskRef(pub(super) Ref);
+
+impl TaskRef {
+    /// Asks the task to end: `Cancelled` is offered to the innermost handler at the await where it stands, and without a
+    /// handler the task is dropped there. Returns false if it has ended already.
+    ///
+    /// Every call counts (see [`cancelling`](Self::cancelling)), but requests made before the first is delivered are
+    /// delivered as one. A task that has not started never starts.
+    pub fn cancel(&self) -> bool {
+        let header = self.0.header();
+        if header.is(COMPLETE) {
+            return false;
+        }
+        header.state.set(header.state.get().saturating_add(REQUEST));
+        header.set(CANCEL);
+        self.wake_handlers();
+        self.0.wake();
+        true
+    }
+
+    /// As [`cancel`](Self::cancel), with a reason that whoever awaits the task finds in its [`JoinError`].
+    pub fn cancel_with(&self, reason: impl Into<Cow<'static, str>>) -> bool {
+        if !self.is_done() {
+            let before = self.0.header().with_cold(|cold| cold.reason.replace(reason.into()));
+            drop(before);
+        }
+        self.cancel()
+    }
+
+    /// How many cancel requests are open: asked for by `cancel` and not taken back by [`uncancel`](Self::uncancel).
+    pub fn cancelling(&self) -> u32 {
+        self.0.header().state.get() / REQUEST
+    }
+
+    /// Takes one request back, and returns how many are left. At zero an undelivered request is withdrawn.
+    pub fn uncancel(&self) -> u32 {
+        let header = self.0.header();
+        if !header.is(COMPLETE) && self.cancelling() > 0 {
+            header.state.set(header.state.get() - REQUEST);
+            if self.cancelling() == 0 {
+                header.clear(CANCEL);
+            }
+        }
+        self.cancelling()
+    }
+
+    /// Drops the task's future now, or after the poll that runs: no handler is asked, no clean-up may await. It ends
+    /// cancelled. This is tokio's `abort`.
+    pub fn abort(&self) {
+        let header = self.0.header();
+        if header.is(COMPLETE) {
+            return;
+        }
+        match current() {
+            Some(executor) if executor.owns(&self.0) && !header.is(RUNNING) => executor.cancelled(&self.0),
+            _ => {
+                header.set(ABORT);
+                self.0.wake();
+            }
+        }
+    }
+
+    /// Whether the task has ended, however.
+    pub fn is_done(&self) -> bool {
+        self.0.header().is(COMPLETE)
+    }
+
+    /// Whether the task has ended cancelled.
+    pub fn is_cancelled(&self) -> bool {
+        self.is_done() && self.0.header().is(CANCELLED)
+    }
+
+    /// The task's name, `Task-<n>` if none was given.
+    pub fn name(&self) -> Rc<str> {
+        let named = self.0.header().peek_cold(|cold| cold.name.as_deref().map(Rc::from)).flatten();
+        named.unwrap_or_else(|| format!("Task-{}", self.id()).into())
+    }
+
+    /// Gives the task another name.
+    pub fn set_name(&self, name: impl Into<Cow<'static, str>>) {
+        let before = self.0.header().with_cold(|cold| cold.name.replace(name.into()));
+        drop(before);
+    }
+
+    /// The task's serial number in its loop.
+    pub(crate) fn id(&self) -> u32 {
+        self.0.header().id
+    }
+
+    /// Whether both name the same task.
+    pub fn same(&self, other: &TaskRef) -> bool {
+        self.0.same(&other.0)
+    }
+
+    pub(super) fn owns(&self, waker: &Waker) -> bool {
+        self.0.owns(waker)
+    }
+
+    pub(crate) fn is_callback(&self) -> bool {
+        self.0.header().is(CALLBACK)
+    }
+
+    pub(super) fn is_cancel_pending(&self) -> bool {
+        self.0.header().is(CANCEL)
+    }
+
+    /// Lists the waker of a cancel handler, in its old place if it has one.
+    pub(super) fn list_handler(&self, key: Option<usize>, waker: Waker) -> usize {
+        let (key, before) = self.0.header().with_cold(|cold| match key {
+            Some(key) => (key, cold.handlers.get_mut(key).and_then(|place| place.replace(waker))),
+            None => (cold.handlers.insert(Some(waker)), None),
+        });
+        drop(before);
+        key
+    }
+
+    pub(super) fn unlist_handler(&self, key: usize) {
+        let waker = self.0.header().with_cold(|cold| cold.handlers.try_remove(key));
+        drop(waker);
+    }
+
+    /// Wakes the handlers that a wake of the task alone would not reach.
+    pub(crate) fn wake_handlers(&self) {
+        let header = self.0.header();
+        let Some(last) = header.peek_cold(|cold| cold.handlers.iter().map(|(key, _)| key).max()).flatten() else {
+            return;
+        };
+        for key in 0..=last {
+            let waker = header.with_cold(|cold| cold.handlers.get_mut(key).and_then(Option::take));
+            if let Some(waker) = waker {
+                waker.wake();
+            }
+        }
+    }
+
+    fn state(&self) -> &'static str {
+        let header = self.0.header();
+        match () {
+            () if header.is(COMPLETE) && header.is(PANICKED) => "panicked",
+            () if header.is(COMPLETE) && header.is(CANCELLED) => "cancelled",
+            () if header.is(COMPLETE) => "finished",
+            () if self.cancelling() > 0 => "cancelling",
+            () if header.is(RUNNING) => "running",
+            () if header.is(STARTED) => "pending",
+            () => "new",
+        }
+    }
+}
+
+impl fmt::Debug for TaskRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "<Task name='{}' {}", self.name(), self.state())?;
+        match self.0.header().peek_cold(|cold| cold.location).flatten() {
+            Some(location) => write!(f, " created at {location}>"),
+            None => write!(f, ">"),
+        }
+    }
+}
+
+impl super::Executor {
+    fn owns(&self, task: &Ref) -> bool {
+        self.tasks.borrow().get(task.header().index.get() as usize).is_some_and(|listed| listed.same(task))
+    }
+}
+
+/// A task of the loop: await it for its output, or drop it to let it run on its own.
+///
+/// Awaiting gives `Err` if the task was cancelled or panicked. A cancel request that reaches an awaiting task is passed on
+/// to this one; the awaiting task goes on when this one has ended, with whatever it ended with.
+///
+/// # Cancellation
+/// Awaiting by `&mut task` and dropping that future loses nothing. Dropping the `Task` detaches: the loop owns it and runs
+/// it to its end.
+///
+/// ```
+/// # fn main() -> Result<(), ringloop::RunError> {
+/// ringloop::run(async {
+///     let task = ringloop::create_task(async { 6 * 7 });
+///     assert_eq!(task.await.unwrap(), 42);
+/// })
+/// # }
+/// ```
+#[must_use = "a dropped handle detaches its task; say `.detach()` if that is meant"]
+pub struct Task<T> {
+    /// The task, with the right to its output.
+    typed: Typed<T>,
+}
+
+impl<T> Unpin for Task<T> {}
+
+impl<T> Task<T> {
+    pub(super) fn new(typed: Typed<T>) -> Self {
+        Task { typed }
+    }
+
+    /// A name for this task that may be kept and cloned.
+    pub fn task_ref(&self) -> TaskRef {
+        self.typed.task.clone()
+    }
+
+    /// Lets the task run on its own. Its panic, if any, goes to the exception handler.
+    pub fn detach(self) {}
+
+    pub(super) fn mark_callback(self) {
+        self.typed.task.0.header().set(CALLBACK);
+    }
+
+    /// The output if the task has ended; None before, and after it was taken.
+    pub fn try_result(&mut self) -> Option<Result<T, JoinError>> {
+        self.typed.take()
+    }
+
+    /// A future of the output that does not pass a cancel request on: the awaiting side ends, the task lives on.
+    pub fn shield(self) -> Shield<T> {
+        Shield { task: self }
+    }
+
+    /// A handle that aborts the task when it is dropped before the task has ended.
+    pub fn abort_on_drop(self) -> AbortOnDrop<T> {
+        AbortOnDrop { task: self }
+    }
+
+    /// Polls for the output without taking a cancel offer.
+    fn poll_output(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, JoinError>> {
+        if let Some(result) = self.try_result() {
+            return Poll::Ready(result);
+        }
+        let header = self.typed.task.0.header();
+        if header.is(COMPLETE) {
+            panic!("the output of {:?} was taken before: a Task gives it once", self.typed.task);
+        }
+        if header.is(RUNNING) && super::current_task().is_some_and(|task| task.same(&self.typed.task)) {
+            return Poll::Ready(Err(JoinError::self_join()));
+        }
+        let before = header.awaiter.take();
+        match before {
+            Some(waker) if waker.will_wake(cx.waker()) => header.awaiter.set(Some(waker)),
+            before => {
+                header.awaiter.set(Some(cx.waker().clone()));
+                drop(before);
+            }
+        }
+        Poll::Pending
+    }
+}
+
+impl<T> std::ops::Deref for Task<T> {
+    type Target = TaskRef;
+
+    /// All that can be said of a task without its output.
+    fn deref(&self) -> &TaskRef {
+        &self.typed.task
+    }
+}
+
+impl<T> Future for Task<T> {
+    type Output = Result<T, JoinError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let polled = self.poll_output(cx);
+        if polled.is_pending() && take_offer() {
+            self.typed.task.cancel();
+        }
+        polled
+    }
+}
+
+impl<T> Drop for Task<T> {
+    fn drop(&mut self) {
+        let header = self.typed.task.0.header();
+        header.clear(HANDLE);
+        // After completion the output goes with its handle, and a panic that nobody saw is reported where there is a loop.
+        if header.is(COMPLETE | OUTPUT) {
+            match current() {
+                Some(executor) => executor.discard(&self.typed.task.0),
+                None => drop(self.typed.task.0.discard()),
+            }
+        }
+        drop(header.awaiter.take());
+    }
+}
+
+impl<T> fmt::Debug for Task<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.typed.task.fmt(f)
+    }
+}
+
+/// The output of a task whose awaiting does not pass a cancel request on; see [`Task::shield`].
+#[must_use = "futures do nothing unless awaited"]
+pub struct Shield<T> {
+    task: Task<T>,
+}
+
+impl<T> Unpin for Shield<T> {}
+
+impl<T> Future for Shield<T> {
+    type Output = Result<T, JoinError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.task.poll_output(cx)
+    }
+}
+
+/// A handle whose drop aborts its task; see [`Task::abort_on_drop`].
+#[must_use = "dropping it aborts the task"]
+pub struct AbortOnDrop<T> {
+    task: Task<T>,
+}
+
+impl<T> Unpin for AbortOnDrop<T> {}
+
+impl<T> Future for AbortOnDrop<T> {
+    type Output = Result<T, JoinError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.task).poll(cx)
+    }
+}
+
+impl<T> Drop for AbortOnDrop<T> {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}

@@ -1,0 +1,134 @@
+//! The side of a loop that other threads may touch: its inbox, and whether it sleeps.
+//!
+//! The places are pooled and live for the whole program, so a waker needs no count to reach one: it compares the loop's
+//! number under the lock and thereby knows whether its loop still lives. A pusher wakes the loop only when it sleeps;
+//! otherwise a push costs no system call.
+//!
+//! The loop goes to sleep in this order: set `asleep`, look into the inbox under its lock, enter the kernel. A pusher
+//! takes the lock, pushes, releases it and then looks at `asleep`. Whoever has the lock first, one of the two sees the other.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::*};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+
+use super::task::Parcel;
+
+/// Something for the owner.
+pub(super) enum Mail {
+    /// A task that was woken, or whose count must be merged.
+    Task(Parcel),
+    /// A function to run on the loop.
+    Call(Box<dyn FnOnce() + Send>),
+}
+
+/// One loop's place for other threads.
+pub(crate) struct Shared {
+    /// What came in, and for whom.
+    inbox: Mutex<Inbox>,
+    /// Something is in the inbox.
+    mail: AtomicBool,
+    /// The loop is in the kernel, or about to enter it, and must be woken.
+    asleep: AtomicBool,
+}
+
+struct Inbox {
+    /// The loop that owns the place now; zero for none.
+    number: u32,
+    /// In order of arrival.
+    mail: Vec<Mail>,
+    /// Ends the loop's sleep.
+    notify: Option<Waker>,
+}
+
+static IDLE: Mutex<Vec<&'static Shared>> = Mutex::new(Vec::new());
+static LAST: AtomicU32 = AtomicU32::new(0);
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing under these locks can leave a value half changed.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Shared {
+    /// Opens a place for a new loop and gives the loop its number. `notify` ends the loop's sleep, from any thread.
+    pub(super) fn open(notify: Waker) -> (&'static Shared, u32) {
+        let number = LAST.fetch_add(1, Relaxed).wrapping_add(1);
+        assert!(number != 0, "more than four billion loops in one process: their numbers have run out");
+        let place = lock(&IDLE).pop();
+        let shared = place.unwrap_or_else(|| {
+            let inbox = Mutex::new(Inbox { number: 0, mail: Vec::new(), notify: None });
+            Box::leak(Box::new(Shared { inbox, mail: AtomicBool::new(false), asleep: AtomicBool::new(false) }))
+        });
+        let mut inbox = lock(&shared.inbox);
+        inbox.number = number;
+        inbox.notify = Some(notify);
+        (shared, number)
+    }
+
+    /// Closes the place: what is still in the inbox comes back, and pushes fail from now on.
+    pub(super) fn close(&'static self) -> Vec<Mail> {
+        let (mail, notify) = {
+            let mut inbox = lock(&self.inbox);
+            inbox.number = 0;
+            self.mail.store(false, Relaxed);
+            self.asleep.store(false, Relaxed);
+            (std::mem::take(&mut inbox.mail), inbox.notify.take())
+        };
+        drop(notify);
+        lock(&IDLE).push(self);
+        mail
+    }
+
+    /// Pushes for the loop `number`. If that loop is gone, `closed` gets the mail back, still under the lock.
+    pub(super) fn push(&self, number: u32, mail: Mail, closed: impl FnOnce(Mail)) -> bool {
+        let mut inbox = lock(&self.inbox);
+        if inbox.number != number {
+            closed(mail);
+            return false;
+        }
+        inbox.mail.push(mail);
+        self.mail.store(true, Release);
+        drop(inbox);
+        self.notify_if_asleep(number);
+        true
+    }
+
+    fn notify_if_asleep(&self, number: u32) {
+        if self.asleep.load(Relaxed) && self.asleep.swap(false, AcqRel) {
+            let inbox = lock(&self.inbox);
+            if inbox.number == number
+                && let Some(notify) = &inbox.notify
+            {
+                notify.wake_by_ref();
+            }
+        }
+    }
+
+    /// Moves the mail into `into`; costs one load when there is none.
+    pub(super) fn take(&self, into: &mut Vec<Mail>) {
+        if self.mail.load(Acquire) {
+            let mut inbox = lock(&self.inbox);
+            self.mail.store(false, Relaxed);
+            std::mem::swap(&mut inbox.mail, into);
+        }
+    }
+
+    /// Announces sleep. False: mail has come, do not sleep.
+    pub(super) fn fall_asleep(&self) -> bool {
+        self.asleep.store(true, SeqCst);
+        let empty = lock(&self.inbox).mail.is_empty();
+        if !empty {
+            self.wake_up();
+        }
+        empty
+    }
+
+    /// The sleep is over.
+    pub(super) fn wake_up(&self) {
+        self.asleep.store(false, Relaxed);
+    }
+
+    /// Whether the loop `number` still has this place.
+    pub(crate) fn is_open(&self, number: u32) -> bool {
+        lock(&self.inbox).number == number
+    }
+}

@@ -1,0 +1,498 @@
+//! The task cell: one allocation that holds a future, then its output, under a header of eight words.
+//!
+//! # States
+//!
+//! ```text
+//!             schedule                 poll: Pending
+//!   (spawn) ──────────▶ SCHEDULED ◀───────────────────┐
+//!                           │ the turn takes it        │
+//!                           ▼                          │
+//!                        RUNNING ──────────────────────┘
+//!                           │ poll: Ready, panic, an untaken cancel, abort
+//!                           ▼
+//!                       COMPLETE (+ OUTPUT until the handle takes it or goes away)
+//! ```
+//!
+//! SCHEDULED is set by `schedule` (spawn, wake, cancel) and cleared when the turn takes the task from the ready queue.
+//! RUNNING stands during a poll; a wake in a poll schedules at once. CANCEL is a request not yet delivered: `cancel` sets
+//! it, the next poll clears it and raises the offer (see `cancel.rs`), a blocked offer or nothing puts it back.
+//! ABORT asks for the end right after the poll that runs now. HANDLE says that a `Task<T>` may still ask for the output.
+//!
+//! # Who may touch what
+//!
+//! Only the owner, the thread inside the loop `number`, touches the cells of the header and the stage (**T1**). Any thread
+//! may read `vtable`, `number` and `shared`, and use the atomic half of `refs`. A thread is "inside" while
+//! [`current_number`] says so; after its loop's end even the old owner counts as foreign. The future and the output are
+//! dropped by the owner, at the latest at the loop's end or with the handle, so that a last waker dropped anywhere frees
+//! plain memory.
+
+#![allow(unsafe_code)]
+
+use std::any::Any;
+use std::borrow::Cow;
+use std::cell::{Cell, UnsafeCell};
+use std::future::Future;
+use std::marker::PhantomData;
+use std::mem::{ManuallyDrop, MaybeUninit};
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
+use std::pin::Pin;
+use std::ptr::NonNull;
+use std::task::{Context, RawWaker, RawWakerVTable, Waker};
+
+use slab::Slab;
+
+use super::join::TaskRef;
+use super::refs::{After, Refs};
+use super::remote::{Mail, Shared};
+use super::{current_number, schedule};
+use crate::error::JoinError;
+
+pub(super) const SCHEDULED: u32 = 1;
+pub(super) const RUNNING: u32 = 1 << 1;
+pub(super) const STARTED: u32 = 1 << 2;
+pub(super) const COMPLETE: u32 = 1 << 3;
+pub(super) const OUTPUT: u32 = 1 << 4;
+pub(super) const HANDLE: u32 = 1 << 5;
+pub(super) const CANCEL: u32 = 1 << 6;
+pub(super) const ABORT: u32 = 1 << 7;
+pub(super) const CANCELLED: u32 = 1 << 8;
+pub(super) const PANICKED: u32 = 1 << 9;
+/// A callback in a task's clothes: not listed, not cancelled at the end.
+pub(super) const CALLBACK: u32 = 1 << 10;
+/// The number of cancel requests stands above the flags.
+pub(super) const REQUEST: u32 = 1 << 12;
+
+/// What every task has, whatever its future.
+pub(super) struct Header {
+    /// How to handle the stage behind the header.
+    vtable: &'static VTable,
+    /// References: handles, wakers, the ready queue, the executor.
+    refs: Refs,
+    /// Flags, and the count of cancel requests above them.
+    pub(super) state: Cell<u32>,
+    /// The loop that owns the task.
+    number: u32,
+    /// That loop's inbox, for wakes from other threads.
+    shared: &'static Shared,
+    /// Where the executor lists the task.
+    pub(super) index: Cell<u32>,
+    /// The serial number behind the default name `Task-<id>`.
+    pub(super) id: u32,
+    /// Who awaits the handle.
+    pub(super) awaiter: Cell<Option<Waker>>,
+    /// What most tasks never need.
+    cold: Cell<Option<Box<Cold>>>,
+}
+
+/// The part of a task that is allocated when it is first used.
+#[derive(Default)]
+pub(super) struct Cold {
+    /// The name given at creation or later.
+    pub(super) name: Option<Cow<'static, str>>,
+    /// The reason given with the latest cancel.
+    pub(super) reason: Option<Cow<'static, str>>,
+    /// Where the task was created (debug mode).
+    pub(super) location: Option<&'static Location<'static>>,
+    /// Wakers of the cancel handlers that wait below wakers which are not the task's own.
+    pub(super) handlers: Slab<Option<Waker>>,
+}
+
+struct VTable {
+    /// Polls the future and, when it is done, puts the output in its place. True: done.
+    poll: unsafe fn(NonNull<Header>, &mut Context<'_>) -> bool,
+    /// Drops the future and puts `error` in its place.
+    end: unsafe fn(NonNull<Header>, JoinError),
+    /// Moves the output (a `Result<T, JoinError>`) to the given place.
+    take: unsafe fn(NonNull<Header>, *mut ()),
+    /// Drops the output in its place; gives back the panic of a task that nobody awaited.
+    discard: unsafe fn(NonNull<Header>) -> Option<JoinError>,
+    /// Frees the memory.
+    free: unsafe fn(NonNull<Header>),
+}
+
+/// The future until the task is complete, then the output until it is taken.
+union Stage<F: Future> {
+    future: ManuallyDrop<F>,
+    output: ManuallyDrop<Result<F::Output, JoinError>>,
+}
+
+#[repr(C)]
+struct TaskCell<F: Future> {
+    header: Header,
+    stage: UnsafeCell<Stage<F>>,
+}
+
+/// Runs `f`; a panic becomes its payload.
+fn guarded<R>(f: impl FnOnce() -> R) -> Result<R, Box<dyn Any + Send>> {
+    catch_unwind(AssertUnwindSafe(f))
+}
+
+impl<F: Future> TaskCell<F> {
+    const VTABLE: &'static VTable =
+        &VTable { poll: Self::poll, end: Self::end, take: Self::take, discard: Self::discard, free: Self::free };
+
+    /// SAFETY (all five): `task` points to a live `TaskCell<F>`, the caller is its owner (T1) and, for the first four, the
+    /// state says that the stage holds what the function uses. `free` needs the last reference instead.
+    unsafe fn stage<'a>(task: NonNull<Header>) -> &'a UnsafeCell<Stage<F>> {
+        // SAFETY: the cell is repr(C) with the header first, so the header's address is the cell's.
+        unsafe { &(*task.cast::<TaskCell<F>>().as_ptr()).stage }
+    }
+
+    unsafe fn poll(task: NonNull<Header>, cx: &mut Context<'_>) -> bool {
+        // SAFETY: not COMPLETE, so the stage holds the future, which never moves until it is dropped in `end` or below.
+        let polled = guarded(|| unsafe { Pin::new_unchecked(&mut *(*Self::stage(task).get()).future).poll(cx) });
+        let output = match polled {
+            Ok(std::task::Poll::Pending) => return false,
+            Ok(std::task::Poll::Ready(value)) => Ok(value),
+            Err(payload) => Err(JoinError::panicked(payload)),
+        };
+        // SAFETY: as above; `replace` drops the future that was just polled to its end.
+        unsafe { Self::replace(task, output) };
+        true
+    }
+
+    /// Drops the future and stores the output; a panic in a destructor is the outcome, unless there was a panic before.
+    unsafe fn replace(task: NonNull<Header>, output: Result<F::Output, JoinError>) {
+        // SAFETY: the caller says that the stage holds the future; nobody refers to it now.
+        let dropped = guarded(|| unsafe { ManuallyDrop::drop(&mut (*Self::stage(task).get()).future) });
+        let output = match (dropped, output) {
+            (Err(payload), Ok(_)) => Err(JoinError::panicked(payload)),
+            (Err(payload), Err(error)) if error.is_cancelled() => Err(JoinError::panicked(payload)),
+            (_, output) => output,
+        };
+        // SAFETY: the task is alive and we are its owner (T1).
+        let header = unsafe { task.as_ref() };
+        if matches!(&output, Err(error) if error.is_panic()) {
+            header.set(PANICKED);
+        }
+        // SAFETY: the future is gone; a union field of ManuallyDrop may be overwritten.
+        unsafe { (*Self::stage(task).get()).output = ManuallyDrop::new(output) };
+        header.set(OUTPUT);
+    }
+
+    unsafe fn end(task: NonNull<Header>, error: JoinError) {
+        // SAFETY: passed on to the caller.
+        unsafe { Self::replace(task, Err(error)) }
+    }
+
+    unsafe fn take(task: NonNull<Header>, to: *mut ()) {
+        // SAFETY: OUTPUT was set, the caller clears it: the value is moved out once. `to` is a place for exactly this type.
+        unsafe {
+            let output = ManuallyDrop::take(&mut (*Self::stage(task).get()).output);
+            to.cast::<Result<F::Output, JoinError>>().write(output);
+        }
+    }
+
+    unsafe fn discard(task: NonNull<Header>) -> Option<JoinError> {
+        // SAFETY: as in `take`.
+        match unsafe { ManuallyDrop::take(&mut (*Self::stage(task).get()).output) } {
+            Ok(value) => guarded(move || drop(value)).err().map(JoinError::panicked),
+            Err(error) => error.is_panic().then_some(error),
+        }
+    }
+
+    unsafe fn free(task: NonNull<Header>) {
+        // SAFETY: the last reference is gone, and the stage's content with the owner before it: a union drops nothing.
+        drop(unsafe { Box::from_raw(task.cast::<TaskCell<F>>().as_ptr()) });
+    }
+}
+
+impl Header {
+    pub(super) fn is(&self, flags: u32) -> bool {
+        self.state.get() & flags != 0
+    }
+
+    pub(super) fn set(&self, flags: u32) {
+        self.state.set(self.state.get() | flags);
+    }
+
+    pub(super) fn clear(&self, flags: u32) {
+        self.state.set(self.state.get() & !flags);
+    }
+
+    /// The cold part, made on first use, for the time of one call. `f` must run no user code.
+    pub(super) fn with_cold<R>(&self, f: impl FnOnce(&mut Cold) -> R) -> R {
+        let mut cold = self.cold.take().unwrap_or_default();
+        let result = f(&mut cold);
+        self.cold.set(Some(cold));
+        result
+    }
+
+    /// The cold part if there is one.
+    pub(super) fn peek_cold<R>(&self, f: impl FnOnce(&Cold) -> R) -> Option<R> {
+        let cold = self.cold.take()?;
+        let result = f(&cold);
+        self.cold.set(Some(cold));
+        Some(result)
+    }
+}
+
+/// A counted reference to a task. Not `Send`: only wakers leave the thread.
+pub(super) struct Ref(NonNull<Header>);
+
+impl Ref {
+    /// # Safety
+    /// What the future borrows must outlive it: the caller has it dropped (by polling it to its end or by `end`) in time.
+    unsafe fn new<F: Future>(future: F, shared: &'static Shared, number: u32, id: u32) -> Ref {
+        let cell = Box::new(TaskCell {
+            header: Header {
+                vtable: TaskCell::<F>::VTABLE,
+                refs: Refs::new(1),
+                state: Cell::new(0),
+                number,
+                shared,
+                index: Cell::new(u32::MAX),
+                id,
+                awaiter: Cell::new(None),
+                cold: Cell::new(None),
+            },
+            stage: UnsafeCell::new(Stage { future: ManuallyDrop::new(future) }),
+        });
+        Ref(NonNull::from(Box::leak(cell)).cast())
+    }
+
+    pub(super) fn header(&self) -> &Header {
+        // SAFETY: a counted reference keeps the cell alive; a `Ref` never leaves its thread (T1).
+        unsafe { self.0.as_ref() }
+    }
+
+    /// Whether both are the same task.
+    pub(super) fn same(&self, other: &Ref) -> bool {
+        self.0 == other.0
+    }
+
+    /// Whether `waker` is this task's own, with nothing between.
+    pub(super) fn owns(&self, waker: &Waker) -> bool {
+        std::ptr::eq(waker.data(), self.0.as_ptr().cast()) && std::ptr::eq(waker.vtable(), &WAKER)
+    }
+
+    /// Polls the future once. True: the output is there.
+    pub(super) fn poll(&self) -> bool {
+        debug_assert!(!self.header().is(COMPLETE | OUTPUT));
+        // The waker is lent, not counted: this reference outlives the poll.
+        // SAFETY: the waker's table treats the pointer as a counted reference; ManuallyDrop keeps the count as it is.
+        let waker = ManuallyDrop::new(unsafe { Waker::from_raw(RawWaker::new(self.0.as_ptr() as *const (), &WAKER)) });
+        // SAFETY: not COMPLETE, so the stage holds the future; only the owner gets here (T1).
+        unsafe { (self.header().vtable.poll)(self.0, &mut Context::from_waker(&waker)) }
+    }
+
+    /// Drops the future; `error` is what the handle gets.
+    pub(super) fn end(&self, error: JoinError) {
+        debug_assert!(!self.header().is(COMPLETE | OUTPUT));
+        // SAFETY: as in `poll`.
+        unsafe { (self.header().vtable.end)(self.0, error) }
+    }
+
+    /// Drops the output that nobody will ask for; gives back a panic that nobody has seen.
+    pub(super) fn discard(&self) -> Option<JoinError> {
+        if !self.header().is(OUTPUT) {
+            return None;
+        }
+        self.header().clear(OUTPUT);
+        // SAFETY: OUTPUT was set and is now cleared.
+        unsafe { (self.header().vtable.discard)(self.0) }
+    }
+
+    pub(super) fn waker(&self) -> Waker {
+        let counted = ManuallyDrop::new(self.clone());
+        // SAFETY: the count taken by the clone passes to the waker, whose table gives it back.
+        unsafe { Waker::from_raw(RawWaker::new(counted.0.as_ptr() as *const (), &WAKER)) }
+    }
+}
+
+impl Clone for Ref {
+    fn clone(&self) -> Self {
+        // SAFETY: a reference is held.
+        unsafe { retain(self.0) };
+        Ref(self.0)
+    }
+}
+
+impl Drop for Ref {
+    fn drop(&mut self) {
+        // SAFETY: this reference is given back once.
+        unsafe { release(self.0) }
+    }
+}
+
+/// A reference to a task of which the output's type is known.
+pub(super) struct Typed<T> {
+    pub(super) task: TaskRef,
+    output: PhantomData<T>,
+}
+
+impl<T> Typed<T> {
+    /// Makes a task of `future`, owned by the loop `number`.
+    pub(super) fn new<F>(future: F, shared: &'static Shared, number: u32, id: u32) -> Self
+    where
+        F: Future<Output = T> + 'static,
+    {
+        // SAFETY: a 'static future borrows nothing that could end before it.
+        Typed { task: TaskRef(unsafe { Ref::new(future, shared, number, id) }), output: PhantomData }
+    }
+
+    /// The output, once, if it is there.
+    pub(super) fn take(&self) -> Option<Result<T, JoinError>> {
+        let header = self.task.0.header();
+        if !header.is(OUTPUT) {
+            return None;
+        }
+        header.clear(OUTPUT);
+        let mut output = MaybeUninit::<Result<T, JoinError>>::uninit();
+        // SAFETY: OUTPUT was set, and the task was made of a future of output `T`: the table writes exactly this type.
+        unsafe {
+            (header.vtable.take)(self.task.0.0, output.as_mut_ptr().cast());
+            Some(output.assume_init())
+        }
+    }
+}
+
+/// Makes a task of a future that may borrow, and lends it to `during`. Before this returns or unwinds, `end` is called,
+/// which must leave the task complete; its output, if nobody took it, is dropped here.
+pub(super) fn scoped<F: Future, R>(
+    future: F,
+    (shared, number, id): (&'static Shared, u32, u32),
+    during: impl FnOnce(&Typed<F::Output>) -> R,
+    end: impl Fn(&Ref),
+) -> R {
+    struct Scope<T, E: Fn(&Ref)>(Typed<T>, E);
+    impl<T, E: Fn(&Ref)> Drop for Scope<T, E> {
+        fn drop(&mut self) {
+            (self.1)(&self.0.task.0);
+            if !self.0.task.0.header().is(COMPLETE) {
+                // A future that outlived its borrows would be read after free by the next wake.
+                std::process::abort();
+            }
+            drop(self.0.take());
+        }
+    }
+    // SAFETY: `Scope` lives in this frame, which is inside of all that the future borrows, and its drop ends the future.
+    let task = unsafe { Ref::new(future, shared, number, id) };
+    let scope = Scope(Typed { task: TaskRef(task), output: PhantomData }, end);
+    during(&scope.0)
+}
+
+/// A cell on its way to its owner. QUEUED in its count keeps it alive.
+pub(super) struct Parcel(NonNull<Header>);
+
+// SAFETY: T1: the receiving end is the owner's inbox, or `merge_closed` under the inbox's lock.
+unsafe impl Send for Parcel {}
+
+impl Parcel {
+    /// The owner takes the cell in: counts are added; a reference comes back if the task was woken.
+    pub(super) fn open(self) -> Option<Ref> {
+        // SAFETY: QUEUED kept the cell alive until here; this is the owner (T1).
+        let header = unsafe { self.0.as_ref() };
+        let arrival = header.refs.arrive();
+        if arrival.free {
+            // SAFETY: no reference is left.
+            unsafe { (header.vtable.free)(self.0) };
+            return None;
+        }
+        arrival.wake.then(|| {
+            // SAFETY: references are left, the cell is alive.
+            unsafe { retain(self.0) };
+            Ref(self.0)
+        })
+    }
+
+    /// The loop is gone. Under the inbox's lock.
+    fn merge(self) {
+        // SAFETY: QUEUED kept the cell alive until here.
+        let header = unsafe { self.0.as_ref() };
+        if header.refs.merge_closed() {
+            // SAFETY: no reference is left.
+            unsafe { (header.vtable.free)(self.0) };
+        }
+    }
+}
+
+/// Pushes a cell whose QUEUED bit the caller has just set.
+fn push(task: NonNull<Header>, shared: &'static Shared, number: u32) {
+    // A closed inbox calls back under its lock; see `merge_closed`.
+    shared.push(number, Mail::Task(Parcel(task)), |mail| {
+        if let Mail::Task(parcel) = mail {
+            parcel.merge();
+        }
+    });
+}
+
+/// SAFETY: the caller holds a reference.
+unsafe fn retain(task: NonNull<Header>) {
+    // SAFETY: the reference keeps the cell alive.
+    let header = unsafe { task.as_ref() };
+    match header.number == current_number() {
+        true => header.refs.clone_local(),
+        false => header.refs.clone_remote(),
+    }
+}
+
+/// SAFETY: the caller gives up a reference it holds.
+unsafe fn release(task: NonNull<Header>) {
+    // SAFETY: the reference keeps the cell alive until it is given back below.
+    let header = unsafe { task.as_ref() };
+    let (number, shared) = (header.number, header.shared);
+    let after = match number == current_number() {
+        true if header.refs.drop_local() => After::Free,
+        true => After::Nothing,
+        false => header.refs.drop_remote(),
+    };
+    match after {
+        After::Nothing => {}
+        // SAFETY: that was the last reference.
+        After::Free => unsafe { (header.vtable.free)(task) },
+        After::Push => push(task, shared, number),
+    }
+}
+
+/// SAFETY: the caller holds a reference.
+unsafe fn wake(task: NonNull<Header>) {
+    // SAFETY: the reference keeps the cell alive.
+    let header = unsafe { task.as_ref() };
+    if header.number != current_number() {
+        if header.refs.wake_remote() {
+            push(task, header.shared, header.number);
+        }
+    } else if !header.is(SCHEDULED | COMPLETE) {
+        header.set(SCHEDULED);
+        header.refs.clone_local();
+        schedule(Ref(task));
+    }
+}
+
+impl Ref {
+    /// Puts the task into the ready queue, unless it is there or complete.
+    pub(super) fn wake(&self) {
+        // SAFETY: this reference is held.
+        unsafe { wake(self.0) }
+    }
+}
+
+static WAKER: RawWakerVTable = RawWakerVTable::new(
+    |task| {
+        let task = NonNull::new(task as *mut Header).expect("a task's waker points to its cell");
+        // SAFETY: the waker holds a reference.
+        unsafe { retain(task) };
+        RawWaker::new(task.as_ptr() as *const (), &WAKER)
+    },
+    |task| {
+        let task = NonNull::new(task as *mut Header).expect("a task's waker points to its cell");
+        // SAFETY: the waker holds a reference and gives it up.
+        unsafe {
+            wake(task);
+            release(task);
+        }
+    },
+    |task| {
+        let task = NonNull::new(task as *mut Header).expect("a task's waker points to its cell");
+        // SAFETY: the waker holds a reference.
+        unsafe { wake(task) };
+    },
+    |task| {
+        let task = NonNull::new(task as *mut Header).expect("a task's waker points to its cell");
+        // SAFETY: the waker gives up its reference.
+        unsafe { release(task) };
+    },
+);
+
+const _: () = assert!(std::mem::size_of::<Header>() == 64, "the header is eight words");
