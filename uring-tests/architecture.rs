@@ -27,11 +27,7 @@ const UNSAFE_ROOMS: &[&str] = &["ring/", "op/", "buf.rs", "executor/task.rs"];
 
 fn imports_point_down(ctx: &Ctx) {
     let sources = Sources::read(ctx);
-    assert!(
-        sources.files.len() > 10,
-        "this is not the crate's src: {:?}",
-        sources.files.keys()
-    );
+    assert!(sources.files.len() > 10, "this is not the crate's src: {:?}", sources.files.keys());
     expect_none(sources.upward_arrows());
 }
 
@@ -51,29 +47,16 @@ fn each_check_sees_its_violation(_: &Ctx) {
     let lib = "mod error;\npub mod buf;\n\nmod ring;\n\n// what uses them\nmod op;\npub mod net;\n\n\
                pub use error::Cancelled;\npub use net::{TcpStream, lookup as find};\n";
     let check = |path: &str, text: &str| {
-        let files = BTreeMap::from([
-            ("lib.rs".to_owned(), lib.to_owned()),
-            (path.to_owned(), text.to_owned()),
-        ]);
+        let files =
+            BTreeMap::from([("lib.rs".to_owned(), lib.to_owned()), (path.to_owned(), text.to_owned())]);
         Sources { files }
     };
     let upward = |path, text| check(path, text).upward_arrows().len();
     assert_eq!(upward("ring/mod.rs", "use crate::op::Table;"), 1, "a later group");
+    assert_eq!(upward("op/mod.rs", "use crate::net::TcpStream;"), 1, "the same group");
+    assert_eq!(upward("op/io.rs", "fn f() { crate::net::open(); }"), 1, "a path outside a use line");
     assert_eq!(
-        upward("op/mod.rs", "use crate::net::TcpStream;"),
-        1,
-        "the same group"
-    );
-    assert_eq!(
-        upward("op/io.rs", "fn f() { crate::net::open(); }"),
-        1,
-        "a path outside a use line"
-    );
-    assert_eq!(
-        upward(
-            "ring/mod.rs",
-            "use crate::{\n    error::Cancelled,\n    net::{a, b},\n    op,\n};"
-        ),
+        upward("ring/mod.rs", "use crate::{\n    error::Cancelled,\n    net::{a, b},\n    op,\n};"),
         2,
         "a tree"
     );
@@ -82,79 +65,38 @@ fn each_check_sees_its_violation(_: &Ctx) {
         2,
         "words of the root, also renamed"
     );
+    assert_eq!(upward("ring/mod.rs", "use super::net;"), 1, "the root by its other name");
+    assert_eq!(upward("ring/mod.rs", "use crate::mystery;"), 1, "a name that is nowhere");
     assert_eq!(
-        upward("ring/mod.rs", "use super::net;"),
-        1,
-        "the root by its other name"
-    );
-    assert_eq!(
-        upward("ring/mod.rs", "use crate::mystery;"),
-        1,
-        "a name that is nowhere"
-    );
-    assert_eq!(
-        upward(
-            "op/mod.rs",
-            "use crate::op::a;\nuse crate::{Cancelled, ring::R};\n// crate::net"
-        ),
+        upward("op/mod.rs", "use crate::op::a;\nuse crate::{Cancelled, ring::R};\n// crate::net"),
         0,
         "all well"
     );
     assert_eq!(
-        upward(
-            "op/mod.rs",
-            "pub(in crate::op) fn f() {}\n#[cfg(test)]\nmod t {\n use crate::net; }"
-        ),
+        upward("op/mod.rs", "pub(in crate::op) fn f() {}\n#[cfg(test)]\nmod t {\n use crate::net; }"),
         0,
         "a test"
     );
 
     let kernel = |path, text| check(path, text).kernel_words_elsewhere().len();
+    assert_eq!(kernel("net/mod.rs", "let a = libc::AF_INET;\nuse io_uring::squeue;"), 2);
     assert_eq!(
-        kernel("net/mod.rs", "let a = libc::AF_INET;\nuse io_uring::squeue;"),
-        2
-    );
-    assert_eq!(
-        kernel(
-            "net/mod.rs",
-            "// raw: no home elsewhere\nlet a = libc::AF_INET;\nlet b = 1; // libc::x"
-        ),
+        kernel("net/mod.rs", "// raw: no home elsewhere\nlet a = libc::AF_INET;\nlet b = 1; // libc::x"),
         0
     );
     assert_eq!(kernel("ring/setup.rs", "let a = libc::AF_INET;"), 0);
 
     let careless = |path, text| check(path, text).unsafe_without_room_or_reason().len();
+    assert_eq!(careless("net/mod.rs", "// SAFETY: K1\nunsafe { f() }"), 1, "no room for it");
+    assert_eq!(careless("op/mod.rs", "let a = 1;\nunsafe { f() }\nunsafe impl A for B {}"), 2, "no reason");
     assert_eq!(
-        careless("net/mod.rs", "// SAFETY: K1\nunsafe { f() }"),
-        1,
-        "no room for it"
-    );
-    assert_eq!(
-        careless("op/mod.rs", "let a = 1;\nunsafe { f() }\nunsafe impl A for B {}"),
-        2,
-        "no reason"
-    );
-    assert_eq!(
-        careless(
-            "op/mod.rs",
-            "// SAFETY: K1\nlet x =\n    unsafe { f() };\nlet s = \"unsafe { }\";"
-        ),
+        careless("op/mod.rs", "// SAFETY: K1\nlet x =\n    unsafe { f() };\nlet s = \"unsafe { }\";"),
         0
     );
     assert_eq!(careless("lib.rs", "#![deny(unsafe_code)]"), 0);
 
-    assert_eq!(
-        check("op/mod.rs", "a.unwrap();\n/// b.unwrap();\nc.unwrap_or(1);")
-            .unwraps()
-            .len(),
-        1
-    );
-    assert_eq!(
-        check("op/mod.rs", "#[cfg(test)]\nmod tests {\n a.unwrap(); }")
-            .unwraps()
-            .len(),
-        0
-    );
+    assert_eq!(check("op/mod.rs", "a.unwrap();\n/// b.unwrap();\nc.unwrap_or(1);").unwraps().len(), 1);
+    assert_eq!(check("op/mod.rs", "#[cfg(test)]\nmod tests {\n a.unwrap(); }").unwraps().len(), 0);
 }
 
 fn expect_none(violations: Vec<String>) {
@@ -181,11 +123,7 @@ impl Sources {
                 if path.is_dir() {
                     folders.push(path);
                 } else if path.extension().is_some_and(|extension| extension == "rs") {
-                    let below = path
-                        .strip_prefix(&root)
-                        .expect("it lies below src")
-                        .display()
-                        .to_string();
+                    let below = path.strip_prefix(&root).expect("it lies below src").display().to_string();
                     files.insert(below, fs::read_to_string(&path).expect("src can be read"));
                 }
             }
@@ -195,15 +133,9 @@ impl Sources {
 
     /// Every file's code, without what is there for tests only.
     fn code(&self) -> impl Iterator<Item = (&str, Vec<String>)> {
-        let for_tests: Vec<String> = self
-            .files
-            .iter()
-            .flat_map(|(path, text)| test_files(path, text))
-            .collect();
-        let production = self
-            .files
-            .iter()
-            .filter(move |(path, _)| !for_tests.contains(path));
+        let for_tests: Vec<String> =
+            self.files.iter().flat_map(|(path, text)| test_files(path, text)).collect();
+        let production = self.files.iter().filter(move |(path, _)| !for_tests.contains(path));
         production.map(|(path, text)| (path.as_str(), code_lines(text)))
     }
 
@@ -239,11 +171,7 @@ impl Sources {
             let text = lines.join("\n");
             let mut used = roots(&text, "crate::");
             if is_top {
-                used.extend(
-                    roots(&text, "super::")
-                        .into_iter()
-                        .filter(|name| layers.contains_key(name)),
-                );
+                used.extend(roots(&text, "super::").into_iter().filter(|name| layers.contains_key(name)));
             }
             for name in used {
                 let home = words.get(&name).unwrap_or(&name);
@@ -274,11 +202,7 @@ impl Sources {
             for (number, line) in lines.iter().enumerate() {
                 let claims = line.contains("unsafe {") || line.contains("unsafe impl");
                 if claims && !self.says_nearby(path, number, 4, "SAFETY") {
-                    violations.push(format!(
-                        "src/{path}:{}: no SAFETY above: {}",
-                        number + 1,
-                        line.trim()
-                    ));
+                    violations.push(format!("src/{path}:{}: no SAFETY above: {}", number + 1, line.trim()));
                 }
             }
         }
@@ -329,9 +253,7 @@ fn test_files(path: &str, text: &str) -> Vec<String> {
     let mut for_tests = false;
     for line in text.lines().map(str::trim) {
         if for_tests && let Some(module) = module_of(line) {
-            let folder = path
-                .strip_suffix("mod.rs")
-                .map_or_else(|| path.replace(".rs", "/"), str::to_owned);
+            let folder = path.strip_suffix("mod.rs").map_or_else(|| path.replace(".rs", "/"), str::to_owned);
             let folder = if path == "lib.rs" { String::new() } else { folder };
             files.extend([format!("{folder}{module}.rs"), format!("{folder}{module}/mod.rs")]);
         }
@@ -349,9 +271,7 @@ fn code_lines(text: &str) -> Vec<String> {
     let production = text.lines().zip(text.lines().skip(1).chain([""]));
     let production =
         production.take_while(|(line, next)| !(is_test_gate(line) && next.trim().ends_with('{')));
-    production
-        .map(|(line, _)| without_strings_and_comment(line))
-        .collect()
+    production.map(|(line, _)| without_strings_and_comment(line)).collect()
 }
 
 fn without_strings_and_comment(line: &str) -> String {
@@ -384,11 +304,7 @@ fn roots(text: &str, prefix: &str) -> Vec<String> {
     for (at, _) in text.match_indices(prefix) {
         let continues_a_word = text[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == ':');
         if !continues_a_word {
-            names.extend(
-                leaves(&text[at + prefix.len()..])
-                    .into_iter()
-                    .map(|(home, _)| home),
-            );
+            names.extend(leaves(&text[at + prefix.len()..]).into_iter().map(|(home, _)| home));
         }
     }
     names.sort();
@@ -399,25 +315,15 @@ fn roots(text: &str, prefix: &str) -> Vec<String> {
 /// The leaves of a use tree: its first name, and the word it ends in. A tree without braces is a single leaf.
 fn leaves(tree: &str) -> Vec<(String, String)> {
     let Some(inside) = tree.strip_prefix('{') else {
-        let first: String = tree
-            .chars()
-            .take_while(|c| c.is_alphanumeric() || *c == '_')
-            .collect();
+        let first: String = tree.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
         let rest = &tree[first.len()..];
         return match rest.strip_prefix("::") {
-            Some(rest) if rest.starts_with('{') => leaves(rest)
-                .into_iter()
-                .map(|(_, word)| (first.clone(), word))
-                .collect(),
-            Some(rest) => leaves(rest)
-                .into_iter()
-                .map(|(_, word)| (first.clone(), word))
-                .collect(),
+            Some(rest) if rest.starts_with('{') => {
+                leaves(rest).into_iter().map(|(_, word)| (first.clone(), word)).collect()
+            }
+            Some(rest) => leaves(rest).into_iter().map(|(_, word)| (first.clone(), word)).collect(),
             None => {
-                let renamed = rest
-                    .trim_start()
-                    .strip_prefix("as ")
-                    .map(|name| leaves(name).remove(0).1);
+                let renamed = rest.trim_start().strip_prefix("as ").map(|name| leaves(name).remove(0).1);
                 vec![(first.clone(), renamed.unwrap_or(first))]
             }
         };
@@ -435,20 +341,11 @@ fn leaves(tree: &str) -> Vec<(String, String)> {
             }
             _ => {}
         }
-        parts
-            .last_mut()
-            .expect("there is always a last part")
-            .push(character);
+        parts.last_mut().expect("there is always a last part").push(character);
     }
-    parts
-        .iter()
-        .map(|part| part.trim())
-        .filter(|part| !part.is_empty())
-        .flat_map(leaves)
-        .collect()
+    parts.iter().map(|part| part.trim()).filter(|part| !part.is_empty()).flat_map(leaves).collect()
 }
 
 fn has_word(line: &str, word: &str) -> bool {
-    line.split(|c: char| !c.is_alphanumeric() && c != '_')
-        .any(|part| part == word)
+    line.split(|c: char| !c.is_alphanumeric() && c != '_').any(|part| part == word)
 }

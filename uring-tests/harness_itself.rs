@@ -38,43 +38,28 @@ pub const SPECIMEN: &str = "specimen";
 
 fn a_panic_is_a_failure_and_names_its_seed(_: &Ctx) {
     let said = failure_of("panics");
-    assert!(
-        said.contains("on purpose") && said.contains("RINGLOOP_SEED="),
-        "{said}"
-    );
+    assert!(said.contains("on purpose") && said.contains("RINGLOOP_SEED="), "{said}");
 }
 
 fn a_hang_is_ended_with_a_backtrace(_: &Ctx) {
     let said = failure_of("hangs");
     assert!(said.contains("watchdog: specimen::hangs still runs"), "{said}");
-    assert!(
-        said.contains("harness_itself::hangs"),
-        "the backtrace names the culprit: {said}"
-    );
+    assert!(said.contains("harness_itself::hangs"), "the backtrace names the culprit: {said}");
 }
 
 fn a_left_descriptor_is_named(_: &Ctx) {
     let said = failure_of("leaves_a_descriptor");
-    assert!(
-        said.contains("left behind") && said.contains("/dev/null"),
-        "{said}"
-    );
+    assert!(said.contains("left behind") && said.contains("/dev/null"), "{said}");
 }
 
 fn a_left_thread_is_named(_: &Ctx) {
     let said = failure_of("leaves_a_thread");
-    assert!(
-        said.contains("left behind") && said.contains("straggler"),
-        "{said}"
-    );
+    assert!(said.contains("left behind") && said.contains("straggler"), "{said}");
 }
 
 fn a_left_child_is_named(_: &Ctx) {
     let said = failure_of("leaves_a_child");
-    assert!(
-        said.contains("left behind") && said.contains("a child process"),
-        "{said}"
-    );
+    assert!(said.contains("left behind") && said.contains("a child process"), "{said}");
 }
 
 fn a_skip_is_reported_with_its_reason(_: &Ctx) {
@@ -82,37 +67,21 @@ fn a_skip_is_reported_with_its_reason(_: &Ctx) {
 }
 
 fn an_unmet_need_is_reported_with_its_reason(_: &Ctx) {
-    assert_eq!(
-        ignored_for("needs_the_impossible"),
-        "needs the program `no-such-program`"
-    );
+    assert_eq!(ignored_for("needs_the_impossible"), "needs the program `no-such-program`");
 }
 
 fn a_trial_for_an_ordinary_user_has_no_root(_: &Ctx) {
     let outcome = run_in_child(specimen("is_an_ordinary_user"));
-    assert!(
-        matches!(outcome, Ok(Completion::Completed)),
-        "{:?}",
-        outcome.err()
-    );
+    assert!(matches!(outcome, Ok(Completion::Completed)), "{:?}", outcome.err());
 }
 
 fn specimen(name: &str) -> Case {
-    let trial = SPECIMENS
-        .iter()
-        .find(|trial| trial.name == name)
-        .expect("the specimen exists");
-    Case {
-        theme: SPECIMEN,
-        trial,
-        kind: None,
-    }
+    let trial = SPECIMENS.iter().find(|trial| trial.name == name).expect("the specimen exists");
+    Case { theme: SPECIMEN, trial, kind: None }
 }
 
 fn failure_of(name: &str) -> String {
-    let failed = run_in_child(specimen(name))
-        .err()
-        .expect("the specimen is wrong on purpose");
+    let failed = run_in_child(specimen(name)).err().expect("the specimen is wrong on purpose");
     failed.message().expect("a failure says why").to_owned()
 }
 

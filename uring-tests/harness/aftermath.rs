@@ -22,10 +22,7 @@ pub struct Before {
 impl Before {
     /// Looks at the process as it is now.
     pub fn take() -> Self {
-        Before {
-            descriptors: descriptors(),
-            threads: threads(),
-        }
+        Before { descriptors: descriptors(), threads: threads() }
     }
 
     /// Panics if the process has more than it had; waits up to a second for what comes late.
@@ -37,11 +34,7 @@ impl Before {
             if left.is_empty() {
                 return;
             }
-            assert!(
-                Instant::now() < deadline,
-                "left behind by the trial: {}",
-                left.join("; ")
-            );
+            assert!(Instant::now() < deadline, "left behind by the trial: {}", left.join("; "));
             std::thread::sleep(Duration::from_millis(5));
         }
     }

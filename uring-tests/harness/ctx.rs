@@ -25,11 +25,7 @@ impl Ctx {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let dir = trials_folder().join(format!("ringloop-{}-{number}", std::process::id()));
         fs::create_dir(&dir)?;
-        Ok(Ctx {
-            kind,
-            seed: seed(),
-            dir,
-        })
+        Ok(Ctx { kind, seed: seed(), dir })
     }
 
     /// The case's own folder.
@@ -66,21 +62,14 @@ impl Drop for Ctx {
 pub fn trials_folder() -> PathBuf {
     let beside_the_build = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let writable = nix::unistd::access(beside_the_build, nix::unistd::AccessFlags::W_OK).is_ok();
-    if writable {
-        beside_the_build.to_owned()
-    } else {
-        std::env::temp_dir()
-    }
+    if writable { beside_the_build.to_owned() } else { std::env::temp_dir() }
 }
 
 fn seed() -> u64 {
-    let asked = std::env::var("RINGLOOP_SEED")
-        .ok()
-        .map(|text| text.parse().expect("RINGLOOP_SEED is a number"));
+    let asked =
+        std::env::var("RINGLOOP_SEED").ok().map(|text| text.parse().expect("RINGLOOP_SEED is a number"));
     asked.unwrap_or_else(|| {
-        let clock = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |since| since.subsec_nanos());
+        let clock = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.subsec_nanos());
         u64::from(clock) << 20 | u64::from(std::process::id())
     })
 }

@@ -9,6 +9,7 @@ pub mod aftermath;
 pub mod ctx;
 pub mod kinds;
 pub mod needs;
+pub mod pairs;
 pub mod peers;
 pub mod probes;
 pub mod process;

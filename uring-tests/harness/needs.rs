@@ -55,17 +55,10 @@ impl Need {
 
 /// The running kernel's version, and its release string for messages.
 fn kernel() -> ((u32, u32), String) {
-    let release = nix::sys::utsname::uname().map_or_else(
-        |_| String::from("unknown"),
-        |name| name.release().to_string_lossy().into_owned(),
-    );
-    let mut numbers = release
-        .split(|c: char| !c.is_ascii_digit())
-        .map(|part| part.parse().unwrap_or(0));
-    (
-        (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)),
-        release,
-    )
+    let release = nix::sys::utsname::uname()
+        .map_or_else(|_| String::from("unknown"), |name| name.release().to_string_lossy().into_owned());
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|part| part.parse().unwrap_or(0));
+    ((numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)), release)
 }
 
 fn on_path(name: &str) -> bool {

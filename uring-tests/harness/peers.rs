@@ -21,10 +21,7 @@ pub struct Peer<T> {
 impl<T: Send + 'static> Peer<T> {
     /// Plays `part` on a thread.
     pub fn play(part: impl FnOnce() -> T + Send + 'static) -> Self {
-        let thread = std::thread::Builder::new()
-            .name("peer".into())
-            .spawn(part)
-            .expect("a thread can start");
+        let thread = std::thread::Builder::new().name("peer".into()).spawn(part).expect("a thread can start");
         Peer { thread: Some(thread) }
     }
 
@@ -36,9 +33,7 @@ impl<T: Send + 'static> Peer<T> {
     /// Waits for the part's end and gives what it returned.
     pub fn end(mut self) -> T {
         let thread = self.thread.take().expect("a peer is ended once");
-        thread
-            .join()
-            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
 }
 
@@ -62,9 +57,7 @@ pub fn listen() -> (TcpListener, SocketAddr) {
 /// A std connection to `address`, with reads that do not wait for ever.
 pub fn connect(address: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect(address).expect("the listener is there");
-    stream
-        .set_read_timeout(Some(PATIENCE))
-        .expect("a limit can be set");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a limit can be set");
     stream
 }
 
@@ -75,9 +68,7 @@ pub fn serve_one<T: Send + 'static>(
     let (listener, address) = listen();
     let peer = Peer::play(move || {
         let (stream, _) = listener.accept().expect("the trial connects");
-        stream
-            .set_read_timeout(Some(PATIENCE))
-            .expect("a limit can be set");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a limit can be set");
         drop(listener);
         part(stream)
     });
@@ -137,17 +128,13 @@ pub fn read_all(mut stream: TcpStream) -> Vec<u8> {
 /// Closes with a reset instead of a FIN: what the other side then sees is ECONNRESET.
 pub fn reset(stream: TcpStream) {
     let socket = socket2::SockRef::from(&stream);
-    socket
-        .set_linger(Some(Duration::ZERO))
-        .expect("linger can be set");
+    socket.set_linger(Some(Duration::ZERO)).expect("linger can be set");
     drop(stream);
 }
 
 /// Ends the sending direction.
 pub fn finish_sending(stream: &TcpStream) {
-    stream
-        .shutdown(Shutdown::Write)
-        .expect("a connected socket can be shut down");
+    stream.shutdown(Shutdown::Write).expect("a connected socket can be shut down");
 }
 
 /// A Python process that plays the other end. Its script prints one line when it is ready (the port it listens on, say)

@@ -36,10 +36,7 @@ pub struct Skip(pub String);
 
 /// The watchdog's limit, stretched by RINGLOOP_PATIENCE (a factor, for emulated or crowded machines).
 pub fn limit(case: &Case) -> Duration {
-    let patience = std::env::var("RINGLOOP_PATIENCE")
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(1);
+    let patience = std::env::var("RINGLOOP_PATIENCE").ok().and_then(|text| text.parse().ok()).unwrap_or(1);
     Duration::from_secs(case.trial.seconds * patience)
 }
 
@@ -62,17 +59,11 @@ pub fn run_in_child(case: Case) -> Result<Completion, Failed> {
     let status = wait(&mut child, limit(&case) + GRACE)?;
     let mut said = String::new();
     log.rewind()?;
-    io::Read::by_ref(&mut log)
-        .take(1 << 20)
-        .read_to_string(&mut said)?;
+    io::Read::by_ref(&mut log).take(1 << 20).read_to_string(&mut said)?;
     match status {
-        Some(status) if status.success() => match said
-            .lines()
-            .find_map(|line| line.split_once(SKIPPED).map(|(_, reason)| reason))
-        {
-            Some(reason) => Ok(Completion::ignored_with(reason)),
-            None => Ok(Completion::Completed),
-        },
+        Some(status) if status.success() => {
+            Ok(said.lines().find_map(skip_reason).unwrap_or(Completion::Completed))
+        }
         Some(status) => Err(format!("{status} after {:?}\n{}", started.elapsed(), said.trim_end()).into()),
         None => Err(format!(
             "killed after {:?}: the child's own watchdog did not end it\n{said}",
@@ -127,13 +118,9 @@ const CHILD: &str = "RINGLOOP_TRIAL_CHILD";
 
 fn start(case: &Case, log: &File) -> io::Result<Child> {
     let mut command = Command::new("/proc/self/exe");
-    command
-        .args(["--exact", &case.name(), IN_PROCESS])
-        .env(CHILD, "1");
-    command
-        .stdin(Stdio::null())
-        .stdout(log.try_clone()?)
-        .stderr(log.try_clone()?);
+    command.args(["--exact", &case.name(), IN_PROCESS]).env(CHILD, "1");
+    // Its stdout would only repeat the harness's own lines.
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log.try_clone()?);
     if case.trial.ordinary_user && Uid::effective().is_root() {
         command.uid(NOBODY).gid(NOBODY);
     }
@@ -158,16 +145,17 @@ fn wait(child: &mut Child, limit: Duration) -> io::Result<Option<ExitStatus>> {
     }
 }
 
+/// What the child says of a trial that it could not try.
+fn skip_reason(line: &str) -> Option<Completion> {
+    line.split_once(SKIPPED).map(|(_, reason)| Completion::ignored_with(reason))
+}
+
 /// A file without a name, for what a child prints.
 fn unlinked_file() -> io::Result<File> {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     let path = std::env::temp_dir().join(format!("ringloop-trial-{}-{number}.log", std::process::id()));
-    let file = File::options()
-        .read(true)
-        .append(true)
-        .create_new(true)
-        .open(&path)?;
+    let file = File::options().read(true).append(true).create_new(true).open(&path)?;
     std::fs::remove_file(&path)?;
     Ok(file)
 }

@@ -53,26 +53,12 @@ pub struct Trial {
 impl Trial {
     /// A trial of the loop: one case per kind of ring.
     pub const fn io(name: &'static str, body: fn(&Ctx)) -> Self {
-        Trial {
-            name,
-            body,
-            kinds: Kind::ALL,
-            needs: &[],
-            seconds: 20,
-            ordinary_user: false,
-        }
+        Trial { name, body, kinds: Kind::ALL, needs: &[], seconds: 20, ordinary_user: false }
     }
 
     /// A trial that does not depend on the kind of ring: one case, on the default one if it uses a ring at all.
     pub const fn once(name: &'static str, body: fn(&Ctx)) -> Self {
-        Trial {
-            name,
-            body,
-            kinds: &[],
-            needs: &[],
-            seconds: 20,
-            ordinary_user: false,
-        }
+        Trial { name, body, kinds: &[], needs: &[], seconds: 20, ordinary_user: false }
     }
 
     /// Only these kinds: where a kind cannot show the hazard, or makes it meaningless. Say why beside it.
@@ -92,10 +78,7 @@ impl Trial {
 
     /// Runs without root's privileges, whoever starts the suite.
     pub const fn as_an_ordinary_user(self) -> Self {
-        Trial {
-            ordinary_user: true,
-            ..self
-        }
+        Trial { ordinary_user: true, ..self }
     }
 }
 
