@@ -4,7 +4,7 @@
 use crate::harness::kinds::{start, turns};
 use crate::harness::pairs::{bound, connected, many_connected};
 use crate::harness::probes::{Drops, Log, OnDrop, once_pending, poll_once, poll_with};
-use crate::harness::{Ctx, Trial, aftermath};
+use crate::harness::{Ctx, Need, Trial, aftermath};
 use crate::{io, once};
 use nix::sys::resource::{UsageWho, getrusage};
 use ringloop::fs::{self, File};
@@ -34,7 +34,7 @@ pub const TRIALS: &[Trial] = &[
     io!(jobs_on_the_pool_are_waited_for),
     once!(a_job_that_will_not_end_is_left_at_the_limit),
     once!(timers_and_calls_that_are_left_never_run),
-    io!(a_loop_ends_with_hundreds_of_operations_in_flight),
+    io!(a_loop_ends_with_hundreds_of_operations_in_flight).needs(&[Need::Descriptors(1000)]),
     io!(block_io_in_flight_is_finished_before_its_memory_goes),
     io!(what_the_kernel_will_not_give_back_is_leaked_with_a_warning),
     io!(futures_kept_past_their_loop_are_harmless_in_the_next),
@@ -134,30 +134,27 @@ fn a_panic_during_shutdown_is_reported_and_the_value_kept(_: &Ctx) {
     assert!(said.len() == 1 && said[0].contains("while cleaning up"), "{said:?}");
 }
 
-/// SHUT-03
+/// SHUT-03 (the deviation): what a task makes while it is being cancelled is cancelled as well, until none is left.
 fn tasks_made_during_shutdown_end_as_well(_: &Ctx) {
+    fn spawn_child(log: Log<u32>, depth: u32) {
+        create_task(async move {
+            assert!(catch_cancel(pending::<()>()).await.is_err());
+            if depth < 5 {
+                spawn_child(log.clone(), depth + 1);
+            }
+            once_pending().await;
+            log.push(depth);
+        })
+        .detach();
+    }
     let log = Log::new();
     run(async {
-        fn spawn_child(log: Log<u32>, depth: u32) {
-            create_task(async move {
-                let _ = catch_cancel(pending::<()>()).await;
-                if depth < 5 {
-                    spawn_child(log.clone(), depth + 1);
-                }
-                let _guard = OnDrop({
-                    let log = log.clone();
-                    move || log.push(depth)
-                });
-                once_pending().await;
-            })
-            .detach();
-        }
         spawn_child(log.clone(), 0);
         once_pending().await;
     })
     .expect("it ends");
-    assert!(log.len() >= 1, "the first cleaned up");
-    assert!(!log.all().is_empty() && log.all().is_sorted());
+    // A child that was cancelled before its first step never runs, so the chain may end early, but cleanly.
+    assert!(log.len() >= 1 && log.all().is_sorted(), "{:?}", log.all());
 }
 
 fn a_task_that_will_not_end_is_dropped_at_the_limit(_: &Ctx) {

@@ -45,7 +45,7 @@ pub const TRIALS: &[Trial] = &[
     io!(a_connect_has_a_limit),
     io!(names_are_resolved_beside_the_loop),
     io!(options_reach_the_socket),
-    io!(hundreds_of_connections_at_once),
+    io!(hundreds_of_connections_at_once).needs(&[Need::Descriptors(1000)]),
 ];
 
 fn an_echo_of_a_megabyte_is_exact(ctx: &Ctx) {

@@ -341,7 +341,7 @@ fn a_timeout_at_an_instant_keeps_it(ctx: &Ctx) {
         }
         timeout_at(deadline, pending::<()>()).await.expect_err("it comes");
         assert_eq!(now(), deadline);
-        timeout_at(deadline, once_pending()).await.expect_err("it is past");
+        timeout_at(deadline, yield_now()).await.expect_err("it is past");
     });
 }
 

@@ -172,21 +172,21 @@ fn a_waker_whose_drop_panics_harms_nobody_else(ctx: &Ctx) {
 fn a_wake_from_another_thread_ends_the_loops_sleep(ctx: &Ctx) {
     ctx.run(async {
         for _ in 0..20 {
+            let woken = Arc::new(AtomicBool::new(false));
             let mut waking = None;
-            poll_fn(|cx| match waking.as_ref().map(Peer::is_over) {
-                Some(true) => Poll::Ready(()),
-                Some(false) => panic!("woken before the wake"),
-                None => {
-                    let waker = cx.waker().clone();
-                    waking = Some(Peer::play(move || {
-                        // The loop has nothing else to do, so by then it sleeps.
-                        thread::sleep(Duration::from_millis(5));
-                        let is_over = OnDrop(|| waker.wake_by_ref());
-                        // The thread must be over when the poll looks, so the wake is its last act but one.
-                        drop(is_over);
-                    }));
-                    Poll::Pending
+            poll_fn(|cx| {
+                if woken.load(Ordering::SeqCst) {
+                    return Poll::Ready(());
                 }
+                assert!(waking.is_none(), "woken before the wake");
+                let (waker, woken) = (cx.waker().clone(), woken.clone());
+                waking = Some(Peer::play(move || {
+                    // The loop has nothing else to do, so by then it sleeps.
+                    thread::sleep(Duration::from_millis(5));
+                    woken.store(true, Ordering::SeqCst);
+                    waker.wake();
+                }));
+                Poll::Pending
             })
             .await;
         }

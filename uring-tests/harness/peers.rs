@@ -12,7 +12,7 @@ use std::time::Duration;
 /// So long a peer waits for a byte that never comes: beyond every trial's own limit.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A thread that plays the other end; dropping it joins it, and passes its panic on.
+/// A thread that plays the other end; dropping it joins it and passes its panic on, unless the trial has failed already.
 pub struct Peer<T> {
     /// The running thread.
     thread: Option<JoinHandle<T>>,
@@ -39,9 +39,11 @@ impl<T: Send + 'static> Peer<T> {
 
 impl<T> Drop for Peer<T> {
     fn drop(&mut self) {
-        if let Some(Err(panic)) = self.thread.take().map(JoinHandle::join)
-            && !std::thread::panicking()
-        {
+        // The trial has failed: what this thread waits for may never come, and the process ends anyway.
+        if std::thread::panicking() {
+            return;
+        }
+        if let Some(Err(panic)) = self.thread.take().map(JoinHandle::join) {
             std::panic::resume_unwind(panic);
         }
     }
@@ -73,14 +75,6 @@ pub fn serve_one<T: Send + 'static>(
         part(stream)
     });
     (address, peer)
-}
-
-/// A peer that connects to `address` and plays `part`.
-pub fn visit<T: Send + 'static>(
-    address: SocketAddr,
-    part: impl FnOnce(TcpStream) -> T + Send + 'static,
-) -> Peer<T> {
-    Peer::play(move || part(connect(address)))
 }
 
 /// A part: sends back what it receives, until the end.

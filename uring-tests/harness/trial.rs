@@ -61,11 +61,6 @@ impl Trial {
         Trial { name, body, kinds: &[], needs: &[], seconds: 20, ordinary_user: false }
     }
 
-    /// Only these kinds: where a kind cannot show the hazard, or makes it meaningless. Say why beside it.
-    pub const fn on(self, kinds: &'static [Kind]) -> Self {
-        Trial { kinds, ..self }
-    }
-
     /// What the machine must offer.
     pub const fn needs(self, needs: &'static [Need]) -> Self {
         Trial { needs, ..self }
