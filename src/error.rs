@@ -273,6 +273,12 @@ impl RunError {
     }
 }
 
+impl From<crate::ring::SetupError> for RunError {
+    fn from(error: crate::ring::SetupError) -> Self {
+        RunError::setup(error)
+    }
+}
+
 impl Display for RunError {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match &self.0 {
@@ -459,9 +465,7 @@ mod tests {
         assert!(holds::<JoinError>(&JoinError::self_join().into()));
         assert!(holds::<RunError>(&RunError::interrupted().into()));
         assert!(holds::<Elapsed>(&WaitError::from(Elapsed).into()));
-        assert!(holds::<JoinError>(
-            &WaitError::from(JoinError::loop_closed()).into()
-        ));
+        assert!(holds::<JoinError>(&WaitError::from(JoinError::loop_closed()).into()));
     }
 
     #[test]
@@ -531,11 +535,7 @@ mod tests {
     #[test]
     fn a_buf_error_knows_our_cancel_from_the_kernels() {
         struct Opaque; // a buffer without Debug
-        let failed = |error: io::Error| BufError {
-            error,
-            buf: Opaque,
-            done: 3,
-        };
+        let failed = |error: io::Error| BufError { error, buf: Opaque, done: 3 };
         assert!(failed(Cancelled.into()).is_cancelled());
         assert!(!failed(Elapsed.into()).is_cancelled());
         assert!(!failed(io::Error::from_raw_os_error(125)).is_cancelled());

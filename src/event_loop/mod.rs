@@ -20,6 +20,7 @@
 //!
 //! * `runner`: `run`, `Runner`, `Builder`, the shutdown. `handle`: `LoopRef`, `LoopHandle`, `SyncFuture`.
 
+mod detached;
 mod handle;
 mod runner;
 
@@ -30,13 +31,16 @@ use std::sync::Arc;
 use std::task::Wake;
 use std::time::{Duration, Instant};
 
+pub use detached::DetachLimits;
+use detached::Detached;
 pub use handle::{LoopHandle, LoopRef, SyncFuture, current, try_current};
-pub use runner::{Builder, DetachLimits, Runner, run};
+use runner::ErrorHandler;
+pub use runner::{Builder, Runner, run};
 
 use crate::error::JoinError;
 use crate::executor::{Executor, TaskRef};
 use crate::pool::ThreadPool;
-use crate::reactor::{FORKED, Reactor};
+use crate::reactor::Reactor;
 use crate::ring::{Clock, Notifier, Ring, SetupError};
 
 /// A batch of tasks that lasts longer than this looks at the ring in between.
@@ -71,12 +75,8 @@ pub(crate) struct EventLoop {
     pool: OnceCell<ThreadPool>,
     /// When timers fired last.
     last_timers: Cell<Option<Instant>>,
-    /// Connections whose streams are gone and that still send: what the loop's end waits for.
-    pub(crate) writers: Cell<usize>,
-    /// The bytes they still hold.
-    pub(crate) writer_bytes: Cell<usize>,
-    /// Detached connections that were reset because a limit was reached.
-    pub(crate) writers_reset: Cell<u64>,
+    /// Connections whose streams are gone and that still send.
+    pub(crate) detached: Detached,
     /// The end has begun.
     closed: Cell<bool>,
 }
@@ -116,7 +116,7 @@ impl EventLoop {
         let notify = Arc::new(Notify(ring.notifier()));
         let on_error = options.on_error.clone();
         let on_panic = move |name: &str, error: &JoinError| {
-            report(on_error.as_deref(), &format!("task '{name}': {error}, and nobody awaited it"));
+            report(&on_error, &format!("task '{name}': {error}, and nobody awaited it"));
         };
         let executor = Executor::new(notify.into(), Box::new(on_panic));
         let reactor = Reactor::new(ring, executor.number());
@@ -126,9 +126,7 @@ impl EventLoop {
             options,
             pool: OnceCell::new(),
             last_timers: Cell::new(None),
-            writers: Cell::new(0),
-            writer_bytes: Cell::new(0),
-            writers_reset: Cell::new(0),
+            detached: Detached::default(),
             closed: Cell::new(false),
         }))
     }
@@ -143,7 +141,7 @@ impl EventLoop {
 
     /// Tells the exception handler.
     pub(crate) fn report(&self, message: &str) {
-        report(self.options.on_error.as_deref(), message);
+        report(&self.options.on_error, message);
     }
 
     /// The default thread pool.
@@ -151,13 +149,13 @@ impl EventLoop {
         self.pool.get_or_init(|| self.options.make_pool())
     }
 
-    /// One turn, as the module head tells it.
-    fn turn(&self) -> io::Result<()> {
-        if self.reactor.is_child() {
-            return Err(io::Error::other(FORKED));
-        }
+    /// One turn, as the module head tells it; it ends after the batch if that was what `done` waits for.
+    fn turn(&self, done: impl Fn() -> bool) -> io::Result<()> {
         self.executor.take_mail();
         self.run_batch()?;
+        if done() {
+            return Ok(());
+        }
         match self.patience() {
             None => self.look()?,
             Some(patience) if self.options.ring.clock == Clock::Paused => self.idle_paused(patience)?,
@@ -240,7 +238,7 @@ impl EventLoop {
     }
 }
 
-fn report(handler: Option<&dyn Fn(&str)>, message: &str) {
+fn report(handler: &Option<ErrorHandler>, message: &str) {
     match handler {
         Some(handler) => handler(message),
         None if tracing::dispatcher::has_been_set() => tracing::error!(target: "ringloop", "{message}"),

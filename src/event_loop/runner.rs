@@ -8,13 +8,14 @@ use std::future::{Future, IntoFuture};
 use std::marker::PhantomData;
 use std::panic::resume_unwind;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{EventLoop, LoopHandle, expect_running, names, running};
+use super::{DetachLimits, EventLoop, LoopHandle, expect_running, names, running};
 use crate::error::RunError;
 use crate::executor::Spawn;
 use crate::pool::ThreadPool;
-use crate::ring::{Clock, Config, FaultPlan, Features, FeatureMask, SetupError};
+use crate::ring::{Clock, Config, FaultPlan, FeatureMask, Features, SetupError};
 
 /// Runs `main` on a new event loop and returns its output, after asyncio's shutdown: the tasks that are left are cancelled
 /// and awaited, bytes written to sockets are sent, the thread pool is joined, operations in flight are drained.
@@ -43,23 +44,8 @@ pub fn run<F: IntoFuture>(main: F) -> Result<F::Output, RunError> {
     output
 }
 
-/// What may still be sent for connections whose stream was dropped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DetachLimits {
-    /// How long each may take, from the drop on.
-    pub time: Duration,
-    /// How many bytes they may hold together.
-    pub bytes: usize,
-    /// How many there may be.
-    pub streams: usize,
-}
-
-impl Default for DetachLimits {
-    /// 30 seconds, 64 MiB, 4096 streams.
-    fn default() -> Self {
-        DetachLimits { time: Duration::from_secs(30), bytes: 64 << 20, streams: 4096 }
-    }
-}
+/// Told of errors that nobody awaits.
+pub(super) type ErrorHandler = Arc<dyn Fn(&str) + Send + Sync>;
 
 /// How a loop is made. `Send`: it may be made on one thread and built on another; the ring belongs to the thread that
 /// calls [`build`](Self::build).
@@ -84,7 +70,7 @@ pub struct Builder {
     drain_timeout: Duration,
     pub(super) timer_spacing: Duration,
     pub(crate) detached: DetachLimits,
-    pub(super) on_error: Option<std::sync::Arc<dyn Fn(&str) + Send + Sync>>,
+    pub(super) on_error: Option<ErrorHandler>,
 }
 
 impl Default for Builder {
@@ -203,7 +189,7 @@ impl Builder {
     /// Told of errors that nobody awaits: a panic in a detached task, a connection reset at a limit, leaks at the end. By
     /// default they go to `tracing`, or to stderr where that has no subscriber.
     pub fn on_error(mut self, handler: impl Fn(&str) + Send + Sync + 'static) -> Self {
-        self.on_error = Some(std::sync::Arc::new(handler));
+        self.on_error = Some(Arc::new(handler));
         self
     }
 
@@ -218,7 +204,7 @@ impl Builder {
     pub(super) fn make_pool(&self) -> ThreadPool {
         match self.threads {
             Some(threads) => ThreadPool::new(&self.name, threads),
-            None => ThreadPool::with_default_size(&self.name),
+            None => ThreadPool::default(),
         }
     }
 
@@ -250,14 +236,16 @@ impl Runner {
         let how = Spawn { name: Some("main".into()), ..Spawn::default() };
         let output = self.event_loop.executor.scoped(main.into_future(), how, |root| {
             while !root.is_done() && broken.is_none() {
-                broken = self.event_loop.turn().err();
+                broken = self.event_loop.turn(|| root.is_done()).err();
             }
         });
         match (broken, output) {
             (Some(error), _) => Err(RunError::setup(error)),
             (None, Some(Ok(output))) => Ok(output),
             (None, Some(Err(error))) if error.is_panic() => resume_unwind(error.into_panic()),
-            (None, Some(Err(error))) => Err(RunError::cancelled(error.reason().map(|reason| reason.to_owned().into()))),
+            (None, Some(Err(error))) => {
+                Err(RunError::cancelled(error.reason().map(|reason| reason.to_owned().into())))
+            }
             (None, None) => unreachable!("the root task ended without an output"),
         }
     }
@@ -300,7 +288,7 @@ impl EventLoop {
         // A task that does nothing but wake at the deadline, so that the loop does not sleep past it.
         let alarm = self.reactor.add_timer(deadline, std::task::Waker::noop().clone());
         while !done(self) && self.reactor.now() < deadline {
-            if let Err(error) = self.turn() {
+            if let Err(error) = self.turn(|| done(self)) {
                 self.report(&format!("the ring broke at the loop's end: {error}"));
                 break;
             }
@@ -321,19 +309,27 @@ impl EventLoop {
             for task in self.executor.all_tasks() {
                 task.cancel();
             }
-            if !self.turn_until(deadline, |event_loop| event_loop.executor.task_count() == 0) {
+            if !self.turn_until(deadline, |event_loop| event_loop.executor.only_hidden()) {
                 let left = self.executor.all_tasks();
-                self.report(&format!("tasks did not end within {limit:?} of being cancelled and are dropped: {}", names(&left)));
+                self.report(&format!(
+                    "tasks did not end within {limit:?} of being cancelled and are dropped: {}",
+                    names(&left)
+                ));
             }
-            if !self.turn_until(deadline, |event_loop| event_loop.writers.get() == 0) {
-                let (writers, bytes) = (self.writers.get(), self.writer_bytes.get());
-                self.report(&format!("{writers} connections still had {bytes} bytes to send after {limit:?} and are reset"));
+            if !self.turn_until(deadline, |event_loop| event_loop.executor.task_count() == 0) {
+                let (writers, bytes) = self.detached.pending();
+                self.report(&format!(
+                    "{writers} connections still had {bytes} bytes to send after {limit:?} and are reset"
+                ));
             }
             let left = deadline.saturating_duration_since(self.reactor.now());
             if let Some(pool) = self.pool.get()
                 && !pool.join(Some(left))
             {
-                self.report(&format!("{} jobs on the thread pool did not end within {limit:?} and are left", pool.in_flight()));
+                self.report(&format!(
+                    "{} jobs on the thread pool did not end within {limit:?} and are left",
+                    pool.in_flight()
+                ));
             }
         }
         self.executor.close();

@@ -30,7 +30,7 @@ pub(crate) use remote::Shared;
 
 use crate::error::{JoinError, LoopClosed};
 use remote::Mail;
-use task::{ABORT, CANCEL, CANCELLED, COMPLETE, HANDLE, RUNNING, Ref, SCHEDULED, STARTED, Typed};
+use task::{ABORT, CANCEL, CANCELLED, COMPLETE, HANDLE, HIDDEN, RUNNING, Ref, SCHEDULED, STARTED, Typed};
 
 thread_local! {
     /// The loop this thread is inside; zero for none. Plain data, so that a waker may ask at any time.
@@ -196,10 +196,14 @@ impl Executor {
         task::scoped(future, (self.shared, self.number, self.next_id()), during, end)
     }
 
+    /// Makes a task of the loop's own: not listed, and not cancelled before the loop's end.
+    pub(crate) fn spawn_hidden(&self, future: impl Future<Output = ()> + 'static) {
+        self.spawn(future, Spawn::default()).hide();
+    }
+
     /// Runs a function of no result in the next turn, in order with the tasks.
     pub(crate) fn call_soon(&self, function: impl FnOnce() + 'static) {
-        let task = self.spawn(async move { function() }, Spawn::default());
-        task.mark_callback();
+        self.spawn_hidden(async move { function() });
     }
 
     fn next_id(&self) -> u32 {
@@ -295,7 +299,8 @@ impl Executor {
         if !header.is(HANDLE) {
             self.discard(task);
         }
-        let handlers = header.peek_cold(|_| ()).map(|()| header.with_cold(|cold| std::mem::take(&mut cold.handlers)));
+        let handlers =
+            header.peek_cold(|_| ()).map(|()| header.with_cold(|cold| std::mem::take(&mut cold.handlers)));
         drop(handlers);
         if let Some(awaiter) = header.awaiter.take() {
             wake(awaiter);
@@ -344,9 +349,14 @@ impl Executor {
 
     pub(crate) fn all_tasks(&self) -> Vec<TaskRef> {
         let mut tasks: Vec<TaskRef> = self.tasks.borrow().iter().cloned().map(TaskRef).collect();
-        tasks.retain(|task| !task.is_callback());
+        tasks.retain(|task| !task.is_hidden());
         tasks.sort_by_key(TaskRef::id);
         tasks
+    }
+
+    /// Whether all tasks have ended but the loop's own.
+    pub(crate) fn only_hidden(&self) -> bool {
+        self.tasks.borrow().iter().all(|task| task.header().is(HIDDEN))
     }
 
     pub(crate) fn task_count(&self) -> usize {

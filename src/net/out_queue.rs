@@ -19,9 +19,11 @@ use super::socket::Socket;
 use super::turn::Turns;
 use crate::buf::IoBuf;
 use crate::error::BufResult;
+use crate::event_loop::running;
 use crate::executor::wake;
 use crate::op::net::{Send, SendOwned, SendQueue, repeat, try_send};
 use crate::reactor::{self, Op};
+use crate::task::timeout;
 
 /// The most bytes that are accepted and not yet with the kernel.
 const HIGH_WATER: usize = 64 << 10;
@@ -94,9 +96,10 @@ impl OutQueue {
     fn check(&self) -> io::Result<()> {
         match &*self.error.borrow() {
             Some(error) => Err(repeat(error)),
-            None if self.shutdown.get() => {
-                Err(io::Error::new(io::ErrorKind::BrokenPipe, "the sending side of this connection was shut down"))
-            }
+            None if self.shutdown.get() => Err(io::Error::new(
+                io::ErrorKind::BrokenPipe,
+                "the sending side of this connection was shut down",
+            )),
             None => Ok(()),
         }
     }
@@ -124,7 +127,8 @@ impl OutQueue {
             match try_send(self.socket.as_raw_fd(), bytes) {
                 Ok(0) => {}
                 Ok(count) => return Poll::Ready(Ok(count)),
-                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
+                Err(error)
+                    if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
                 Err(error) => {
                     self.error.replace(Some(repeat(&error)));
                     return Poll::Ready(Err(error));
@@ -222,6 +226,41 @@ impl OutQueue {
         waiting.into_iter().for_each(recycle);
         self.pending.set(0);
         self.wake();
+    }
+
+    /// Ends the connection at once with a reset.
+    pub(super) fn abort(&self) {
+        self.socket.reset();
+        self.fail(io::Error::new(io::ErrorKind::ConnectionAborted, "the connection was reset on this side"));
+    }
+
+    /// The user's end is gone: what was accepted still goes out, within the loop's limits.
+    pub(super) fn detach(self: &Rc<Self>) {
+        let bytes = self.pending();
+        let Some(event_loop) = running().filter(|_| bytes > 0) else { return };
+        let limits = event_loop.options.detached;
+        let Some(writer) = event_loop.detached.admit(bytes, limits) else {
+            event_loop.detached.count_reset();
+            event_loop.report(&format!(
+                "a dropped connection still had {bytes} bytes to send, beyond the limits of detached writers, and was reset"
+            ));
+            return self.abort();
+        };
+        let queue = self.clone();
+        event_loop.executor.spawn_hidden(async move {
+            let _writer = writer;
+            if timeout(limits.time, std::future::poll_fn(|cx| queue.poll_idle(cx))).await.is_err()
+                && let Some(event_loop) = running()
+            {
+                event_loop.detached.count_reset();
+                event_loop.report(&format!(
+                    "a dropped connection still had {} bytes to send after {:?} and was reset",
+                    queue.pending(),
+                    limits.time
+                ));
+                queue.abort();
+            }
+        });
     }
 
     fn wake(&self) {

@@ -144,7 +144,11 @@ impl Receiver {
     }
 
     /// The data with its buffer; None at the end.
-    pub(super) fn poll_chunk(&self, socket: &Rc<Socket>, cx: &mut Context<'_>) -> Poll<io::Result<Option<Chunk>>> {
+    pub(super) fn poll_chunk(
+        &self,
+        socket: &Rc<Socket>,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<Option<Chunk>>> {
         if !ready!(self.poll_fill(socket, cx))? {
             return Poll::Ready(Ok(None));
         }

@@ -4,7 +4,7 @@
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::task::Waker;
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use socket2::SockRef;
@@ -15,10 +15,17 @@ use crate::executor::wake;
 thread_local! {
     /// Listeners that ran out of descriptors: the next close of a socket wakes them.
     static STARVED: RefCell<Vec<Waker>> = const { RefCell::new(Vec::new()) };
+    static CLOSES: Cell<u64> = const { Cell::new(0) };
 }
 
-/// Wakes `waker` when a socket of this thread is closed.
-pub(super) fn on_close(waker: Waker) {
+/// How many sockets this thread has closed.
+pub(super) fn closes() -> u64 {
+    CLOSES.get()
+}
+
+/// Wakes the task when this thread closes a socket.
+pub(super) fn on_close(cx: &Context<'_>) {
+    let waker = cx.waker().clone();
     let _ = STARVED.try_with(|starved| starved.borrow_mut().push(waker));
 }
 
@@ -82,6 +89,7 @@ impl Drop for Socket {
             }
             _ => drop(fd),
         }
+        CLOSES.set(CLOSES.get() + 1);
         let starved = STARVED.try_with(RefCell::take).unwrap_or_default();
         starved.into_iter().for_each(wake);
     }

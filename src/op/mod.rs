@@ -38,6 +38,7 @@
 #![allow(unsafe_code)]
 
 mod lent;
+pub(crate) mod net;
 mod table;
 
 pub(crate) use lent::{Lent, Methods, Raw};

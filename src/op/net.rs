@@ -82,7 +82,9 @@ unsafe impl<S: AsRawFd + 'static> Operation for Recv<S> {
                 .ioprio(ioprio)
                 .build()
                 .flags(squeue::Flags::BUFFER_SELECT),
-            None => opcode::Recv::new(fd, self.own.as_mut_ptr(), self.own.capacity() as u32).ioprio(ioprio).build(),
+            None => opcode::Recv::new(fd, self.own.as_mut_ptr(), self.own.capacity() as u32)
+                .ioprio(ioprio)
+                .build(),
         }
     }
 

@@ -49,6 +49,21 @@ pub(crate) enum Why {
     Ended,
 }
 
+impl Why {
+    /// The outcome as its future sees it: an operation that ended by the cancel says why there was one. A transfer that
+    /// was interrupted keeps its count.
+    pub(crate) fn explains(self, outcome: Outcome) -> Outcome {
+        let interrupted = matches!(-outcome.result, libc::ECANCELED | libc::EINTR | 512);
+        let result = match self {
+            _ if !interrupted => outcome.result,
+            Why::Cancelled => Outcome::CANCELLED,
+            Why::Elapsed => Outcome::ELAPSED,
+            Why::Ended => Outcome::CLOSED.result,
+        };
+        Outcome { result, ..outcome }
+    }
+}
+
 enum Phase {
     /// Free; the next free slot.
     Vacant(Option<u32>),
@@ -145,7 +160,8 @@ impl Table {
         self.unfinished += 1;
         self.finite += usize::from(payload.common.nature == Nature::Finite);
         let (phase, listening) = (Phase::Queued(None), waker.is_some());
-        let slot = |generation| Slot { generation, phase, listening, why: None, waker, payload: Some(payload) };
+        let slot =
+            |generation| Slot { generation, phase, listening, why: None, waker, payload: Some(payload) };
         if let Some(index) = self.vacant {
             let place = &mut self.slots[index as usize];
             let Phase::Vacant(next) = place.phase else { unreachable!("the free list leads to a used slot") };

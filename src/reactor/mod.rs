@@ -27,7 +27,7 @@ pub(crate) use timers::TimerKey;
 
 use crate::executor::{Hidden, step_number, wake};
 use crate::op::{self, Abandoned, Completed, Key, Ledger, Lent, Polled, Raw, Table, Why};
-use crate::ring::{Buffers, Completion, Counters, Features, ForkMark, Outcome, Ring};
+use crate::ring::{Buffers, Completion, Counters, Features, Outcome, Ring};
 use timers::Timers;
 
 thread_local! {
@@ -37,7 +37,10 @@ thread_local! {
 
 /// The reactor of the loop that runs on this thread.
 pub(crate) fn current() -> Option<Rc<Reactor>> {
-    REACTORS.try_with(|reactors| reactors.borrow().last().filter(|last| last.inside.get()).cloned()).ok().flatten()
+    REACTORS
+        .try_with(|reactors| reactors.borrow().last().filter(|last| last.inside.get()).cloned())
+        .ok()
+        .flatten()
 }
 
 /// The reactor of that number, if it is this thread's and has not ended.
@@ -77,8 +80,6 @@ struct Core {
 pub(crate) struct Reactor {
     /// The loop's number in this process.
     number: u32,
-    /// The process that made the ring: a forked child must not touch it.
-    fork: ForkMark,
     core: RefCell<Core>,
     /// What the turn has to wake and to drop.
     deferred: RefCell<VecDeque<Deferred>>,
@@ -105,7 +106,6 @@ impl Reactor {
         let core = Core { ring: Some(ring), table: Table::default(), timers: Timers::default() };
         let reactor = Rc::new(Reactor {
             number,
-            fork: ForkMark::new(),
             core: RefCell::new(core),
             deferred: RefCell::default(),
             completions: RefCell::default(),
@@ -136,11 +136,11 @@ impl Reactor {
 
     /// Whether this is a forked child, which must leave the loop alone.
     pub(crate) fn is_child(&self) -> bool {
-        self.fork.is_child()
+        self.core.borrow().ring.as_ref().is_some_and(Ring::is_forked)
     }
 
     /// Whether a plain call may be made now, and counts it: tasks that never suspend must not starve the others.
-    fn may_call(&self) -> bool {
+    pub(crate) fn may_call(&self) -> bool {
         let step = step_number();
         let (counted, calls) = self.calls.get();
         let calls = if counted == step { calls + 1 } else { 1 };
@@ -272,9 +272,6 @@ impl Reactor {
 
     /// Enters the kernel once; see [`Ring::enter`].
     pub(crate) fn enter_kernel(&self, wait: Option<Duration>) -> io::Result<()> {
-        if self.is_child() {
-            return Err(io::Error::other(FORKED));
-        }
         match &mut self.core.borrow_mut().ring {
             Some(ring) => ring.enter(wait),
             None => Ok(()),
@@ -306,7 +303,9 @@ impl Reactor {
         for completion in completions.drain(..) {
             match table.complete(Key::of(completion.user_data), completion.outcome) {
                 Completed::Wake(waker) => deferred.push_back(Deferred::Wake(waker)),
-                Completed::Discard(payload, outcome) => deferred.push_back(Deferred::Discard(payload, outcome)),
+                Completed::Discard(payload, outcome) => {
+                    deferred.push_back(Deferred::Discard(payload, outcome))
+                }
                 Completed::Noted | Completed::More => {}
                 Completed::Unknown => {
                     tracing::error!(target: "ringloop", ?completion, "a completion for no operation");
@@ -359,7 +358,8 @@ impl Reactor {
     /// Ends the reactor: cancels what may wait without end, and waits up to `limit` for the kernel to give back all it
     /// holds. Returns the names of what it did not give back in time: its memory is leaked, with the buffers (**K3**).
     pub(crate) fn close(self: &Rc<Self>, limit: Duration) -> Vec<&'static str> {
-        let _ = REACTORS.try_with(|reactors| reactors.borrow_mut().retain(|listed| !Rc::ptr_eq(listed, self)));
+        let _ =
+            REACTORS.try_with(|reactors| reactors.borrow_mut().retain(|listed| !Rc::ptr_eq(listed, self)));
         let timers = self.core.borrow_mut().timers.take_all();
         drop(timers);
         if self.is_child() {
@@ -386,13 +386,13 @@ impl Reactor {
             self.collect(None);
         }
         let mut core = self.core.borrow_mut();
-        let leaked: Vec<_> = core.table.names().filter(|(_, state)| *state != "done").map(|(name, _)| name).collect();
+        let leaked: Vec<_> =
+            core.table.names().filter(|(_, state)| *state != "done").map(|(name, _)| name).collect();
         let ring = core.ring.take();
         drop(core);
-        match ring {
-            Some(ring) if leaked.is_empty() => ring.park(),
-            Some(ring) => ring.close_leaking(),
-            None => {}
+        // A ring that is not clean closes, and leaks what the kernel may still write to.
+        if let Some(ring) = ring {
+            ring.park();
         }
         leaked
     }
@@ -406,10 +406,6 @@ impl Reactor {
         }
     }
 }
-
-/// What a use of the loop in a forked child is told.
-pub(crate) const FORKED: &str =
-    "this process is a fork of the one that made the event loop: make a loop of its own, or exec";
 
 /// What the reactor can tell of itself.
 #[derive(Clone, Copy, Debug, Default)]

@@ -186,7 +186,7 @@ impl<T> Future for Op<T> {
             return Poll::Pending;
         }
         self.release();
-        Poll::Ready(lent.finish(outcome.asked(why)))
+        Poll::Ready(lent.finish(why.map_or(outcome, |why| why.explains(outcome))))
     }
 }
 

@@ -34,7 +34,10 @@ use crate::time::{Sleep, now, sleep_until};
 /// })
 /// # }
 /// ```
-pub async fn timeout<F: IntoFuture>(limit: impl Into<Option<Duration>>, future: F) -> Result<F::Output, Elapsed> {
+pub async fn timeout<F: IntoFuture>(
+    limit: impl Into<Option<Duration>>,
+    future: F,
+) -> Result<F::Output, Elapsed> {
     scope(limit.into().map_or(When::Never, When::After), future.into_future()).await
 }
 
