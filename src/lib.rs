@@ -7,7 +7,6 @@
 
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
-#![allow(dead_code, unused)]
 
 // Words.
 mod error;

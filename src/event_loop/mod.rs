@@ -209,10 +209,11 @@ impl EventLoop {
     /// With the paused clock: goes on to the next timer when nothing else can happen.
     fn idle_paused(&self, patience: Duration) -> io::Result<()> {
         self.reactor.enter_kernel(None)?;
+        // Asked before the inbox: a job leaves the pool's count after it has told the loop.
+        let busy = self.reactor.is_busy() || self.pool.get().is_some_and(|pool| pool.in_flight() > 0);
         if self.reactor.has_completions() || !self.executor.fall_asleep() {
             return Ok(());
         }
-        let busy = self.reactor.is_busy() || self.pool.get().is_some_and(|pool| pool.in_flight() > 0);
         let result = match patience {
             Duration::MAX => self.reactor.enter_kernel(Some(Duration::MAX)),
             // Something real is under way: look again soon, in real time.

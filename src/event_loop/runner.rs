@@ -4,14 +4,14 @@
 //! thread pool is joined; what is left of tasks is dropped; the ring is drained, within a limit, or its memory leaked with
 //! a warning. Nothing is freed early.
 
-use std::future::{Future, IntoFuture};
+use std::future::IntoFuture;
 use std::marker::PhantomData;
 use std::panic::resume_unwind;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{DetachLimits, EventLoop, LoopHandle, expect_running, names, running};
+use super::{DetachLimits, EventLoop, LoopHandle, names, running};
 use crate::error::RunError;
 use crate::executor::Spawn;
 use crate::pool::ThreadPool;

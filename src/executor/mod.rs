@@ -104,6 +104,9 @@ pub(crate) struct Spawn {
     pub(crate) location: Option<&'static std::panic::Location<'static>>,
 }
 
+/// Told of a task's name and of its panic, if nobody awaited it.
+type OnPanic = Box<dyn Fn(&str, &JoinError)>;
+
 /// The tasks of one loop.
 pub(crate) struct Executor {
     /// The loop's number in this process.
@@ -121,7 +124,7 @@ pub(crate) struct Executor {
     /// Mail in the making, kept for its memory.
     mail: RefCell<Vec<Mail>>,
     /// Told of panics that nobody else will see.
-    on_panic: Box<dyn Fn(&str, &JoinError)>,
+    on_panic: OnPanic,
 }
 
 /// While it lives, the thread is inside the loop.
@@ -141,7 +144,7 @@ impl Drop for Inside {
 
 impl Executor {
     /// `notify` ends the loop's sleep; `on_panic` gets the name of a task and a panic that nobody awaited.
-    pub(crate) fn new(notify: Waker, on_panic: Box<dyn Fn(&str, &JoinError)>) -> Rc<Executor> {
+    pub(crate) fn new(notify: Waker, on_panic: OnPanic) -> Rc<Executor> {
         let (shared, number) = Shared::open(notify);
         Rc::new(Executor {
             number,

@@ -300,12 +300,6 @@ impl Ref {
         // SAFETY: OUTPUT was set and is now cleared.
         unsafe { (self.header().vtable.discard)(self.0) }
     }
-
-    pub(super) fn waker(&self) -> Waker {
-        let counted = ManuallyDrop::new(self.clone());
-        // SAFETY: the count taken by the clone passes to the waker, whose table gives it back.
-        unsafe { Waker::from_raw(RawWaker::new(counted.0.as_ptr() as *const (), &WAKER)) }
-    }
 }
 
 impl Clone for Ref {

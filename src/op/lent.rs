@@ -226,3 +226,127 @@ fn free(block: NonNull<u8>, layout: Layout) {
         unsafe { dealloc(block.as_ptr(), layout) };
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ring::Entry;
+    use std::rc::Rc;
+
+    /// A read into memory of its own, and of a field: as the kernel would, the model writes through the entry's pointers.
+    struct Model {
+        bytes: Box<[u8; 16]>,
+        field: u64,
+        _alive: Rc<()>,
+        _wide: [u64; 12],
+    }
+
+    /// Where the entry of the model points to; an `Entry` does not tell.
+    #[derive(Clone, Copy)]
+    struct Pointers(*mut [u8; 16], *mut u64);
+
+    thread_local! {
+        static POINTERS: Cell<Option<Pointers>> = const { Cell::new(None) };
+    }
+
+    // SAFETY: the pointers lead into the operation and into what it owns.
+    unsafe impl Operation for Model {
+        type Output = (Box<[u8; 16]>, u64, i32);
+        const NAME: &'static str = "model";
+        const NATURE: Nature = Nature::Waits;
+
+        fn entry(&mut self) -> Entry {
+            POINTERS.set(Some(Pointers(&raw mut *self.bytes, &raw mut self.field)));
+            io_uring::opcode::Nop::new().build()
+        }
+
+        fn finish(self, outcome: Outcome) -> Self::Output {
+            (self.bytes, self.field, outcome.result)
+        }
+    }
+
+    fn model(alive: &Rc<()>) -> Lent<(Box<[u8; 16]>, u64, i32)> {
+        Lent::new(Model { bytes: Box::new([0; 16]), field: 0, _alive: alive.clone(), _wide: [0; 12] })
+    }
+
+    /// The kernel writes, at any time between `entry` and the final completion.
+    fn kernel_writes(byte: u8) {
+        let Pointers(bytes, field) = POINTERS.get().expect("an entry was built");
+        // SAFETY: K1: the operation lies where it lay when the entry was built, and nobody refers to it.
+        unsafe {
+            (*bytes)[15] = byte;
+            *field = u64::from(byte);
+        }
+    }
+
+    #[test]
+    fn the_kernel_writes_into_a_lent_operation_and_the_future_gets_it_back() {
+        let alive = Rc::new(());
+        let mut lent = model(&alive);
+        let methods = lent.methods();
+        let _ = lent.entry();
+        let raw = lent.lend();
+        kernel_writes(1);
+        let mut holders = vec![Some(raw)];
+        kernel_writes(2);
+        let raw = holders[0].take().expect("it was put there");
+        kernel_writes(3);
+        let lent = raw.reclaim(methods);
+        let (bytes, field, result) = lent.finish(Outcome { result: 9, flags: 0 });
+        assert_eq!((bytes[15], field, result), (3, 3, 9));
+        assert_eq!(Rc::strong_count(&alive), 1);
+    }
+
+    #[test]
+    fn an_abandoned_operation_is_finished_and_its_block_used_again() {
+        let alive = Rc::new(());
+        let mut blocks = Vec::new();
+        for _ in 0..3 {
+            let mut lent = model(&alive);
+            blocks.push(lent.block);
+            let _ = lent.entry();
+            let raw = lent.lend();
+            kernel_writes(7);
+            raw.discard(Outcome { result: 0, flags: 0 });
+            assert_eq!(Rc::strong_count(&alive), 1);
+        }
+        assert!(blocks.windows(2).all(|pair| pair[0] == pair[1]), "the free list gives the block back");
+    }
+
+    #[test]
+    fn an_operation_may_be_dropped_at_each_end_of_its_life() {
+        let alive = Rc::new(());
+        drop(model(&alive));
+        let mut submitted = model(&alive);
+        let methods = submitted.methods();
+        let _ = submitted.entry();
+        submitted.lend().drop_unused();
+        let mut completed = model(&alive);
+        let _ = completed.entry();
+        let raw = completed.lend();
+        kernel_writes(1);
+        drop(raw.reclaim(methods));
+        assert_eq!(Rc::strong_count(&alive), 1);
+    }
+
+    #[test]
+    #[should_panic(expected = "another operation's block")]
+    fn a_block_is_not_taken_for_another_operation() {
+        struct Other;
+        // SAFETY: it points to nothing.
+        unsafe impl Operation for Other {
+            type Output = (Box<[u8; 16]>, u64, i32);
+            const NAME: &'static str = "other";
+            const NATURE: Nature = Nature::Waits;
+            fn entry(&mut self) -> Entry {
+                io_uring::opcode::Nop::new().build()
+            }
+            fn finish(self, _: Outcome) -> Self::Output {
+                (Box::new([0; 16]), 0, 0)
+            }
+        }
+        let methods = Lent::new(Other).methods();
+        let raw = model(&Rc::new(())).lend();
+        let _ = raw.reclaim(methods);
+    }
+}

@@ -115,7 +115,8 @@ pub(crate) enum Completed {
     Unknown,
 }
 
-/// What to do about a dropped future.
+/// What to do about a dropped future. The waker comes along to be dropped outside of the borrow.
+#[allow(dead_code, reason = "a waker in here is only dropped")]
 pub(crate) enum Abandoned {
     /// Try to take the entry out of the backlog under this ticket; on success [`Table::retracted`].
     Retract(u64, Option<Waker>),
@@ -300,6 +301,11 @@ impl Table {
         slot.payload.as_ref().is_some_and(|payload| payload.common.nature != Nature::Finite)
     }
 
+    /// The kernel did not give everything back in time: what it may hold leaves the table, for the caller to leak (K3).
+    pub(crate) fn leak(&mut self) -> Vec<Raw> {
+        self.unfinished_keys().into_iter().map(|key| self.vacate(key)).collect()
+    }
+
     /// Operations that the kernel may hold.
     pub(crate) fn unfinished(&self) -> usize {
         self.unfinished
@@ -329,5 +335,204 @@ impl Table {
             };
             Some((payload.common.name, state))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Lent, Nature, Next, Operation};
+    use super::*;
+    use crate::ring::Entry;
+    use std::cell::RefCell;
+    use std::rc::Rc;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Wake;
+
+    /// An operation whose end is told.
+    struct Probe<const NATURE: usize>(Rc<RefCell<Vec<i32>>>);
+
+    // SAFETY: the entry points to nothing.
+    #[allow(unsafe_code)]
+    unsafe impl<const NATURE: usize> Operation for Probe<NATURE> {
+        type Output = i32;
+        const NAME: &'static str = "probe";
+        const NATURE: Nature = [Nature::Waits, Nature::Promised, Nature::Finite][NATURE];
+
+        fn entry(&mut self) -> Entry {
+            io_uring::opcode::Nop::new().build()
+        }
+
+        fn advance(&mut self, outcome: Outcome) -> Next {
+            if outcome.result == 0 { Next::Again } else { Next::Finish }
+        }
+
+        fn finish(self, outcome: Outcome) -> i32 {
+            self.0.borrow_mut().push(outcome.result);
+            outcome.result
+        }
+    }
+
+    #[derive(Default)]
+    struct Counter(AtomicUsize);
+
+    impl Wake for Counter {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// What the model knows of one operation.
+    #[derive(Clone, Copy, PartialEq)]
+    enum Model {
+        InFlight { listening: bool },
+        Done,
+        Gone,
+    }
+
+    fn outcome(result: i32) -> Outcome {
+        Outcome { result, flags: 0 }
+    }
+
+    fn fill<const NATURE: usize>(
+        table: &mut Table,
+        ends: &Rc<RefCell<Vec<i32>>>,
+        waker: Option<Waker>,
+    ) -> Key {
+        table.insert(Lent::new(Probe::<NATURE>(ends.clone())).lend(), waker)
+    }
+
+    #[test]
+    fn every_sequence_of_five_events_ends_each_operation_once() {
+        // Events: 0 complete, 1 abandon, 2 poll, 3 ask for a cancel, 4 complete with more to come.
+        for sequence in 0..5usize.pow(5) {
+            let (mut table, ends) = (Table::default(), Rc::default());
+            let waker = Waker::from(Arc::new(Counter::default()));
+            let key = fill::<0>(&mut table, &ends, Some(waker.clone()));
+            let mut model = Model::InFlight { listening: true };
+            for step in 0..5 {
+                match sequence / 5usize.pow(step) % 5 {
+                    0 if matches!(model, Model::InFlight { .. }) => match table.complete(key, outcome(7)) {
+                        Completed::Discard(payload, outcome) => {
+                            assert!(model == Model::InFlight { listening: false });
+                            payload.discard(outcome);
+                            model = Model::Gone;
+                        }
+                        Completed::Wake(_) => {
+                            assert!(model == Model::InFlight { listening: true });
+                            model = Model::Done;
+                        }
+                        _ => panic!("a completion was lost"),
+                    },
+                    0 => assert!(matches!(table.complete(key, outcome(7)), Completed::Unknown)),
+                    1 => match (table.abandon(key), model) {
+                        (Abandoned::Cancel(_) | Abandoned::Leave(_), Model::InFlight { .. }) => {
+                            model = Model::InFlight { listening: false };
+                        }
+                        (Abandoned::Discard(payload, outcome), Model::Done) => {
+                            payload.discard(outcome);
+                            model = Model::Gone;
+                        }
+                        (Abandoned::Gone, Model::Gone) => {}
+                        _ => panic!("an abandoned operation went astray"),
+                    },
+                    // A future polls only while it exists.
+                    2 if model == (Model::InFlight { listening: false }) => {}
+                    2 => match (table.poll(key, &waker), model) {
+                        (Polled::Pending | Polled::NeedsWaker, Model::InFlight { .. }) => {}
+                        (Polled::Ready(payload, outcome, _), Model::Done) => {
+                            payload.discard(outcome);
+                            model = Model::Gone;
+                        }
+                        (Polled::Gone, Model::Gone) => {}
+                        _ => panic!("a poll found what is not there"),
+                    },
+                    3 => assert!(
+                        !table.request_cancel(key, Why::Elapsed) || matches!(model, Model::InFlight { .. })
+                    ),
+                    4 if matches!(model, Model::InFlight { .. }) => {
+                        let more = Outcome { result: 7, flags: 1 << 1 };
+                        assert!(matches!(table.complete(key, more), Completed::More));
+                    }
+                    _ => {}
+                }
+                let unfinished = matches!(model, Model::InFlight { .. });
+                assert_eq!(table.unfinished(), usize::from(unfinished));
+                assert_eq!(ends.borrow().len(), usize::from(model == Model::Gone));
+            }
+            if let Model::InFlight { .. } | Model::Done = model {
+                if let Completed::Discard(payload, outcome) = table.complete(key, outcome(7)) {
+                    payload.discard(outcome);
+                } else if let Abandoned::Discard(payload, outcome) = table.abandon(key) {
+                    payload.discard(outcome);
+                }
+            }
+            assert_eq!(*ends.borrow(), [7], "sequence {sequence}");
+            assert_eq!(table.ledger.started, table.ledger.ended);
+        }
+    }
+
+    #[test]
+    fn a_stale_key_meets_nothing_in_a_slot_used_again() {
+        let (mut table, ends) = (Table::default(), Rc::default());
+        let first = fill::<0>(&mut table, &ends, None);
+        let Completed::Discard(payload, end) = table.complete(first, outcome(1)) else {
+            panic!("nobody listens")
+        };
+        payload.discard(end);
+        let second = fill::<0>(&mut table, &ends, None);
+        assert_eq!(first.index, second.index);
+        assert_ne!(first, second);
+        assert!(matches!(table.complete(first, outcome(2)), Completed::Unknown));
+        assert!(matches!(table.abandon(first), Abandoned::Gone));
+        assert_eq!(table.ledger.unknown, 1);
+        let Completed::Discard(payload, end) = table.complete(second, outcome(3)) else {
+            panic!("nobody listens")
+        };
+        payload.discard(end);
+        assert_eq!(*ends.borrow(), [1, 3]);
+    }
+
+    #[test]
+    fn what_waits_in_the_backlog_is_taken_back_and_never_finished() {
+        let (mut table, ends) = (Table::default(), Rc::default());
+        let key = fill::<2>(&mut table, &ends, Some(Waker::noop().clone()));
+        table.placed(key, Where::Backlog(5));
+        assert!(matches!(table.abandon(key), Abandoned::Retract(5, _)));
+        table.retracted(key).drop_unused();
+        assert!(ends.borrow().is_empty());
+        assert_eq!(Rc::strong_count(&ends), 1, "the operation was dropped");
+        assert_eq!((table.unfinished(), table.finite()), (0, 0));
+    }
+
+    #[test]
+    fn block_io_and_promises_are_left_by_a_drop_and_only_block_io_by_the_end() {
+        let (mut table, ends) = (Table::default(), Rc::default());
+        let waits = fill::<0>(&mut table, &ends, Some(Waker::noop().clone()));
+        let promised = fill::<1>(&mut table, &ends, Some(Waker::noop().clone()));
+        let finite = fill::<2>(&mut table, &ends, Some(Waker::noop().clone()));
+        assert_eq!((table.unfinished(), table.finite()), (3, 1));
+        assert!(matches!(table.abandon(waits), Abandoned::Cancel(_)));
+        assert!(matches!(table.abandon(promised), Abandoned::Leave(_)));
+        assert!(matches!(table.abandon(finite), Abandoned::Leave(_)));
+        assert_eq!([waits, promised, finite].map(|key| table.cancel_at_end(key)), [true, true, false]);
+        let leaked = table.leak();
+        assert_eq!(leaked.len(), 3);
+        leaked.into_iter().for_each(Raw::drop_unused);
+        assert_eq!(table.unfinished(), 0);
+        assert!(matches!(table.complete(waits, outcome(0)), Completed::Unknown));
+    }
+
+    #[test]
+    fn the_result_of_a_completion_with_more_to_come_is_kept() {
+        let (mut table, ends) = (Table::default(), Rc::default());
+        let key = fill::<0>(&mut table, &ends, None);
+        assert!(matches!(table.complete(key, Outcome { result: 42, flags: 1 << 1 }), Completed::More));
+        let Completed::Discard(payload, end) = table.complete(key, Outcome { result: 0, flags: 1 << 3 })
+        else {
+            panic!("that was the last")
+        };
+        payload.discard(end);
+        assert_eq!(*ends.borrow(), [42]);
     }
 }

@@ -136,7 +136,7 @@ impl Reactor {
 
     /// Whether this is a forked child, which must leave the loop alone.
     pub(crate) fn is_child(&self) -> bool {
-        self.core.borrow().ring.as_ref().is_some_and(Ring::is_forked)
+        self.core.borrow().ring.as_ref().is_some_and(Ring::is_elsewhere)
     }
 
     /// Whether a plain call may be made now, and counts it: tasks that never suspend must not starve the others.
@@ -166,9 +166,16 @@ impl Reactor {
     }
 
     /// The future of an operation asks.
+    ///
+    /// # Panics
+    /// If it waits on another loop than the one that runs: nothing would ever wake it.
     fn poll(&self, key: Key, waker: &Waker) -> Polled {
         let polled = self.core.borrow_mut().table.poll(key, waker);
         if let Polled::NeedsWaker = polled {
+            assert!(
+                self.inside.get(),
+                "an operation that was begun on one event loop is awaited on another: await it where it was begun"
+            );
             let waker = waker.clone();
             let before = self.core.borrow_mut().table.set_waker(key, waker);
             drop(before);
@@ -364,7 +371,8 @@ impl Reactor {
         drop(timers);
         if self.is_child() {
             // Not ours: neither the ring's memory nor its descriptor may be touched.
-            std::mem::forget(self.core.borrow_mut().ring.take());
+            let ring = self.core.borrow_mut().ring.take();
+            drop(ring);
             return Vec::new();
         }
         let start = Instant::now();

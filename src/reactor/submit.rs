@@ -94,13 +94,6 @@ impl<T> Op<T> {
         matches!(self.state, State::Submitted { .. })
     }
 
-    /// Submits the operation without polling for its end; nobody is woken by it before the first poll.
-    pub(crate) fn start(&mut self, cx: &mut Context<'_>) {
-        if let State::Idle(_) = self.state {
-            self.submit(cx);
-        }
-    }
-
     /// Puts an idle operation into the current loop's table. Some: it ended at once.
     fn submit(&mut self, cx: &mut Context<'_>) -> Option<T> {
         let State::Idle(mut lent) = std::mem::replace(&mut self.state, State::Ended) else {

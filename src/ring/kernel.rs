@@ -199,18 +199,18 @@ impl Kernel {
         Errno::result(taken).map(|taken| taken as usize)
     }
 
-    /// Makes a buffer ring and registers it; None if there is no memory for it.
-    pub(super) fn register_buffers(&self, count: u16, size: u32) -> Option<Rc<Buffers>> {
-        let buffers = Buffers::new(count, size)?;
+    /// Makes a buffer ring and registers it. ENOMEM means that locked memory is short, EINVAL an impossible
+    /// size.
+    pub(super) fn register_buffers(&self, count: u16, size: u32) -> Result<Rc<Buffers>, Errno> {
+        let buffers = Buffers::new(count, size).ok_or(Errno::EINVAL)?;
+        let (submitter, address) = (self.uring.submitter(), buffers.address());
         // SAFETY: the memory is of that length and aligned to pages, and stays until the group is
         // unregistered or the ring is gone: `Ring` holds a reference for as long as that and leaks it
         // otherwise (K3).
-        let registered = unsafe {
-            self.uring.submitter().register_buf_ring_with_flags(buffers.address(), count, GROUP, 0)
-        };
-        registered.ok()?;
+        let registered = unsafe { submitter.register_buf_ring_with_flags(address, count, GROUP, 0) };
+        registered.map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EINVAL)))?;
         buffers.open();
-        Some(Rc::new(buffers))
+        Ok(Rc::new(buffers))
     }
 
     /// Takes the buffer ring from the kernel: it picks no buffer any more.

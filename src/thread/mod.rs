@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 
 use crate::error::JoinError;
 use crate::event_loop::expect_running;
-use crate::executor::{Delivery, Meeting, meeting};
+use crate::executor::{Meeting, meeting};
 use crate::pool::{Executor, Job};
 
 /// Runs `function` on the loop's thread pool and gives its value. `spawn_blocking` is the same function.
