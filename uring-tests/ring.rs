@@ -29,6 +29,7 @@ pub const TRIALS: &[Trial] = &[
     once!(a_foreign_wake_of_a_loop_that_is_awake_costs_no_enter),
     io!(interrupted_enters_change_nothing),
     io!(refused_enters_change_nothing),
+    io!(short_transfers_and_late_completions_change_nothing),
     io!(real_signals_change_nothing),
     once!(the_ring_is_left_for_the_next_loop_of_the_thread),
 ];
@@ -223,6 +224,13 @@ fn interrupted_enters_change_nothing(ctx: &Ctx) {
 fn refused_enters_change_nothing(ctx: &Ctx) {
     for every in [1, 2, 3, 7] {
         run_on(ctx.builder().faults(FaultPlan::new().no_memory_enter(every)), work(ctx));
+    }
+}
+
+fn short_transfers_and_late_completions_change_nothing(ctx: &Ctx) {
+    let (short, late) = (FaultPlan::new().short(1), FaultPlan::new().delay(1));
+    for plan in [short.clone(), late, short.delay(2).interrupt_enter(5)] {
+        run_on(ctx.builder().faults(plan), work(ctx));
     }
 }
 

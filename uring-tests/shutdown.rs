@@ -3,7 +3,7 @@
 
 use crate::harness::kinds::{start, turns};
 use crate::harness::pairs::{bound, connected, many_connected};
-use crate::harness::probes::{Drops, Log, OnDrop, once_pending, poll_once, poll_with};
+use crate::harness::probes::{Drops, Log, once_pending, poll_once, poll_with};
 use crate::harness::{Ctx, Need, Trial, aftermath};
 use crate::{io, once};
 use nix::sys::resource::{UsageWho, getrusage};

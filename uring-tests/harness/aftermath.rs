@@ -40,12 +40,7 @@ impl Before {
     }
 
     fn left_behind(&self) -> Vec<String> {
-        let mut left = Vec::new();
-        for (number, target) in descriptors() {
-            if self.descriptors.get(&number) != Some(&target) {
-                left.push(format!("descriptor {number} ({target})"));
-            }
-        }
+        let mut left = opened_since(&self.descriptors);
         let threads = threads();
         if threads.len() > self.threads.len() {
             left.push(format!("threads {threads:?}, before {:?}", self.threads));
@@ -69,6 +64,12 @@ pub fn descriptors() -> BTreeMap<i32, String> {
         .into_iter()
         .filter_map(|number| Some((number, target(number)?.to_string_lossy().into_owned())))
         .collect()
+}
+
+/// What is open now and was not then, in words.
+pub fn opened_since(before: &BTreeMap<i32, String>) -> Vec<String> {
+    let fresh = descriptors().into_iter().filter(|(number, target)| before.get(number) != Some(target));
+    fresh.map(|(number, target)| format!("descriptor {number} ({target})")).collect()
 }
 
 /// The names of this process's threads, the kernel's workers left out.
