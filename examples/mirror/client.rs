@@ -7,7 +7,6 @@
 use std::cell::{Cell, RefCell};
 use std::fmt::Display;
 use std::io;
-use std::mem;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -15,7 +14,7 @@ use std::time::Duration;
 
 use ringloop::net::TcpStream;
 use ringloop::sync::Semaphore;
-use ringloop::{catch_cancel, create_task, resume_cancel, sleep, timeout, to_thread};
+use ringloop::{catch_cancel, create_task, join, resume_cancel, sleep, timeout, to_thread};
 use sha2::{Digest, Sha256};
 
 use crate::place::{self, TempFile};
@@ -268,12 +267,11 @@ impl Client {
         loop {
             match receive(wire).await.map_err(Failure::remote)? {
                 Reply::Data(n) => {
-                    let mut chunk = mem::take(&mut wire.buffer);
-                    chunk.resize(n, 0);
-                    wire.receive_bytes(&mut chunk).await.map_err(Failure::remote)?;
-                    (hasher, chunk) = digest(hasher, chunk).await.map_err(Failure::local)?;
-                    let written = temp.file.write_all_at(chunk, received.get()).await;
-                    (_, wire.buffer) = written.map_err(|error| Failure::local(error.into()))?;
+                    let chunk = wire.receive_data(n).await.map_err(Failure::remote)?;
+                    let write = temp.file.write_all_at(chunk.clone(), received.get());
+                    let (hashed, written) = join!(digest(hasher, chunk), write).await;
+                    hasher = hashed.map_err(Failure::local)?;
+                    written.map_err(|error| Failure::local(error.into()))?;
                     received.set(received.get() + n as u64);
                     self.report.progress(n as u64);
                 }

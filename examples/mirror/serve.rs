@@ -1,17 +1,17 @@
 //! The server: hands out one tree, to whoever knows the token.
 //!
-//! One task per connection answers one request after the other. Looking at the tree and hashing happen on the thread pool;
-//! the content of a file is read by the ring, a chunk at a time.
+//! One task per connection answers one request after the other. The ring reads the files, a chunk at a time, and sends them;
+//! each chunk is hashed on the thread pool while it is sent. Looking at the tree happens on the thread pool, too.
 
 use std::io;
-use std::mem;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use ringloop::fs::File;
 use ringloop::net::{TcpListener, TcpStream};
-use ringloop::{create_task, to_thread};
+use ringloop::{create_task, join, to_thread};
 use sha2::{Digest, Sha256};
 
 use crate::tree::Tree;
@@ -41,7 +41,7 @@ async fn converse(stream: TcpStream, tree: Arc<Tree>, token: Rc<str>) -> io::Res
             Request::List => list(&wire, &tree).await?,
             Request::Get(path) => {
                 // Whatever went wrong with the file, the client learns it; if it was the connection, this fails as well.
-                let last = content(&mut wire, &tree, path).await;
+                let last = content(&wire, &tree, path).await;
                 wire.send(last.unwrap_or_else(|error| Reply::Fail(error.to_string()))).await?;
             }
         }
@@ -66,7 +66,7 @@ async fn list(wire: &Wire, tree: &Arc<Tree>) -> io::Result<()> {
 }
 
 /// Sends a file's attributes and content, and returns the line that ends the answer.
-async fn content(wire: &mut Wire, tree: &Arc<Tree>, path: PathBuf) -> io::Result<Reply> {
+async fn content(wire: &Wire, tree: &Arc<Tree>, path: PathBuf) -> io::Result<Reply> {
     let tree = tree.clone();
     let (file, attributes) = to_thread(move || tree.open_file(&path)).await??;
     wire.send(Reply::File(attributes)).await?;
@@ -74,38 +74,33 @@ async fn content(wire: &mut Wire, tree: &Arc<Tree>, path: PathBuf) -> io::Result
     let file = File::from(file);
     let mut hasher = Sha256::new();
     let mut sent = 0;
-    loop {
-        let mut buffer = mem::take(&mut wire.buffer);
-        buffer.clear();
-        buffer.reserve(CHUNK);
-        let (n, mut buffer) = file.read_at(buffer, sent).await?;
-        if n > 0 {
-            (hasher, buffer) = digest(hasher, buffer).await?;
-            wire.send(Reply::Data(n)).await?;
-            wire.send_bytes(&buffer).await?;
-        }
-        wire.buffer = buffer;
+    while sent <= attributes.len {
+        // One byte more than there should be: a file that has grown shows it, one that has not shows its end.
+        let left = usize::try_from(attributes.len - sent).unwrap_or(CHUNK);
+        let room = CHUNK.min(left.saturating_add(1));
+        let (n, chunk) = file.read_at(Vec::with_capacity(room), sent).await?;
+        let chunk = Bytes::from(chunk);
+        let (hashed, gone) = join!(digest(hasher, chunk.clone()), wire.send_data(chunk)).await;
+        (hasher, ()) = (hashed?, gone?);
         sent += n as u64;
-        if n == 0 || sent > attributes.len {
+        if n < room {
             break;
         }
     }
     // Half of one version and half of another is no version: the client asks again.
     let after = file.metadata().await?;
-    if sent != attributes.len
-        || after.len() != attributes.len
-        || after.modified()? != attributes.modified.into()
-    {
+    let same_length = sent == attributes.len && after.len() == attributes.len;
+    if !same_length || after.modified()? != attributes.modified.into() {
         return Ok(Reply::Again("it changed while it was read".to_string()));
     }
     Ok(Reply::Done(hex(hasher)))
 }
 
 /// Hashes a chunk on the thread pool: the loop has other files to move meanwhile.
-pub async fn digest(mut hasher: Sha256, chunk: Vec<u8>) -> io::Result<(Sha256, Vec<u8>)> {
+pub async fn digest(mut hasher: Sha256, chunk: Bytes) -> io::Result<Sha256> {
     let hashed = to_thread(move || {
         hasher.update(&chunk);
-        (hasher, chunk)
+        hasher
     });
     Ok(hashed.await?)
 }

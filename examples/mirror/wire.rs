@@ -18,11 +18,12 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use bytes::Bytes;
 use futures_util::io::{AsyncBufReadExt, AsyncReadExt};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, percent_encode};
 use ringloop::net::TcpStream;
 
-/// No `DATA` carries more bytes than this, so it bounds what a transfer keeps in memory at each end.
+/// No `DATA` carries more bytes than this, so it bounds what a transfer keeps in memory.
 pub const CHUNK: usize = 128 * 1024;
 
 /// The longest line: two paths of 4,096 bytes, each byte as `%XX`, and some numbers.
@@ -133,13 +134,11 @@ impl From<&std::fs::Metadata> for Attributes {
 pub struct Wire {
     /// The socket.
     stream: TcpStream,
-    /// A chunk's worth of memory, which lives as long as the connection: no transfer allocates its own.
-    pub buffer: Vec<u8>,
 }
 
 impl Wire {
     pub fn new(stream: TcpStream) -> Wire {
-        Wire { stream, buffer: Vec::with_capacity(CHUNK) }
+        Wire { stream }
     }
 
     /// Sends one message.
@@ -153,9 +152,13 @@ impl Wire {
         self.stream.write_all(lines.as_bytes()).await
     }
 
-    /// Sends the bytes that a `DATA` line promised.
-    pub async fn send_bytes(&self, bytes: &[u8]) -> io::Result<()> {
-        self.stream.write_all(bytes).await
+    /// Sends a chunk of content. The kernel takes the bytes from where they are.
+    pub async fn send_data(&self, chunk: Bytes) -> io::Result<()> {
+        if !chunk.is_empty() {
+            self.send(Reply::Data(chunk.len())).await?;
+            self.stream.write_owned(chunk).await?;
+        }
+        Ok(())
     }
 
     /// Receives one message: `None` if the other end has hung up.
@@ -173,8 +176,10 @@ impl Wire {
     }
 
     /// Receives the bytes that a `DATA` line promised.
-    pub async fn receive_bytes(&self, bytes: &mut [u8]) -> io::Result<()> {
-        self.stream.read_exact(bytes).await
+    pub async fn receive_data(&self, length: usize) -> io::Result<Bytes> {
+        let mut chunk = vec![0; length];
+        self.stream.read_exact(&mut chunk).await?;
+        Ok(chunk.into())
     }
 }
 
