@@ -76,15 +76,8 @@ pub unsafe trait IoBuf: Unpin + 'static {
             Bound::Unbounded => None,
         };
         let last = end.unwrap_or(len);
-        assert!(
-            begin <= last && last <= len,
-            "range {begin}..{last} is not within a buffer of {len} bytes"
-        );
-        Slice {
-            buf: self,
-            begin,
-            end: end.unwrap_or(usize::MAX),
-        }
+        assert!(begin <= last && last <= len, "range {begin}..{last} is not within a buffer of {len} bytes");
+        Slice { buf: self, begin, end: end.unwrap_or(usize::MAX) }
     }
 }
 
@@ -284,6 +277,7 @@ impl<B: IoBuf> Deref for Slice<B> {
 mod tests {
     use super::*;
     use std::mem::MaybeUninit;
+    use std::ops::Range;
     use std::ptr;
 
     /// A read as the loop does it: the buffer moves to its final address, lends its pointer, is filled
@@ -372,10 +366,7 @@ mod tests {
         assert_eq!(written(String::from("0123456789").slice(7..)), b"789");
         assert_eq!(written((*b"0123456789").slice(..=2)), b"012");
         assert_eq!(written(b"0123456789".to_vec().slice(2..8).slice(3..)), b"567");
-        assert_eq!(
-            written("01234".slice((Bound::Excluded(3), Bound::Unbounded))),
-            b"4"
-        );
+        assert_eq!(written("01234".slice((Bound::Excluded(3), Bound::Unbounded))), b"4");
         assert_eq!(written("0123".slice(4..)), b"");
     }
 
@@ -422,6 +413,12 @@ mod tests {
         let mut vec = Vec::with_capacity(64);
         vec.extend(b"0123456789");
         vec.slice(2..11);
+    }
+
+    #[test]
+    #[should_panic(expected = "range 2..1 is not within a buffer of 3 bytes")]
+    fn a_range_that_ends_before_it_begins_is_refused() {
+        "abc".slice(Range { start: 2, end: 1 });
     }
 
     #[test]

@@ -243,6 +243,7 @@ impl RunError {
     }
 
     /// Ctrl-C.
+    #[cfg_attr(not(test), expect(dead_code, reason = "no signal is watched yet"))]
     pub(crate) fn interrupted() -> Self {
         RunError(Stop::Interrupted)
     }
@@ -270,6 +271,12 @@ impl RunError {
     /// Whether the root task was cancelled, other than by Ctrl-C.
     pub fn is_cancelled(&self) -> bool {
         matches!(self.0, Stop::Cancelled(_))
+    }
+}
+
+impl From<crate::ring::SetupError> for RunError {
+    fn from(error: crate::ring::SetupError) -> Self {
+        RunError::setup(error)
     }
 }
 
@@ -459,9 +466,7 @@ mod tests {
         assert!(holds::<JoinError>(&JoinError::self_join().into()));
         assert!(holds::<RunError>(&RunError::interrupted().into()));
         assert!(holds::<Elapsed>(&WaitError::from(Elapsed).into()));
-        assert!(holds::<JoinError>(
-            &WaitError::from(JoinError::loop_closed()).into()
-        ));
+        assert!(holds::<JoinError>(&WaitError::from(JoinError::loop_closed()).into()));
     }
 
     #[test]
@@ -531,11 +536,7 @@ mod tests {
     #[test]
     fn a_buf_error_knows_our_cancel_from_the_kernels() {
         struct Opaque; // a buffer without Debug
-        let failed = |error: io::Error| BufError {
-            error,
-            buf: Opaque,
-            done: 3,
-        };
+        let failed = |error: io::Error| BufError { error, buf: Opaque, done: 3 };
         assert!(failed(Cancelled.into()).is_cancelled());
         assert!(!failed(Elapsed.into()).is_cancelled());
         assert!(!failed(io::Error::from_raw_os_error(125)).is_cancelled());

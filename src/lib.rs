@@ -7,7 +7,6 @@
 
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
-#![allow(dead_code, unused)]
 
 // Words.
 mod error;
@@ -43,4 +42,17 @@ pub mod net;
 
 pub mod testing;
 pub use error::*;
-pub use executor::*;
+pub use event_loop::{
+    Builder, DetachLimits, LoopHandle, LoopRef, Runner, SyncFuture, current, run, try_current,
+};
+pub use executor::{
+    AbortOnDrop, Exit, Shield, Task, TaskRef, all_tasks, catch_cancel, check_cancel, current_task,
+    resume_cancel, uncancellable, with_cleanup,
+};
+pub use pool::{Executor, Job, Refused, ThreadPool};
+pub use reactor::Op;
+pub use ring::{Clock, Diagnosis, FeatureMask, Features, SetupError, SetupErrorKind, diagnose};
+pub use sync::{Event, FutureValue, Lock, Mutex, Promise, Semaphore, new_future};
+pub use task::{TaskBuilder, YieldNow, create_task, spawn, timeout, timeout_at, yield_now};
+pub use thread::{Blocking, run_in_executor, spawn_blocking, to_thread};
+pub use time::{Sleep, now, sleep, sleep_until};

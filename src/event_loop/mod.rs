@@ -1,1 +1,253 @@
-//! placeholder
+//! The event loop: executor meets reactor.
+//!
+//! # One turn
+//!
+//! 1. Take what other threads sent; run the tasks that were ready when the batch began. Those they wake run in the next
+//!    turn, after I/O was looked at, so tasks that wake themselves without end starve neither I/O nor timers.
+//! 2. Enter the kernel **once**: it takes the queued entries and runs the completion work that it deferred for us. Not at
+//!    all if there is nothing of either; sleeping only if no task is ready, and no longer than the next timer.
+//! 3. Take the completions, let the table decide, release the borrow, then wake and drop.
+//! 4. Wake the owners of due timers, by due time, ties in the order of registration.
+//!
+//! Queuing never enters. Before it sleeps, the loop announces that to other threads and looks at its inbox once more;
+//! whoever pushes later wakes it (`executor/remote.rs`).
+//!
+//! # What bounds what
+//!
+//! A batch that lasts longer than [`LOOK`] looks at the ring in between. Sleeps caused by timers alone are at least
+//! `Builder::timer_spacing` apart, so a lone timer is exact and a storm is batched; nothing fires early, because a deadline
+//! is computed from a fresh reading of the clock and compared with one.
+//!
+//! * `runner`: `run`, `Runner`, `Builder`, the shutdown. `handle`: `LoopRef`, `LoopHandle`, `SyncFuture`.
+
+mod detached;
+mod handle;
+mod runner;
+
+use std::cell::{Cell, OnceCell, RefCell};
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Wake;
+use std::time::{Duration, Instant};
+
+pub use detached::DetachLimits;
+use detached::Detached;
+pub use handle::{LoopHandle, LoopRef, SyncFuture, current, try_current};
+use runner::ErrorHandler;
+pub use runner::{Builder, Runner, run};
+
+use crate::error::JoinError;
+use crate::executor::{Executor, TaskRef};
+use crate::pool::ThreadPool;
+use crate::reactor::Reactor;
+use crate::ring::{Clock, Notifier, Ring, SetupError};
+
+/// A batch of tasks that lasts longer than this looks at the ring in between.
+const LOOK: Duration = Duration::from_micros(100);
+/// Tasks run between two looks at the clock.
+const STRIDE: usize = 32;
+
+thread_local! {
+    static CURRENT: RefCell<Option<Rc<EventLoop>>> = const { RefCell::new(None) };
+}
+
+/// The loop that runs on this thread.
+pub(crate) fn running() -> Option<Rc<EventLoop>> {
+    CURRENT.try_with(|current| current.borrow().clone()).ok().flatten()
+}
+
+/// The running loop, or a panic that names the remedy.
+#[track_caller]
+pub(crate) fn expect_running(what: &str) -> Rc<EventLoop> {
+    match running() {
+        Some(event_loop) => event_loop,
+        None => panic!("{what} outside of an event loop: call it inside `ringloop::run(async {{ .. }})`"),
+    }
+}
+
+/// One thread's loop.
+pub(crate) struct EventLoop {
+    pub(crate) executor: Rc<Executor>,
+    pub(crate) reactor: Rc<Reactor>,
+    pub(crate) options: Builder,
+    /// The default thread pool, made on first use.
+    pool: OnceCell<ThreadPool>,
+    /// When timers fired last.
+    last_timers: Cell<Option<Instant>>,
+    /// Connections whose streams are gone and that still send.
+    pub(crate) detached: Detached,
+    /// The end has begun.
+    closed: Cell<bool>,
+}
+
+/// Ends the loop's sleep from any thread.
+struct Notify(Notifier);
+
+impl Wake for Notify {
+    fn wake(self: Arc<Self>) {
+        self.0.notify();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.0.notify();
+    }
+}
+
+/// While it lives, the loop is the thread's current one.
+pub(crate) struct Inside {
+    _executor: crate::executor::Inside,
+    _reactor: crate::reactor::Inside,
+    before: Option<Rc<EventLoop>>,
+}
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        let before = self.before.take();
+        let left = CURRENT.try_with(|current| current.replace(before));
+        drop(left);
+    }
+}
+
+impl EventLoop {
+    fn new(options: Builder) -> Result<Rc<EventLoop>, SetupError> {
+        let ring = Ring::new(&options.ring)?;
+        tracing::debug!(target: "ringloop", features = %ring.features(), "event loop");
+        let notify = Arc::new(Notify(ring.notifier()));
+        let on_error = options.on_error.clone();
+        let on_panic = move |name: &str, error: &JoinError| {
+            report(&on_error, &format!("task '{name}': {error}, and nobody awaited it"));
+        };
+        let executor = Executor::new(notify.into(), Box::new(on_panic));
+        let reactor = Reactor::new(ring, executor.number());
+        Ok(Rc::new(EventLoop {
+            executor,
+            reactor,
+            options,
+            pool: OnceCell::new(),
+            last_timers: Cell::new(None),
+            detached: Detached::default(),
+            closed: Cell::new(false),
+        }))
+    }
+
+    fn enter(self: &Rc<Self>) -> Inside {
+        Inside {
+            _executor: self.executor.enter(),
+            _reactor: self.reactor.enter(),
+            before: CURRENT.replace(Some(self.clone())),
+        }
+    }
+
+    /// Tells the exception handler.
+    pub(crate) fn report(&self, message: &str) {
+        report(&self.options.on_error, message);
+    }
+
+    /// The default thread pool.
+    pub(crate) fn pool(&self) -> &ThreadPool {
+        self.pool.get_or_init(|| self.options.make_pool())
+    }
+
+    /// One turn, as the module head tells it; it ends after the batch if that was what `done` waits for.
+    fn turn(&self, done: impl Fn() -> bool) -> io::Result<()> {
+        self.executor.take_mail();
+        self.run_batch()?;
+        if done() {
+            return Ok(());
+        }
+        match self.patience() {
+            None => self.look()?,
+            Some(patience) if self.options.ring.clock == Clock::Paused => self.idle_paused(patience)?,
+            Some(patience) if self.executor.fall_asleep() => {
+                let slept = self.reactor.enter_kernel(Some(patience));
+                self.executor.wake_up();
+                slept?;
+            }
+            Some(_) => self.look()?,
+        }
+        self.collect();
+        Ok(())
+    }
+
+    /// Runs the tasks that are ready now.
+    fn run_batch(&self) -> io::Result<()> {
+        let mut left = self.executor.ready_count();
+        let mut looked = None;
+        while left > 0 {
+            let stride = left.min(STRIDE);
+            self.executor.run(stride);
+            left -= stride;
+            if left > 0 && looked.get_or_insert_with(Instant::now).elapsed() > LOOK {
+                self.look()?;
+                self.reactor.collect(None);
+                looked = None;
+            }
+        }
+        Ok(())
+    }
+
+    /// Enters the kernel without waiting, if that would do something.
+    fn look(&self) -> io::Result<()> {
+        match self.reactor.should_enter() {
+            true => self.reactor.enter_kernel(None),
+            false => Ok(()),
+        }
+    }
+
+    /// How long the loop may sleep; None: not at all.
+    fn patience(&self) -> Option<Duration> {
+        if self.executor.is_ready() || self.reactor.has_completions() {
+            return None;
+        }
+        let Some(next) = self.reactor.next_timer() else { return Some(Duration::MAX) };
+        let spaced = self.last_timers.get().map_or(next, |last| next.max(last + self.options.timer_spacing));
+        let left = spaced.saturating_duration_since(self.reactor.now());
+        (!left.is_zero()).then_some(left)
+    }
+
+    /// With the paused clock: goes on to the next timer when nothing else can happen.
+    fn idle_paused(&self, patience: Duration) -> io::Result<()> {
+        self.reactor.enter_kernel(None)?;
+        // Asked before the inbox: a job leaves the pool's count after it has told the loop.
+        let busy = self.reactor.is_busy() || self.pool.get().is_some_and(|pool| pool.in_flight() > 0);
+        if self.reactor.has_completions() || !self.executor.fall_asleep() {
+            return Ok(());
+        }
+        let result = match patience {
+            Duration::MAX => self.reactor.enter_kernel(Some(Duration::MAX)),
+            // Something real is under way: look again soon, in real time.
+            _ if busy => self.reactor.enter_kernel(Some(Duration::from_millis(1))),
+            patience => {
+                self.reactor.advance_clock(patience);
+                Ok(())
+            }
+        };
+        self.executor.wake_up();
+        result
+    }
+
+    /// Completions and due timers.
+    fn collect(&self) {
+        let now = self.reactor.next_timer().map(|next| (next, self.reactor.now()));
+        if let Some((next, now)) = now
+            && next <= now
+        {
+            self.last_timers.set(Some(now));
+        }
+        self.reactor.collect(now.map(|(_, now)| now));
+    }
+}
+
+fn report(handler: &Option<ErrorHandler>, message: &str) {
+    match handler {
+        Some(handler) => handler(message),
+        None if tracing::dispatcher::has_been_set() => tracing::error!(target: "ringloop", "{message}"),
+        None => eprintln!("ringloop: {message}"),
+    }
+}
+
+/// The names of tasks, for a message.
+fn names(tasks: &[TaskRef]) -> String {
+    tasks.iter().map(|task| task.name().to_string()).collect::<Vec<_>>().join(", ")
+}

@@ -15,8 +15,8 @@ use std::cell::Cell;
 use std::future::{Future, IntoFuture};
 use std::task::{Context, Poll};
 
-use super::join::TaskRef;
 use super::current_task;
+use super::join::TaskRef;
 use crate::error::Cancelled;
 
 /// The state of the offer in the poll that runs now.
@@ -160,7 +160,10 @@ pub enum Exit<'a, T> {
 /// # Cancellation
 /// A request ends `future`, runs `cleanup` to its end and is then offered to the code outside. A second request during
 /// the clean-up ends the clean-up at its next await.
-pub async fn with_cleanup<T>(future: impl IntoFuture<Output = T>, cleanup: impl AsyncFnOnce(Exit<'_, T>)) -> T {
+pub async fn with_cleanup<T>(
+    future: impl IntoFuture<Output = T>,
+    cleanup: impl AsyncFnOnce(Exit<'_, T>),
+) -> T {
     match catch_cancel(future).await {
         Ok(value) => {
             cleanup(Exit::Value(&value)).await;

@@ -8,10 +8,11 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use super::cancel::take_offer;
-use super::task::{
-    ABORT, CALLBACK, CANCEL, CANCELLED, COMPLETE, HANDLE, OUTPUT, PANICKED, REQUEST, RUNNING, Ref, STARTED, Typed,
-};
 use super::current;
+use super::task::{
+    ABORT, CANCEL, CANCELLED, COMPLETE, HANDLE, HIDDEN, OUTPUT, PANICKED, REQUEST, RUNNING, Ref, STARTED,
+    Typed,
+};
 use crate::error::JoinError;
 
 /// Names a task: cancel it, ask for its state. Cheap to clone; keeps the task's memory, not its future.
@@ -114,8 +115,8 @@ impl TaskRef {
         self.0.owns(waker)
     }
 
-    pub(crate) fn is_callback(&self) -> bool {
-        self.0.header().is(CALLBACK)
+    pub(crate) fn is_hidden(&self) -> bool {
+        self.0.header().is(HIDDEN)
     }
 
     pub(super) fn is_cancel_pending(&self) -> bool {
@@ -140,7 +141,8 @@ impl TaskRef {
     /// Wakes the handlers that a wake of the task alone would not reach.
     pub(crate) fn wake_handlers(&self) {
         let header = self.0.header();
-        let Some(last) = header.peek_cold(|cold| cold.handlers.iter().map(|(key, _)| key).max()).flatten() else {
+        let Some(last) = header.peek_cold(|cold| cold.handlers.iter().map(|(key, _)| key).max()).flatten()
+        else {
             return;
         };
         for key in 0..=last {
@@ -219,8 +221,8 @@ impl<T> Task<T> {
     /// Lets the task run on its own. Its panic, if any, goes to the exception handler.
     pub fn detach(self) {}
 
-    pub(super) fn mark_callback(self) {
-        self.typed.task.0.header().set(CALLBACK);
+    pub(super) fn hide(self) {
+        self.typed.task.0.header().set(HIDDEN);
     }
 
     /// The output if the task has ended; None before, and after it was taken.

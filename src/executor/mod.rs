@@ -10,6 +10,7 @@
 
 mod cancel;
 mod join;
+mod meeting;
 mod refs;
 mod remote;
 mod task;
@@ -24,21 +25,28 @@ use std::task::Waker;
 pub(crate) use cancel::{Branches, Hidden, Listed, Offer, Took, offer, set_offer, take_offer};
 pub use cancel::{Exit, catch_cancel, check_cancel, resume_cancel, uncancellable, with_cleanup};
 pub use join::{AbortOnDrop, Shield, Task, TaskRef};
+pub(crate) use meeting::{Delivery, Meeting, meeting};
 pub(crate) use remote::Shared;
 
 use crate::error::{JoinError, LoopClosed};
 use remote::Mail;
-use task::{ABORT, CANCEL, CANCELLED, COMPLETE, HANDLE, RUNNING, Ref, SCHEDULED, STARTED, Typed};
+use task::{ABORT, CANCEL, CANCELLED, COMPLETE, HANDLE, HIDDEN, RUNNING, Ref, SCHEDULED, STARTED, Typed};
 
 thread_local! {
     /// The loop this thread is inside; zero for none. Plain data, so that a waker may ask at any time.
     static NUMBER: Cell<u32> = const { Cell::new(0) };
+    static STEP: Cell<u64> = const { Cell::new(0) };
     static CURRENT: RefCell<Option<Rc<Executor>>> = const { RefCell::new(None) };
 }
 
 /// The number of the loop this thread is inside; zero for none.
 pub(crate) fn current_number() -> u32 {
     NUMBER.get()
+}
+
+/// Counts the polls of tasks on this thread: it changes when another poll begins.
+pub(crate) fn step_number() -> u64 {
+    STEP.get()
 }
 
 /// The executor of the loop this thread is inside.
@@ -96,6 +104,9 @@ pub(crate) struct Spawn {
     pub(crate) location: Option<&'static std::panic::Location<'static>>,
 }
 
+/// Told of a task's name and of its panic, if nobody awaited it.
+type OnPanic = Box<dyn Fn(&str, &JoinError)>;
+
 /// The tasks of one loop.
 pub(crate) struct Executor {
     /// The loop's number in this process.
@@ -113,7 +124,7 @@ pub(crate) struct Executor {
     /// Mail in the making, kept for its memory.
     mail: RefCell<Vec<Mail>>,
     /// Told of panics that nobody else will see.
-    on_panic: Box<dyn Fn(&str, &JoinError)>,
+    on_panic: OnPanic,
 }
 
 /// While it lives, the thread is inside the loop.
@@ -133,7 +144,7 @@ impl Drop for Inside {
 
 impl Executor {
     /// `notify` ends the loop's sleep; `on_panic` gets the name of a task and a panic that nobody awaited.
-    pub(crate) fn new(notify: Waker, on_panic: Box<dyn Fn(&str, &JoinError)>) -> Rc<Executor> {
+    pub(crate) fn new(notify: Waker, on_panic: OnPanic) -> Rc<Executor> {
         let (shared, number) = Shared::open(notify);
         Rc::new(Executor {
             number,
@@ -188,10 +199,14 @@ impl Executor {
         task::scoped(future, (self.shared, self.number, self.next_id()), during, end)
     }
 
+    /// Makes a task of the loop's own: not listed, and not cancelled before the loop's end.
+    pub(crate) fn spawn_hidden(&self, future: impl Future<Output = ()> + 'static) {
+        self.spawn(future, Spawn::default()).hide();
+    }
+
     /// Runs a function of no result in the next turn, in order with the tasks.
     pub(crate) fn call_soon(&self, function: impl FnOnce() + 'static) {
-        let task = self.spawn(async move { function() }, Spawn::default());
-        task.mark_callback();
+        self.spawn_hidden(async move { function() });
     }
 
     fn next_id(&self) -> u32 {
@@ -243,6 +258,7 @@ impl Executor {
             return self.cancelled(&task);
         }
         header.set(STARTED | RUNNING);
+        STEP.set(STEP.get() + 1);
         let requested = header.is(CANCEL);
         header.clear(CANCEL);
         let before = self.running.replace(Some(task.clone()));
@@ -286,7 +302,8 @@ impl Executor {
         if !header.is(HANDLE) {
             self.discard(task);
         }
-        let handlers = header.peek_cold(|_| ()).map(|()| header.with_cold(|cold| std::mem::take(&mut cold.handlers)));
+        let handlers =
+            header.peek_cold(|_| ()).map(|()| header.with_cold(|cold| std::mem::take(&mut cold.handlers)));
         drop(handlers);
         if let Some(awaiter) = header.awaiter.take() {
             wake(awaiter);
@@ -335,9 +352,14 @@ impl Executor {
 
     pub(crate) fn all_tasks(&self) -> Vec<TaskRef> {
         let mut tasks: Vec<TaskRef> = self.tasks.borrow().iter().cloned().map(TaskRef).collect();
-        tasks.retain(|task| !task.is_callback());
+        tasks.retain(|task| !task.is_hidden());
         tasks.sort_by_key(TaskRef::id);
         tasks
+    }
+
+    /// Whether all tasks have ended but the loop's own.
+    pub(crate) fn only_hidden(&self) -> bool {
+        self.tasks.borrow().iter().all(|task| task.header().is(HIDDEN))
     }
 
     pub(crate) fn task_count(&self) -> usize {

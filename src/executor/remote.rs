@@ -56,7 +56,11 @@ impl Shared {
         let place = lock(&IDLE).pop();
         let shared = place.unwrap_or_else(|| {
             let inbox = Mutex::new(Inbox { number: 0, mail: Vec::new(), notify: None });
-            Box::leak(Box::new(Shared { inbox, mail: AtomicBool::new(false), asleep: AtomicBool::new(false) }))
+            Box::leak(Box::new(Shared {
+                inbox,
+                mail: AtomicBool::new(false),
+                asleep: AtomicBool::new(false),
+            }))
         });
         let mut inbox = lock(&shared.inbox);
         inbox.number = number;

@@ -57,8 +57,8 @@ pub(super) const CANCEL: u32 = 1 << 6;
 pub(super) const ABORT: u32 = 1 << 7;
 pub(super) const CANCELLED: u32 = 1 << 8;
 pub(super) const PANICKED: u32 = 1 << 9;
-/// A callback in a task's clothes: not listed, not cancelled at the end.
-pub(super) const CALLBACK: u32 = 1 << 10;
+/// The loop's own, a callback for instance: not listed, and not cancelled before the loop's end.
+pub(super) const HIDDEN: u32 = 1 << 10;
 /// The number of cancel requests stands above the flags.
 pub(super) const REQUEST: u32 = 1 << 12;
 
@@ -128,8 +128,13 @@ fn guarded<R>(f: impl FnOnce() -> R) -> Result<R, Box<dyn Any + Send>> {
 }
 
 impl<F: Future> TaskCell<F> {
-    const VTABLE: &'static VTable =
-        &VTable { poll: Self::poll, end: Self::end, take: Self::take, discard: Self::discard, free: Self::free };
+    const VTABLE: &'static VTable = &VTable {
+        poll: Self::poll,
+        end: Self::end,
+        take: Self::take,
+        discard: Self::discard,
+        free: Self::free,
+    };
 
     /// SAFETY (all five): `task` points to a live `TaskCell<F>`, the caller is its owner (T1) and, for the first four, the
     /// state says that the stage holds what the function uses. `free` needs the last reference instead.
@@ -140,7 +145,8 @@ impl<F: Future> TaskCell<F> {
 
     unsafe fn poll(task: NonNull<Header>, cx: &mut Context<'_>) -> bool {
         // SAFETY: not COMPLETE, so the stage holds the future, which never moves until it is dropped in `end` or below.
-        let polled = guarded(|| unsafe { Pin::new_unchecked(&mut *(*Self::stage(task).get()).future).poll(cx) });
+        let polled =
+            guarded(|| unsafe { Pin::new_unchecked(&mut *(*Self::stage(task).get()).future).poll(cx) });
         let output = match polled {
             Ok(std::task::Poll::Pending) => return false,
             Ok(std::task::Poll::Ready(value)) => Ok(value),
@@ -271,7 +277,9 @@ impl Ref {
         debug_assert!(!self.header().is(COMPLETE | OUTPUT));
         // The waker is lent, not counted: this reference outlives the poll.
         // SAFETY: the waker's table treats the pointer as a counted reference; ManuallyDrop keeps the count as it is.
-        let waker = ManuallyDrop::new(unsafe { Waker::from_raw(RawWaker::new(self.0.as_ptr() as *const (), &WAKER)) });
+        let waker = ManuallyDrop::new(unsafe {
+            Waker::from_raw(RawWaker::new(self.0.as_ptr() as *const (), &WAKER))
+        });
         // SAFETY: not COMPLETE, so the stage holds the future; only the owner gets here (T1).
         unsafe { (self.header().vtable.poll)(self.0, &mut Context::from_waker(&waker)) }
     }
@@ -291,12 +299,6 @@ impl Ref {
         self.header().clear(OUTPUT);
         // SAFETY: OUTPUT was set and is now cleared.
         unsafe { (self.header().vtable.discard)(self.0) }
-    }
-
-    pub(super) fn waker(&self) -> Waker {
-        let counted = ManuallyDrop::new(self.clone());
-        // SAFETY: the count taken by the clone passes to the waker, whose table gives it back.
-        unsafe { Waker::from_raw(RawWaker::new(counted.0.as_ptr() as *const (), &WAKER)) }
     }
 }
 

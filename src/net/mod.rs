@@ -1,1 +1,27 @@
-//! placeholder
+//! TCP: listeners and connections.
+//!
+//! Data lives with the connection, not with the future that asks for it: a dropped read loses no byte, a dropped write
+//! loses nothing that was accepted, a dropped accept leaves its connection to the next. See [`TcpStream`], [`TcpListener`]
+//! and, for names, [`lookup_host`].
+//!
+//! * `socket`: the descriptor, shared by count. `turn`: who reads, who writes. `receiver` and `out_queue`: the two halves of
+//!   a connection. `stream`, `split`, `connect`, `listener`: what users hold. `address`: names become addresses.
+//!
+//! Not here: UDP and unix sockets, TLS, asyncio's streams.
+
+mod address;
+mod connect;
+mod listener;
+mod out_queue;
+mod receiver;
+mod socket;
+mod split;
+mod stream;
+mod turn;
+
+pub use address::{ToAddrs, lookup_host};
+pub use connect::{Connect, Connecting};
+pub use listener::{Incoming, TcpListener};
+pub use receiver::Chunk;
+pub use split::{OwnedReadHalf, OwnedWriteHalf};
+pub use stream::TcpStream;

@@ -1,38 +1,124 @@
-//! The life of one operation.
-use crate::ring::{Entry, Outcome};
+//! Operations: what the kernel is asked to do, and the life of each asking.
+//!
+//! # One operation's life
+//!
+//! An [`Operation`] is a plain struct. Its future, `Op<T>`, is *idle* until the first poll: the struct lies in a block of
+//! its own (`lent`), no entry exists. The first poll chooses the route: a plain call where it cannot block, else the ring.
+//! For the ring, `entry` is built at the struct's final address, the block goes into a slot of the table (`table`), and
+//! the entry, which carries the slot's key, into the submission queue; the future keeps the key. The completion finds the
+//! slot by one indexed load, notes the outcome and wakes the future; its next poll takes the struct out of the block and
+//! calls `finish`, which makes the output: a descriptor becomes an `OwnedFd`, a length is set on a buffer, an errno becomes
+//! an `io::Error`.
+//!
+//! # What a drop means
+//!
+//! A dropped future marks its slot abandoned. An entry still in the backlog is taken back; what may wait without end is
+//! cancelled; block I/O is left to end. A cancel is only a request: the operation may still succeed. At its final
+//! completion the same `finish` runs and its output is dropped, so the late descriptor of a dropped `openat` closes itself
+//! with no code per operation. A *detached* operation (a write-behind send) is one that is submitted abandoned: its `finish`
+//! does the work. Forgetting a future leaks a slot, soundly and visibly.
+//!
+//! # Where to find things
+//!
+//! * An operation is **cancelled** in `Reactor::abandon` and `Reactor::request_cancel` (`reactor/mod.rs`), which queue
+//!   [`cancel`] below.
+//! * The structs: `fs.rs`, `io.rs`, `net.rs`, each beside the public module of the same name. Adding one is one struct,
+//!   one impl, the public method and one trial.
+//!
+//! # Invariants, cited by SAFETY comments
+//!
+//! * **K1 residence**: from `entry` to the final completion the payload stays at one address and nobody refers to it.
+//! * **K2 finality**: only a completion without the more-flag ends K1.
+//! * **K3 drain**: the ring closes after the table is empty by our own count, or the memory leaks.
+//! * **T1 thread**: only loop handles, wakers and the notifier cross threads.
+//! * **R1 quiet borrow**: no user code (poll; wake, clone or drop of a waker; `entry`; `finish`; drop of an output or a
+//!   buffer) runs while the reactor is borrowed.
+//! * **S1 one receive**: a socket has at most one receive in flight; the next follows its final completion.
 
-/// What a drop of the future does to an operation that the kernel has.
+#![allow(unsafe_code)]
+
+mod lent;
+pub(crate) mod net;
+mod table;
+
+pub(crate) use lent::{Lent, Methods, Raw};
+pub(crate) use table::{Abandoned, Completed, Key, Ledger, Polled, Table, Why};
+
+use std::io;
+
+use crate::ring::{Entry, IGNORE, Outcome, Ring, Where};
+
+/// How an operation ends, and what a drop of its future does to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum OnDrop {
-    /// It may wait without end (sockets, pipes, polls): ask the kernel to cancel it.
-    Cancel,
-    /// It ends by itself (block I/O, detached sends): leave it.
-    Finish,
+pub(crate) enum Nature {
+    /// It may wait without end (sockets, pipes, polls): a drop asks the kernel to cancel it.
+    Waits,
+    /// It may wait without end, but what it does was promised: a drop leaves it, the loop's end cancels it.
+    Promised,
+    /// It ends by itself (block I/O): a drop and the loop's end leave it.
+    Finite,
 }
 
-/// Whether an operation is done with its last outcome.
+/// What follows an outcome.
 pub(crate) enum Next {
-    /// `finish` may run.
+    /// `finish`.
     Finish,
-    /// Submit another entry for the rest (a short transfer): `entry` is called again, at the same address.
+    /// Another entry, for the rest of a short transfer or the next step.
     Again,
 }
 
-/// One kernel operation. SAFETY contract: the entry points only into `self` or into memory that `self` owns and has lent to nobody else.
-#[allow(unsafe_code)]
+/// One kernel operation.
+///
+/// # Safety
+/// The entry may point only into `self`, or into memory that `self` owns and has lent to nobody else. Fields that the
+/// kernel writes have types for which every bit pattern is valid.
 pub(crate) unsafe trait Operation: Sized + 'static {
     /// What awaiting it gives.
     type Output: 'static;
-    /// For diagnosis: the operation's name, as in `openat`.
+    /// The system call's name, for diagnosis.
     const NAME: &'static str;
-    /// What a drop does while the kernel has it.
-    const ON_DROP: OnDrop;
-    /// Builds the entry. Called at the operation's final address.
+    /// How it ends.
+    const NATURE: Nature;
+
+    /// Builds the entry, at the operation's final address.
     fn entry(&mut self) -> Entry;
-    /// Looks at an outcome before `finish`: a multi-step operation may ask for another entry. Not called once a cancel was asked for.
-    fn advance(&mut self, _outcome: Outcome) -> Next { Next::Finish }
-    /// Turns the completion into the output.
+
+    /// Looks at an outcome before `finish`: an operation of several steps may ask for another entry, which is then built
+    /// by `entry`. Not asked once a cancel was, nor when nobody listens.
+    fn advance(&mut self, _outcome: Outcome) -> Next {
+        Next::Finish
+    }
+
+    /// Turns the last outcome into the output.
     fn finish(self, outcome: Outcome) -> Self::Output;
-    /// The same as a plain system call, where it cannot block; None: the ring must do it.
-    fn call(&mut self) -> Option<Outcome> { None }
+
+    /// The same as a plain system call, where that cannot block; None: by the ring.
+    fn call(&mut self) -> Option<Outcome> {
+        None
+    }
+}
+
+/// Queues the entry of an operation that the caller has just put into the table under `key`.
+pub(crate) fn queue(ring: &mut Ring, entry: Entry, key: Key) -> Where {
+    // SAFETY: K1: by the contract of `Operation` the entry points into the payload or into what it owns, and the table
+    // keeps the payload where it is until the final completion.
+    unsafe { ring.queue(entry.user_data(key.user_data())) }
+}
+
+/// Asks the kernel to cancel the operation. Only a request; its own completion tells what happened.
+pub(crate) fn cancel(ring: &mut Ring, key: Key) {
+    let entry = io_uring::opcode::AsyncCancel::new(key.user_data()).build();
+    let entry = entry.flags(io_uring::squeue::Flags::SKIP_SUCCESS).user_data(IGNORE);
+    // SAFETY: the entry points to nothing.
+    unsafe { ring.queue(entry) };
+}
+
+/// The outcome of a plain system call's return value.
+pub(crate) fn called(result: isize) -> Outcome {
+    let result = match result {
+        -1 => -io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO),
+        // Transfers are capped at 0x7ffff000 bytes by the kernel.
+        n => n as i32,
+    };
+    Outcome { result, flags: 0 }
 }

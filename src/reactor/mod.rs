@@ -1,1 +1,426 @@
-//! placeholder
+//! The reactor: ring, operation table and timers of one loop.
+//!
+//! Everything here borrows for the time of plain data changes only (**R1**): wakers, operations and buffers are cloned,
+//! built, finished and dropped outside of the borrow, and what a turn has to wake and to drop goes through one queue that
+//! survives a panic of one of them.
+//!
+//! * [`submit`]: the future of one operation, `Op<T>`.
+//! * [`timers`]: who wants to be woken when.
+//!
+//! A reactor outlives its loop while an `Op` refers to it: after the end there is no ring, but outcomes that came in time
+//! can still be fetched, and what was never finished stays leaked.
+
+mod submit;
+mod timers;
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::task::Waker;
+use std::time::{Duration, Instant};
+
+pub use submit::Op;
+pub(crate) use submit::detach;
+pub(crate) use timers::TimerKey;
+
+use crate::executor::{Hidden, step_number, wake};
+use crate::op::{self, Abandoned, Completed, Key, Ledger, Lent, Polled, Raw, Table, Why};
+use crate::ring::{Buffers, Completion, Counters, Features, Outcome, Ring};
+use timers::Timers;
+
+thread_local! {
+    /// The reactors of this thread that have not ended, the one in use last.
+    static REACTORS: RefCell<Vec<Rc<Reactor>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The reactor of the loop that runs on this thread.
+pub(crate) fn current() -> Option<Rc<Reactor>> {
+    REACTORS
+        .try_with(|reactors| reactors.borrow().last().filter(|last| last.inside.get()).cloned())
+        .ok()
+        .flatten()
+}
+
+/// The reactor of that number, if it is this thread's and has not ended.
+pub(crate) fn numbered(number: u32) -> Option<Rc<Reactor>> {
+    let find = |reactors: &RefCell<Vec<Rc<Reactor>>>| {
+        reactors.borrow().iter().rev().find(|reactor| reactor.number == number).cloned()
+    };
+    REACTORS.try_with(find).ok().flatten()
+}
+
+/// The current reactor, or a panic that names the remedy.
+#[track_caller]
+pub(crate) fn expect_current(what: &str) -> Rc<Reactor> {
+    match current() {
+        Some(reactor) => reactor,
+        None => panic!("{what} outside of an event loop: run it inside `ringloop::run(async {{ .. }})`"),
+    }
+}
+
+/// Plain calls an operation may make per poll of its task before it has to go through the ring.
+const CALLS_PER_STEP: u32 = 32;
+
+/// Something to do outside of the borrow.
+enum Deferred {
+    Wake(Waker),
+    Discard(Raw, Outcome),
+}
+
+struct Core {
+    /// None after the loop's end.
+    ring: Option<Ring>,
+    table: Table,
+    timers: Timers,
+}
+
+/// Ring, table and timers of one loop.
+pub(crate) struct Reactor {
+    /// The loop's number in this process.
+    number: u32,
+    core: RefCell<Core>,
+    /// What the turn has to wake and to drop.
+    deferred: RefCell<VecDeque<Deferred>>,
+    /// Completions in the making, kept for their memory.
+    completions: RefCell<Vec<Completion>>,
+    /// The loop runs.
+    inside: Cell<bool>,
+    /// The executor's step in which plain calls were counted last, and how many.
+    calls: Cell<(u64, u32)>,
+}
+
+/// While it lives, the reactor is the thread's current one.
+pub(crate) struct Inside(Rc<Reactor>);
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        self.0.inside.set(false);
+    }
+}
+
+impl Reactor {
+    /// Takes the ring over for the loop `number`.
+    pub(crate) fn new(ring: Ring, number: u32) -> Rc<Reactor> {
+        let core = Core { ring: Some(ring), table: Table::default(), timers: Timers::default() };
+        let reactor = Rc::new(Reactor {
+            number,
+            core: RefCell::new(core),
+            deferred: RefCell::default(),
+            completions: RefCell::default(),
+            inside: Cell::new(false),
+            calls: Cell::new((0, 0)),
+        });
+        // Where the thread is ending the reactor is just not listed: futures then find no loop.
+        let _ = REACTORS.try_with(|reactors| reactors.borrow_mut().push(reactor.clone()));
+        reactor
+    }
+
+    /// Makes this the thread's current reactor until the guard goes.
+    pub(crate) fn enter(self: &Rc<Self>) -> Inside {
+        let _ = REACTORS.try_with(|reactors| {
+            let mut reactors = reactors.borrow_mut();
+            if let Some(index) = reactors.iter().position(|reactor| Rc::ptr_eq(reactor, self)) {
+                let last = reactors.len() - 1;
+                reactors.swap(index, last);
+            }
+        });
+        self.inside.set(true);
+        Inside(self.clone())
+    }
+
+    pub(crate) fn number(&self) -> u32 {
+        self.number
+    }
+
+    /// Whether this is a forked child, which must leave the loop alone.
+    pub(crate) fn is_child(&self) -> bool {
+        self.core.borrow().ring.as_ref().is_some_and(Ring::is_elsewhere)
+    }
+
+    /// Whether a plain call may be made now, and counts it: tasks that never suspend must not starve the others.
+    pub(crate) fn may_call(&self) -> bool {
+        let step = step_number();
+        let (counted, calls) = self.calls.get();
+        let calls = if counted == step { calls + 1 } else { 1 };
+        self.calls.set((step, calls));
+        calls <= CALLS_PER_STEP
+    }
+
+    /// Puts the operation into the table and its entry into the queue. Without a waker it is detached: its `finish` runs
+    /// when it ends. The operation comes back if the loop has ended.
+    pub(crate) fn submit<T>(&self, mut lent: Lent<T>, waker: Option<Waker>) -> Result<Key, Lent<T>> {
+        if self.is_child() || self.core.borrow().ring.is_none() {
+            return Err(lent);
+        }
+        let entry = lent.entry();
+        let mut core = self.core.borrow_mut();
+        let Core { ring: Some(ring), table, .. } = &mut *core else {
+            return Err(lent);
+        };
+        let key = table.insert(lent.lend(), waker);
+        let place = op::queue(ring, entry, key);
+        table.placed(key, place);
+        Ok(key)
+    }
+
+    /// The future of an operation asks.
+    ///
+    /// # Panics
+    /// If it waits on another loop than the one that runs: nothing would ever wake it.
+    fn poll(&self, key: Key, waker: &Waker) -> Polled {
+        let polled = self.core.borrow_mut().table.poll(key, waker);
+        if let Polled::NeedsWaker = polled {
+            assert!(
+                self.inside.get(),
+                "an operation that was begun on one event loop is awaited on another: await it where it was begun"
+            );
+            let waker = waker.clone();
+            let before = self.core.borrow_mut().table.set_waker(key, waker);
+            drop(before);
+        }
+        polled
+    }
+
+    /// The future of an operation was dropped.
+    fn abandon(&self, key: Key) {
+        if self.is_child() {
+            return;
+        }
+        let mut core = self.core.borrow_mut();
+        let Core { ring, table, .. } = &mut *core;
+        let mut abandoned = table.abandon(key);
+        if let Abandoned::Retract(ticket, waker) = abandoned {
+            if ring.as_mut().is_some_and(|ring| ring.retract(ticket)) {
+                let unused = table.retracted(key);
+                drop(core);
+                drop(waker);
+                return unused.drop_unused();
+            }
+            table.submitted(key);
+            abandoned = match table.abandon(key) {
+                Abandoned::Cancel(_) => Abandoned::Cancel(waker),
+                _ => Abandoned::Leave(waker),
+            };
+        }
+        if let (Abandoned::Cancel(_), Some(ring)) = (&abandoned, ring) {
+            op::cancel(ring, key);
+        }
+        drop(core);
+        match abandoned {
+            Abandoned::Discard(payload, outcome) => payload.discard(outcome),
+            abandoned => drop(abandoned),
+        }
+    }
+
+    /// Asks the kernel to cancel an operation whose future goes on listening.
+    fn request_cancel(&self, key: Key, why: Why) {
+        let mut core = self.core.borrow_mut();
+        let Core { ring: Some(ring), table, .. } = &mut *core else { return };
+        if table.request_cancel(key, why) {
+            op::cancel(ring, key);
+        }
+    }
+
+    /// The loop's time.
+    pub(crate) fn now(&self) -> Instant {
+        self.core.borrow().ring.as_ref().map_or_else(Instant::now, Ring::now)
+    }
+
+    pub(crate) fn add_timer(&self, at: Instant, waker: Waker) -> TimerKey {
+        self.core.borrow_mut().timers.insert(at, waker)
+    }
+
+    /// Renews the waker of a timer. False: it has fired.
+    pub(crate) fn keep_timer(&self, key: TimerKey, waker: &Waker) -> bool {
+        let same = self.core.borrow().timers.will_wake(key, waker);
+        if same == Some(false) {
+            let waker = waker.clone();
+            let before = self.core.borrow_mut().timers.set_waker(key, waker);
+            drop(before);
+        }
+        same.is_some()
+    }
+
+    pub(crate) fn remove_timer(&self, key: TimerKey) {
+        let waker = self.core.borrow_mut().timers.remove(key);
+        drop(waker);
+    }
+
+    /// When the first timer is due.
+    pub(crate) fn next_timer(&self) -> Option<Instant> {
+        self.core.borrow().timers.next()
+    }
+
+    /// The loop's buffer ring; None where there is none to be had.
+    pub(crate) fn buffers(&self) -> Option<Rc<Buffers>> {
+        self.core.borrow_mut().ring.as_mut()?.buffers()
+    }
+
+    /// What the kernel offers; None after the loop's end.
+    pub(crate) fn features(&self) -> Option<Features> {
+        self.core.borrow().ring.as_ref().map(|ring| ring.features().clone())
+    }
+
+    pub(crate) fn supports(&self, opcode: u8) -> bool {
+        self.core.borrow().ring.as_ref().is_some_and(|ring| ring.supports(opcode))
+    }
+
+    /// Whether an enter would do something: entries wait, or the kernel has work for us.
+    pub(crate) fn should_enter(&self) -> bool {
+        self.core.borrow().ring.as_ref().is_some_and(Ring::should_enter)
+    }
+
+    /// Whether completions lie ready, in memory.
+    pub(crate) fn has_completions(&self) -> bool {
+        self.core.borrow().ring.as_ref().is_some_and(Ring::has_completions)
+    }
+
+    /// Enters the kernel once; see [`Ring::enter`].
+    pub(crate) fn enter_kernel(&self, wait: Option<Duration>) -> io::Result<()> {
+        match &mut self.core.borrow_mut().ring {
+            Some(ring) => ring.enter(wait),
+            None => Ok(()),
+        }
+    }
+
+    pub(crate) fn advance_clock(&self, by: Duration) {
+        if let Some(ring) = &mut self.core.borrow_mut().ring {
+            ring.advance_clock(by);
+        }
+    }
+
+    /// Whether the kernel works on something that ends by itself.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.core.borrow().table.finite() > 0
+    }
+
+    /// Takes in what the kernel has completed and, if `now` is given, the timers due by then; wakes and drops what follows.
+    /// Returns how many completions there were.
+    pub(crate) fn collect(&self, now: Option<Instant>) -> usize {
+        let mut completions = self.completions.take();
+        let mut core = self.core.borrow_mut();
+        let Core { ring, table, timers } = &mut *core;
+        let mut deferred = self.deferred.borrow_mut();
+        if let Some(ring) = ring {
+            ring.reap(&mut completions);
+        }
+        let count = completions.len();
+        for completion in completions.drain(..) {
+            match table.complete(Key::of(completion.user_data), completion.outcome) {
+                Completed::Wake(waker) => deferred.push_back(Deferred::Wake(waker)),
+                Completed::Discard(payload, outcome) => {
+                    deferred.push_back(Deferred::Discard(payload, outcome))
+                }
+                Completed::Noted | Completed::More => {}
+                Completed::Unknown => {
+                    tracing::error!(target: "ringloop", ?completion, "a completion for no operation");
+                }
+            }
+        }
+        while let Some(waker) = now.and_then(|now| timers.due(now)) {
+            deferred.push_back(Deferred::Wake(waker));
+        }
+        drop(deferred);
+        drop(core);
+        self.completions.replace(completions);
+        self.run_deferred();
+        count
+    }
+
+    fn run_deferred(&self) {
+        let hidden = Hidden::new();
+        loop {
+            let next = self.deferred.borrow_mut().pop_front();
+            match next {
+                Some(Deferred::Wake(waker)) => wake(waker),
+                Some(Deferred::Discard(payload, outcome)) => {
+                    let name = payload.common.name;
+                    if catch_unwind(AssertUnwindSafe(|| payload.discard(outcome))).is_err() {
+                        tracing::error!(target: "ringloop", operation = name, "a dropped result panicked");
+                    }
+                }
+                None => break,
+            }
+        }
+        drop(hidden);
+    }
+
+    pub(crate) fn figures(&self) -> Figures {
+        let core = self.core.borrow();
+        Figures {
+            operations: core.table.unfinished(),
+            timers: core.timers.len(),
+            ledger: core.table.ledger,
+            ring: core.ring.as_ref().map(Ring::counters).unwrap_or_default(),
+        }
+    }
+
+    /// Names and states of the operations in the table.
+    pub(crate) fn operations(&self) -> Vec<(&'static str, &'static str)> {
+        self.core.borrow().table.names().collect()
+    }
+
+    /// Ends the reactor: cancels what may wait without end, and waits up to `limit` for the kernel to give back all it
+    /// holds. Returns the names of what it did not give back in time: its memory is leaked, with the buffers (**K3**).
+    pub(crate) fn close(self: &Rc<Self>, limit: Duration) -> Vec<&'static str> {
+        let _ =
+            REACTORS.try_with(|reactors| reactors.borrow_mut().retain(|listed| !Rc::ptr_eq(listed, self)));
+        let timers = self.core.borrow_mut().timers.take_all();
+        drop(timers);
+        if self.is_child() {
+            // Not ours: neither the ring's memory nor its descriptor may be touched.
+            let ring = self.core.borrow_mut().ring.take();
+            drop(ring);
+            return Vec::new();
+        }
+        let start = Instant::now();
+        loop {
+            let unfinished = self.core.borrow().table.unfinished();
+            let left = limit.saturating_sub(start.elapsed());
+            if unfinished == 0 || left.is_zero() {
+                break;
+            }
+            let keys = self.core.borrow().table.unfinished_keys();
+            for key in keys {
+                self.cancel_at_end(key);
+            }
+            // A slice, because a cancel may come too early for an operation that starts late.
+            if let Err(error) = self.enter_kernel(Some(left.min(Duration::from_millis(50)))) {
+                tracing::error!(target: "ringloop", %error, "the ring broke while it was drained");
+                break;
+            }
+            self.collect(None);
+        }
+        let mut core = self.core.borrow_mut();
+        let leaked: Vec<_> =
+            core.table.names().filter(|(_, state)| *state != "done").map(|(name, _)| name).collect();
+        let ring = core.ring.take();
+        drop(core);
+        // A ring that is not clean closes, and leaks what the kernel may still write to.
+        if let Some(ring) = ring {
+            ring.park();
+        }
+        leaked
+    }
+
+    /// At the loop's end everything is cancelled but block I/O, which ends by itself.
+    fn cancel_at_end(&self, key: Key) {
+        let mut core = self.core.borrow_mut();
+        let Core { ring: Some(ring), table, .. } = &mut *core else { return };
+        if table.cancel_at_end(key) {
+            op::cancel(ring, key);
+        }
+    }
+}
+
+/// What the reactor can tell of itself.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Figures {
+    /// Operations that the kernel may hold.
+    pub(crate) operations: usize,
+    pub(crate) timers: usize,
+    pub(crate) ledger: Ledger,
+    pub(crate) ring: Counters,
+}

@@ -1,1 +1,23 @@
-//! placeholder
+//! How the tasks of one loop wait for each other: asyncio's primitives, first come first served.
+//!
+//! Each is a cheap handle that is cloned into tasks and never leaves its thread; permits and guards are
+//! `'static`. All of them stand on one parking lot, `wait_queue`, where what a waiter waits for is *given* to
+//! it before it is woken: so nobody is overtaken, and a waiter that is cancelled in that moment hands on what
+//! it was given. What is free is taken without a yield.
+//!
+//! Work crosses threads through the loop's handle, never through these.
+
+mod event;
+mod mutex;
+mod promise;
+mod semaphore;
+mod wait_queue;
+
+pub use event::{Event, EventWait};
+pub use mutex::{Locking, Mutex, Mutex as Lock, MutexGuard};
+pub use promise::{FutureValue, Promise, new_future};
+pub use semaphore::{Acquire, Permit, Semaphore};
+pub(crate) use wait_queue::{Place, WaitQueue};
+
+#[cfg(test)]
+mod by_hand;

@@ -1,1 +1,117 @@
-//! placeholder
+//! What programs do with tasks: make them, give way, wait with a limit, wait for several.
+
+mod timeout;
+
+use std::borrow::Cow;
+use std::future::{Future, IntoFuture};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+pub use timeout::{timeout, timeout_at};
+
+use crate::event_loop::expect_running;
+use crate::executor::{Spawn, Task};
+
+/// Makes a task of `future`. It is scheduled, not run: tasks run for the first time in the next turn of the loop, in the
+/// order of their creation. `spawn` is the same function.
+///
+/// The loop owns the task: dropping the handle lets it run on its own, as tokio does; asyncio's trap of tasks that vanish
+/// because nobody kept them does not exist.
+///
+/// # Panics
+/// Outside of an event loop.
+///
+/// ```
+/// # fn main() -> Result<(), ringloop::RunError> {
+/// use std::time::{Duration, Instant};
+/// async fn say_after(delay: u64, what: &str) -> String {
+///     ringloop::sleep(Duration::from_millis(delay)).await;
+///     what.to_owned()
+/// }
+/// ringloop::run(async {
+///     let start = Instant::now();
+///     let hello = ringloop::create_task(say_after(20, "hello"));
+///     let world = ringloop::create_task(say_after(40, "world"));
+///     let text = format!("{} {}", hello.await.unwrap(), world.await.unwrap());
+///     assert_eq!(text, "hello world");
+///     assert!(start.elapsed() < Duration::from_millis(60));
+/// })
+/// # }
+/// ```
+#[track_caller]
+pub fn create_task<F: IntoFuture>(future: F) -> Task<F::Output>
+where
+    F::IntoFuture: 'static,
+    F::Output: 'static,
+{
+    TaskBuilder::new().create_task(future)
+}
+
+pub use create_task as spawn;
+
+/// How a task is made.
+///
+/// ```
+/// # fn main() -> Result<(), ringloop::RunError> {
+/// ringloop::run(async {
+///     let task = ringloop::TaskBuilder::new().name("reader").create_task(async {});
+///     assert_eq!(&*task.name(), "reader");
+///     task.await.unwrap();
+/// })
+/// # }
+/// ```
+#[derive(Default)]
+#[must_use = "a builder makes no task until `create_task`"]
+pub struct TaskBuilder {
+    spawn: Spawn,
+}
+
+impl TaskBuilder {
+    /// A task like those of [`create_task`].
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Names the task; without it, it is called `Task-<n>`.
+    pub fn name(mut self, name: impl Into<Cow<'static, str>>) -> Self {
+        self.spawn.name = Some(name.into());
+        self
+    }
+
+    /// Makes the task; see [`create_task`].
+    #[track_caller]
+    pub fn create_task<F: IntoFuture>(self, future: F) -> Task<F::Output>
+    where
+        F::IntoFuture: 'static,
+        F::Output: 'static,
+    {
+        expect_running("create_task").spawn(future.into_future(), self.spawn)
+    }
+}
+
+/// Gives way for exactly one turn of the loop: what is ready now runs, I/O is looked at, then this goes on.
+///
+/// # Cancellation
+/// Nothing to lose.
+pub fn yield_now() -> YieldNow {
+    YieldNow { given: false }
+}
+
+/// The future of [`yield_now`].
+#[derive(Debug)]
+#[must_use = "futures do nothing unless awaited"]
+pub struct YieldNow {
+    given: bool,
+}
+
+impl Future for YieldNow {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        if std::mem::replace(&mut self.given, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}

@@ -1,0 +1,216 @@
+//! Ways to a loop: `LoopRef` on its thread, `LoopHandle` from any other.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::fmt;
+use std::future::{Future, IntoFuture};
+use std::panic::Location;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use super::{EventLoop, expect_running, running};
+use crate::error::{JoinError, LoopClosed};
+use crate::executor::{Meeting, Shared, Spawn, Task, TaskRef, meeting};
+
+/// The loop that runs on this thread.
+///
+/// # Panics
+/// Outside of a loop; [`try_current`] does not.
+#[track_caller]
+pub fn current() -> LoopRef {
+    LoopRef(expect_running("ringloop::current()"))
+}
+
+/// The loop that runs on this thread, if one does.
+pub fn try_current() -> Option<LoopRef> {
+    running().map(LoopRef)
+}
+
+/// The running loop, on its own thread. Cheap to clone.
+#[derive(Clone)]
+pub struct LoopRef(Rc<EventLoop>);
+
+impl LoopRef {
+    /// The loop's time: what deadlines are compared with. Monotonic; paused with the clock.
+    pub fn now(&self) -> Instant {
+        self.0.reactor.now()
+    }
+
+    /// A handle for other threads.
+    pub fn handle(&self) -> LoopHandle {
+        LoopHandle::of(&self.0)
+    }
+
+    /// Runs `function` in the next turn, in order with tasks and other calls.
+    pub fn call_soon(&self, function: impl FnOnce() + 'static) {
+        self.0.executor.call_soon(function);
+    }
+
+    /// Makes a task of this loop; see [`create_task`](crate::create_task).
+    #[track_caller]
+    pub fn create_task<F: IntoFuture>(&self, future: F) -> Task<F::Output>
+    where
+        F::IntoFuture: 'static,
+        F::Output: 'static,
+    {
+        self.0.spawn(future.into_future(), Spawn::default())
+    }
+}
+
+impl fmt::Debug for LoopRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "LoopRef({})", self.0.executor.number())
+    }
+}
+
+impl EventLoop {
+    /// Makes a task; debug mode notes where.
+    #[track_caller]
+    pub(crate) fn spawn<F: Future + 'static>(&self, future: F, mut how: Spawn) -> Task<F::Output> {
+        if self.options.is_debug() {
+            how.location = Some(Location::caller());
+        }
+        self.executor.spawn(future, how)
+    }
+}
+
+/// A loop, seen from any thread. It may outlive the loop: calls then fail with [`LoopClosed`].
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let mut runner = ringloop::Builder::new().build()?;
+/// let handle = runner.handle();
+/// let thread = std::thread::spawn(move || handle.run_coroutine_threadsafe(async || 42).wait());
+/// runner.run(ringloop::sleep(std::time::Duration::from_millis(50)))?;
+/// assert_eq!(thread.join().unwrap()?, 42);
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Copy)]
+pub struct LoopHandle {
+    /// The loop's place for other threads.
+    shared: &'static Shared,
+    /// The loop's number; another one in that place means that the loop is gone.
+    number: u32,
+}
+
+impl fmt::Debug for LoopHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "LoopHandle({})", self.number)
+    }
+}
+
+impl LoopHandle {
+    pub(super) fn of(event_loop: &EventLoop) -> Self {
+        LoopHandle { shared: event_loop.executor.shared(), number: event_loop.executor.number() }
+    }
+
+    /// Whether the loop has ended.
+    pub fn is_closed(&self) -> bool {
+        !self.shared.is_open(self.number)
+    }
+
+    /// Runs `function` on the loop, in order of arrival, and wakes the loop if it sleeps.
+    ///
+    /// # Errors
+    /// The loop has ended; `function` was dropped.
+    pub fn call_soon_threadsafe(&self, function: impl FnOnce() + Send + 'static) -> Result<(), LoopClosed> {
+        self.shared.call(self.number, Box::new(function))
+    }
+
+    /// Makes a task of the loop out of `function`'s future. Only the function must be `Send`: the future is made and lives
+    /// on the loop. A loop that has ended, or ends first, gives a [`JoinError`].
+    pub fn run_coroutine_threadsafe<T: Send + 'static>(
+        &self,
+        function: impl AsyncFnOnce() -> T + Send + 'static,
+    ) -> SyncFuture<T> {
+        static LAST: AtomicU64 = AtomicU64::new(0);
+        let id = LAST.fetch_add(1, Ordering::Relaxed);
+        let (promise, meeting) = meeting();
+        let _ = self.call_soon_threadsafe(move || {
+            let Some(event_loop) = running() else { return };
+            let task = event_loop.executor.spawn(async move { function().await }, Spawn::default());
+            let _ = FOREIGN.try_with(|tasks| tasks.borrow_mut().insert(id, task.task_ref()));
+            let deliver = async move {
+                let result = task.shield().await;
+                let _ = FOREIGN.try_with(|tasks| tasks.borrow_mut().remove(&id));
+                promise.deliver(result);
+            };
+            event_loop.executor.spawn(deliver, Spawn::default()).detach();
+        });
+        SyncFuture { meeting, id, handle: *self }
+    }
+}
+
+thread_local! {
+    /// Tasks made from other threads, so that they can be cancelled from there.
+    static FOREIGN: RefCell<HashMap<u64, TaskRef>> = RefCell::default();
+}
+
+/// The result of [`LoopHandle::run_coroutine_threadsafe`]: wait for it on a thread, or await it on any runtime.
+///
+/// # Cancellation
+/// Dropping it lets the task run on. [`cancel`](Self::cancel) asks the task to end.
+#[must_use = "the task runs anyway; its result is here"]
+pub struct SyncFuture<T> {
+    meeting: Meeting<T>,
+    /// The task's number among those made from other threads.
+    id: u64,
+    handle: LoopHandle,
+}
+
+impl<T> SyncFuture<T> {
+    /// Blocks the thread until the task has ended. Not for the loop's own thread, which would wait for itself.
+    ///
+    /// # Errors
+    /// The task was cancelled or panicked, or the loop ended first.
+    ///
+    /// # Panics
+    /// On the thread of the loop itself, while it runs.
+    pub fn wait(self) -> Result<T, JoinError> {
+        self.refuse_own_thread();
+        loop {
+            if let Some(result) = self.meeting.wait(None) {
+                return result;
+            }
+        }
+    }
+
+    /// Blocks the thread until the task has ended, at most for `limit`; None: not yet.
+    ///
+    /// # Errors
+    /// As [`wait`](Self::wait).
+    pub fn wait_timeout(&mut self, limit: Duration) -> Result<Option<T>, JoinError> {
+        self.refuse_own_thread();
+        self.meeting.wait(Some(limit)).transpose()
+    }
+
+    /// Asks the task to end; the result tells whether it did.
+    pub fn cancel(&self) {
+        let id = self.id;
+        let _ = self.handle.call_soon_threadsafe(move || {
+            let task = FOREIGN.try_with(|tasks| tasks.borrow().get(&id).cloned()).ok().flatten();
+            if let Some(task) = task {
+                task.cancel();
+            }
+        });
+    }
+
+    #[track_caller]
+    fn refuse_own_thread(&self) {
+        let own = running().is_some_and(|event_loop| event_loop.executor.number() == self.handle.number);
+        assert!(!own, "SyncFuture::wait on the loop's own thread would wait for itself: await it instead");
+    }
+}
+
+impl<T> Unpin for SyncFuture<T> {}
+
+impl<T> Future for SyncFuture<T> {
+    type Output = Result<T, JoinError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.meeting.poll(cx)
+    }
+}

@@ -1,0 +1,347 @@
+//! `run`, `Runner` and `Builder`: making a loop, running futures on it, and its end.
+//!
+//! The end follows asyncio's `run`, in this order: tasks are cancelled and awaited; detached writers get their time; the
+//! thread pool is joined; what is left of tasks is dropped; the ring is drained, within a limit, or its memory leaked with
+//! a warning. Nothing is freed early.
+
+use std::future::IntoFuture;
+use std::marker::PhantomData;
+use std::panic::resume_unwind;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::{DetachLimits, EventLoop, LoopHandle, names, running};
+use crate::error::RunError;
+use crate::executor::Spawn;
+use crate::pool::ThreadPool;
+use crate::ring::{Clock, Config, FaultPlan, FeatureMask, Features, SetupError};
+
+/// Runs `main` on a new event loop and returns its output, after asyncio's shutdown: the tasks that are left are cancelled
+/// and awaited, bytes written to sockets are sent, the thread pool is joined, operations in flight are drained.
+///
+/// # Errors
+/// The ring could not be made (the text says why and what to do), or `main` was cancelled. A panic of `main` resumes here.
+///
+/// # Panics
+/// Inside another loop of this thread: await the future there, or create a task.
+///
+/// ```
+/// fn main() -> Result<(), ringloop::RunError> {
+///     let answer = ringloop::run(async { 6 * 7 })?;
+///     assert_eq!(answer, 42);
+///     Ok(())
+/// }
+/// ```
+pub fn run<F: IntoFuture>(main: F) -> Result<F::Output, RunError> {
+    assert!(
+        running().is_none(),
+        "ringloop::run inside of an event loop: await the future, or give it to `create_task`, instead of running it"
+    );
+    let mut runner = Builder::new().build()?;
+    let output = runner.run(main);
+    runner.close()?;
+    output
+}
+
+/// Told of errors that nobody awaits.
+pub(super) type ErrorHandler = Arc<dyn Fn(&str) + Send + Sync>;
+
+/// How a loop is made. `Send`: it may be made on one thread and built on another; the ring belongs to the thread that
+/// calls [`build`](Self::build).
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let mut runner = ringloop::Builder::new().name("worker").ring_entries(64).build()?;
+/// let one = runner.run(async { 1 })?;
+/// let two = runner.run(async { one + 1 })?;
+/// assert_eq!(two, 2);
+/// runner.close()?;
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+#[must_use = "a builder does nothing until `build`"]
+pub struct Builder {
+    pub(super) ring: Config,
+    name: String,
+    debug: bool,
+    threads: Option<usize>,
+    shutdown_timeout: Duration,
+    drain_timeout: Duration,
+    pub(super) timer_spacing: Duration,
+    pub(crate) detached: DetachLimits,
+    pub(super) on_error: Option<ErrorHandler>,
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Builder {
+    /// The defaults; `RINGLOOP_DEBUG=1` in the environment turns debug mode on.
+    pub fn new() -> Self {
+        Builder {
+            ring: Config::default(),
+            name: "ringloop".into(),
+            debug: std::env::var_os("RINGLOOP_DEBUG").is_some_and(|value| value == "1"),
+            threads: None,
+            shutdown_timeout: Duration::from_secs(300),
+            drain_timeout: Duration::from_secs(5),
+            timer_spacing: Duration::from_micros(200),
+            detached: DetachLimits::default(),
+            on_error: None,
+        }
+    }
+
+    /// The size of the submission queue, in entries; rounded up to a power of two. Default 256. More operations than this
+    /// may be in flight; it bounds how many one system call submits.
+    pub fn ring_entries(mut self, entries: u32) -> Self {
+        self.ring.completions = self.ring.completions.max(entries.saturating_mul(4));
+        self.ring.entries = entries;
+        self
+    }
+
+    /// The size of the completion queue, in entries. By default four times the submission queue, and at least 1024. An
+    /// overflow loses nothing but costs time.
+    pub fn completion_entries(mut self, entries: u32) -> Self {
+        self.ring.completions = entries;
+        self
+    }
+
+    /// The buffers that the kernel may fill for sockets: how many (a power of two), and their size in bytes. Default
+    /// 128 of 16 KiB. A connection holds one only while data waits in it.
+    pub fn buffers(mut self, count: u16, size: u32) -> Self {
+        self.ring.buffers = count;
+        self.ring.buffer_size = size;
+        self
+    }
+
+    /// How many kernel worker threads the loop may have: for work that ends by itself (files), and for work that may wait
+    /// without end. Default 4 and 64.
+    pub fn workers(mut self, bounded: u32, unbounded: u32) -> Self {
+        self.ring.workers = Some((bounded, unbounded));
+        self
+    }
+
+    /// Pretends that the kernel lacks what the mask names.
+    pub fn feature_mask(mut self, mask: FeatureMask) -> Self {
+        self.ring.mask = mask;
+        self
+    }
+
+    /// Injects faults between the loop and the kernel, for tests.
+    pub fn faults(mut self, plan: FaultPlan) -> Self {
+        self.ring.faults = Some(plan);
+        self
+    }
+
+    /// The loop's clock; [`Clock::Paused`] is for tests.
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.ring.clock = clock;
+        self
+    }
+
+    /// Debug mode: tasks remember where they were created. Default: `RINGLOOP_DEBUG=1`.
+    pub fn debug(mut self, on: bool) -> Self {
+        self.debug = on;
+        self
+    }
+
+    /// How many threads `to_thread` may use. Default: the number of CPUs plus 4, at most 32, as in asyncio.
+    pub fn thread_pool(mut self, threads: usize) -> Self {
+        self.threads = Some(threads);
+        self
+    }
+
+    /// A name for threads and messages. Default `ringloop`.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// How long the end waits for cancelled tasks, detached writers and the thread pool, together. Default 300 seconds.
+    pub fn shutdown_timeout(mut self, limit: Duration) -> Self {
+        self.shutdown_timeout = limit;
+        self
+    }
+
+    /// How long the end waits for the kernel to give back what it was lent; afterwards that memory is leaked, with a
+    /// warning. Default 5 seconds.
+    pub fn drain_timeout(mut self, limit: Duration) -> Self {
+        self.drain_timeout = limit;
+        self
+    }
+
+    /// How far apart sleeps caused only by timers are at least. Default 200 us.
+    pub fn timer_spacing(mut self, spacing: Duration) -> Self {
+        self.timer_spacing = spacing;
+        self
+    }
+
+    /// What may still be sent for connections whose stream was dropped; beyond it they are reset.
+    pub fn detached_writers(mut self, limits: DetachLimits) -> Self {
+        self.detached = limits;
+        self
+    }
+
+    /// Told of errors that nobody awaits: a panic in a detached task, a connection reset at a limit, leaks at the end. By
+    /// default they go to `tracing`, or to stderr where that has no subscriber.
+    pub fn on_error(mut self, handler: impl Fn(&str) + Send + Sync + 'static) -> Self {
+        self.on_error = Some(Arc::new(handler));
+        self
+    }
+
+    /// Makes the loop, on this thread.
+    ///
+    /// # Errors
+    /// [`SetupError`] tells what forbids io_uring here, and what to do about it.
+    pub fn build(self) -> Result<Runner, SetupError> {
+        Ok(Runner { event_loop: EventLoop::new(self)?, local: PhantomData })
+    }
+
+    pub(super) fn make_pool(&self) -> ThreadPool {
+        match self.threads {
+            Some(threads) => ThreadPool::new(&self.name, threads),
+            None => ThreadPool::default(),
+        }
+    }
+
+    pub(crate) fn is_debug(&self) -> bool {
+        self.debug
+    }
+}
+
+/// One loop, for several runs. Tasks go on from run to run; [`close`](Self::close) or a drop ends them.
+///
+/// It never leaves its thread; see [`Builder`] for an example.
+pub struct Runner {
+    event_loop: Rc<EventLoop>,
+    /// Not `Send`.
+    local: PhantomData<Rc<()>>,
+}
+
+impl Runner {
+    /// Runs `main` to its end. Tasks that it leaves are not polled until the next run.
+    ///
+    /// # Errors
+    /// `main` was cancelled; another loop runs on this thread; or the kernel broke the ring.
+    pub fn run<F: IntoFuture>(&mut self, main: F) -> Result<F::Output, RunError> {
+        if running().is_some() {
+            return Err(RunError::already_running());
+        }
+        let _inside = self.event_loop.enter();
+        let mut broken = None;
+        let how = Spawn { name: Some("main".into()), ..Spawn::default() };
+        let output = self.event_loop.executor.scoped(main.into_future(), how, |root| {
+            while !root.is_done() && broken.is_none() {
+                broken = self.event_loop.turn(|| root.is_done()).err();
+            }
+        });
+        match (broken, output) {
+            (Some(error), _) => Err(RunError::setup(error)),
+            (None, Some(Ok(output))) => Ok(output),
+            (None, Some(Err(error))) if error.is_panic() => resume_unwind(error.into_panic()),
+            (None, Some(Err(error))) => {
+                Err(RunError::cancelled(error.reason().map(|reason| reason.to_owned().into())))
+            }
+            (None, None) => unreachable!("the root task ended without an output"),
+        }
+    }
+
+    /// Runs one turn of the loop without a root: what is ready runs, what has completed is taken in. For step-by-step
+    /// tests; it does not sleep.
+    pub fn run_once(&mut self) -> Result<(), RunError> {
+        self.run(crate::task::yield_now())
+    }
+
+    /// A handle for other threads.
+    pub fn handle(&self) -> LoopHandle {
+        LoopHandle::of(&self.event_loop)
+    }
+
+    /// What the kernel offers to this loop.
+    pub fn features(&self) -> Option<Features> {
+        self.event_loop.reactor.features()
+    }
+
+    /// Ends the loop; see [`run`].
+    ///
+    /// # Errors
+    /// The kernel broke the ring.
+    pub fn close(self) -> Result<(), RunError> {
+        self.event_loop.shut_down();
+        Ok(())
+    }
+}
+
+impl Drop for Runner {
+    fn drop(&mut self) {
+        self.event_loop.shut_down();
+    }
+}
+
+impl EventLoop {
+    /// Turns until `done` or the deadline.
+    fn turn_until(&self, deadline: Instant, done: impl Fn(&Self) -> bool) -> bool {
+        // A task that does nothing but wake at the deadline, so that the loop does not sleep past it.
+        let alarm = self.reactor.add_timer(deadline, std::task::Waker::noop().clone());
+        while !done(self) && self.reactor.now() < deadline {
+            if let Err(error) = self.turn(|| done(self)) {
+                self.report(&format!("the ring broke at the loop's end: {error}"));
+                break;
+            }
+        }
+        self.reactor.remove_timer(alarm);
+        done(self)
+    }
+
+    /// The end, as the module head tells it. Again: nothing.
+    fn shut_down(self: &Rc<Self>) {
+        if self.closed.replace(true) {
+            return;
+        }
+        let inside = self.enter();
+        let limit = self.options.shutdown_timeout;
+        let deadline = self.reactor.now() + limit;
+        if !self.reactor.is_child() {
+            for task in self.executor.all_tasks() {
+                task.cancel();
+            }
+            if !self.turn_until(deadline, |event_loop| event_loop.executor.only_hidden()) {
+                let left = self.executor.all_tasks();
+                self.report(&format!(
+                    "tasks did not end within {limit:?} of being cancelled and are dropped: {}",
+                    names(&left)
+                ));
+            }
+            if !self.turn_until(deadline, |event_loop| event_loop.executor.task_count() == 0) {
+                let (writers, bytes) = self.detached.pending();
+                self.report(&format!(
+                    "{writers} connections still had {bytes} bytes to send after {limit:?} and are reset"
+                ));
+            }
+            let left = deadline.saturating_duration_since(self.reactor.now());
+            if let Some(pool) = self.pool.get()
+                && !pool.join(Some(left))
+            {
+                self.report(&format!(
+                    "{} jobs on the thread pool did not end within {limit:?} and are left",
+                    pool.in_flight()
+                ));
+            }
+        }
+        self.executor.close();
+        let leaked = self.reactor.close(self.options.drain_timeout);
+        if !leaked.is_empty() {
+            self.report(&format!(
+                "the kernel did not finish {} operations within {:?}; their memory is leaked: {}",
+                leaked.len(),
+                self.options.drain_timeout,
+                leaked.join(", ")
+            ));
+        }
+        drop(inside);
+    }
+}

@@ -1,0 +1,207 @@
+//! Connecting: every address of a name, a little apart in time, and the first that answers wins (RFC 8305, "happy
+//! eyeballs"). Attempts that lose are cancelled and their sockets closed.
+
+use std::future::{Future, IntoFuture};
+use std::io;
+use std::marker::PhantomData;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, Type};
+
+use super::address::{Target, resolve};
+use super::socket::Socket;
+use super::stream::TcpStream;
+use crate::op::net::Connect as ConnectOp;
+use crate::reactor::Op;
+use crate::task::timeout;
+use crate::time::{Sleep, sleep};
+
+/// How long an attempt is alone before the next address is tried as well.
+const HEAD_START: Duration = Duration::from_millis(250);
+
+/// A connection to be made; await it.
+///
+/// ```no_run
+/// # async fn example() -> std::io::Result<()> {
+/// use std::time::Duration;
+/// let stream = ringloop::net::TcpStream::connect("example.org:80").timeout(Duration::from_secs(5)).nodelay(true).await?;
+/// # Ok(()) }
+/// ```
+#[must_use = "nothing is connected before this is awaited"]
+pub struct Connect<T> {
+    target: Target,
+    limit: Option<Duration>,
+    nodelay: bool,
+    local: Option<SocketAddr>,
+    /// Makes the result out of the connected stream.
+    finish: fn(TcpStream) -> io::Result<T>,
+}
+
+impl<T> Connect<T> {
+    pub(super) fn new(target: Target, finish: fn(TcpStream) -> io::Result<T>) -> Self {
+        Connect { target, limit: None, nodelay: false, local: None, finish }
+    }
+
+    /// How long it may take, lookup and all addresses together. Without it, as long as the kernel tries.
+    pub fn timeout(mut self, limit: Duration) -> Self {
+        self.limit = Some(limit);
+        self
+    }
+
+    /// Sets TCP_NODELAY on the connection.
+    pub fn nodelay(mut self, on: bool) -> Self {
+        self.nodelay = on;
+        self
+    }
+
+    /// The address to connect from; port 0 lets the kernel choose one.
+    pub fn local_addr(mut self, local: SocketAddr) -> Self {
+        self.local = Some(local);
+        self
+    }
+
+    async fn connect(self) -> io::Result<T> {
+        let Connect { target, limit, nodelay, local, finish } = self;
+        let socket = timeout(limit, async {
+            let addresses = interleave(resolve(target).await?);
+            Attempts {
+                addresses,
+                next: 0,
+                nodelay,
+                local,
+                running: Vec::new(),
+                pause: None,
+                errors: Vec::new(),
+            }
+            .await
+        });
+        finish(TcpStream::new(socket.await??))
+    }
+}
+
+impl<T: 'static> IntoFuture for Connect<T> {
+    type Output = io::Result<T>;
+    type IntoFuture = Connecting<T>;
+
+    fn into_future(self) -> Connecting<T> {
+        Connecting { future: Box::pin(self.connect()), local: PhantomData }
+    }
+}
+
+/// The future of a [`Connect`].
+///
+/// # Cancellation
+/// Dropping it cancels all attempts and closes their sockets.
+#[must_use = "nothing is connected before this is awaited"]
+pub struct Connecting<T> {
+    future: Pin<Box<dyn Future<Output = io::Result<T>>>>,
+    local: PhantomData<Rc<()>>,
+}
+
+impl<T> Future for Connecting<T> {
+    type Output = io::Result<T>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
+        self.future.as_mut().poll(cx)
+    }
+}
+
+/// The addresses of the first one's family and of the other one, in turn.
+fn interleave(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
+    let first = addresses.first().is_some_and(SocketAddr::is_ipv6);
+    let (one, other): (Vec<_>, Vec<_>) =
+        addresses.into_iter().partition(|address| address.is_ipv6() == first);
+    let (mut one, mut other) = (one.into_iter(), other.into_iter());
+    std::iter::from_fn(|| {
+        std::mem::swap(&mut one, &mut other);
+        other.next().or_else(|| one.next())
+    })
+    .collect()
+}
+
+/// The race of the attempts.
+struct Attempts {
+    addresses: Vec<SocketAddr>,
+    /// The address to try next.
+    next: usize,
+    nodelay: bool,
+    local: Option<SocketAddr>,
+    /// Attempts that have not ended.
+    running: Vec<(SocketAddr, Op<io::Result<Rc<Socket>>>)>,
+    /// The head start of the last attempt.
+    pause: Option<Sleep>,
+    /// How the others ended.
+    errors: Vec<(SocketAddr, io::Error)>,
+}
+
+impl Attempts {
+    fn open(&self, address: SocketAddr) -> io::Result<Rc<Socket>> {
+        let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        if self.nodelay {
+            socket.set_tcp_nodelay(true)?;
+        }
+        if let Some(local) = self.local {
+            socket.bind(&local.into())?;
+        }
+        Ok(Rc::new(Socket::new(OwnedFd::from(socket))))
+    }
+
+    /// Starts an attempt at the next address. False: there is none.
+    fn start(&mut self) -> bool {
+        let Some(&address) = self.addresses.get(self.next) else { return false };
+        self.next += 1;
+        match self.open(address) {
+            Ok(socket) => self.running.push((address, Op::new(ConnectOp::new(socket, address)))),
+            Err(error) => self.errors.push((address, error)),
+        }
+        self.pause = (self.next < self.addresses.len()).then(|| sleep(HEAD_START));
+        true
+    }
+
+    /// One error that tells of all.
+    fn failed(&mut self) -> io::Error {
+        let told: Vec<String> =
+            self.errors.iter().map(|(address, error)| format!("{address}: {error}")).collect();
+        match self.errors.len() {
+            0 => io::Error::new(io::ErrorKind::NotFound, "the name has no address to connect to"),
+            1 if self.errors[0].1.raw_os_error().is_some() => self.errors.remove(0).1,
+            _ => io::Error::new(self.errors[0].1.kind(), format!("no address answered: {}", told.join("; "))),
+        }
+    }
+}
+
+impl Future for Attempts {
+    type Output = io::Result<Rc<Socket>>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        loop {
+            let mut index = 0;
+            while let Some((address, attempt)) = this.running.get_mut(index) {
+                match Pin::new(attempt).poll(cx) {
+                    Poll::Ready(Ok(socket)) => return Poll::Ready(Ok(socket)),
+                    Poll::Ready(Err(error)) => {
+                        let address = *address;
+                        drop(this.running.remove(index));
+                        this.errors.push((address, error));
+                        // The next need not wait for the head start of one that has lost.
+                        this.pause = None;
+                    }
+                    Poll::Pending => index += 1,
+                }
+            }
+            let waits = this.pause.as_mut().is_some_and(|pause| Pin::new(pause).poll(cx).is_pending());
+            if waits || (!this.start() && !this.running.is_empty()) {
+                return Poll::Pending;
+            }
+            if this.running.is_empty() && this.next == this.addresses.len() {
+                return Poll::Ready(Err(this.failed()));
+            }
+        }
+    }
+}

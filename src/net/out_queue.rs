@@ -1,0 +1,295 @@
+//! The sending half of a connection: write-behind, as in asyncio and in the kernel's own socket buffer.
+//!
+//! What a write accepts goes into one queue of segments. One send is in flight, detached: its `finish` starts the next
+//! segment, records the first error and wakes who waits. So two writes never interleave, a dropped write loses nothing that
+//! it was told is accepted and doubles nothing, and bytes accepted before the stream was dropped still go out.
+//!
+//! With nothing queued and much at hand a write first tries a plain non-blocking send from the caller's slice, and copies
+//! only the rest. Above the high-water mark a write waits.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::io;
+use std::net::Shutdown;
+use std::os::fd::{AsRawFd, RawFd};
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use super::socket::Socket;
+use super::turn::Turns;
+use crate::buf::IoBuf;
+use crate::error::BufResult;
+use crate::event_loop::running;
+use crate::executor::wake;
+use crate::op::net::{Send, SendOwned, SendQueue, repeat, try_send};
+use crate::reactor::{self, Op};
+use crate::task::timeout;
+
+/// The most bytes that are accepted and not yet with the kernel.
+const HIGH_WATER: usize = 64 << 10;
+/// From this size on a write tries the plain send first.
+const DIRECT: usize = 8 << 10;
+/// The memory of a segment that small writes are copied into.
+const SEGMENT: usize = 16 << 10;
+/// Segments kept for reuse, per thread.
+const SPARE: usize = 64;
+
+thread_local! {
+    static SPARES: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+}
+
+fn spare() -> Vec<u8> {
+    let spare = SPARES.try_with(|spares| spares.borrow_mut().pop()).ok().flatten();
+    spare.unwrap_or_else(|| Vec::with_capacity(SEGMENT))
+}
+
+fn recycle(mut segment: Vec<u8>) {
+    if segment.capacity() == SEGMENT {
+        segment.clear();
+        let _ = SPARES.try_with(|spares| {
+            let mut spares = spares.borrow_mut();
+            if spares.len() < SPARE {
+                spares.push(segment);
+            }
+        });
+    }
+}
+
+/// The outgoing side of a connection.
+pub(super) struct OutQueue {
+    pub(super) socket: Rc<Socket>,
+    /// What waits behind the send in flight.
+    waiting: RefCell<VecDeque<Vec<u8>>>,
+    /// Bytes accepted, and not yet taken by the kernel.
+    pending: Cell<usize>,
+    /// A send is in flight.
+    sending: Cell<bool>,
+    /// The first error; everything after it fails with the same.
+    error: RefCell<Option<io::Error>>,
+    /// The side shall end, or has ended, behind what is queued.
+    shutdown: Cell<bool>,
+    /// Who waits for room or for the end of the queue.
+    wakers: RefCell<Vec<Waker>>,
+    /// Who writes.
+    pub(super) turns: Turns,
+}
+
+impl OutQueue {
+    pub(super) fn new(socket: Rc<Socket>) -> Rc<Self> {
+        Rc::new(OutQueue {
+            socket,
+            waiting: RefCell::default(),
+            pending: Cell::new(0),
+            sending: Cell::new(false),
+            error: RefCell::new(None),
+            shutdown: Cell::new(false),
+            wakers: RefCell::default(),
+            turns: Turns::new(),
+        })
+    }
+
+    /// Bytes accepted, and not yet taken by the kernel.
+    pub(super) fn pending(&self) -> usize {
+        self.pending.get()
+    }
+
+    fn check(&self) -> io::Result<()> {
+        match &*self.error.borrow() {
+            Some(error) => Err(repeat(error)),
+            None if self.shutdown.get() => Err(io::Error::new(
+                io::ErrorKind::BrokenPipe,
+                "the sending side of this connection was shut down",
+            )),
+            None => Ok(()),
+        }
+    }
+
+    fn wait(&self, cx: &mut Context<'_>) {
+        let waker = cx.waker().clone();
+        let mut wakers = self.wakers.borrow_mut();
+        let known = wakers.iter().any(|known| known.will_wake(&waker));
+        if !known {
+            wakers.push(waker);
+            return;
+        }
+        drop(wakers);
+        drop(waker);
+    }
+
+    /// Accepts what fits; waits while nothing does.
+    pub(super) fn poll_write(self: &Rc<Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.check()?;
+        if bytes.is_empty() {
+            return Poll::Ready(Ok(0));
+        }
+        let direct = self.pending.get() == 0 && bytes.len() >= DIRECT;
+        if direct && reactor::current().is_some_and(|reactor| reactor.may_call()) {
+            match try_send(self.socket.as_raw_fd(), bytes) {
+                Ok(0) => {}
+                Ok(count) => return Poll::Ready(Ok(count)),
+                Err(error)
+                    if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
+                Err(error) => {
+                    self.error.replace(Some(repeat(&error)));
+                    return Poll::Ready(Err(error));
+                }
+            }
+        }
+        let room = HIGH_WATER.saturating_sub(self.pending.get());
+        if room == 0 {
+            self.wait(cx);
+            return Poll::Pending;
+        }
+        let count = room.min(bytes.len());
+        self.append(&bytes[..count]);
+        self.pending.set(self.pending.get() + count);
+        self.start();
+        Poll::Ready(Ok(count))
+    }
+
+    /// Copies into the last segment and into new ones.
+    fn append(&self, mut bytes: &[u8]) {
+        let mut waiting = self.waiting.borrow_mut();
+        while !bytes.is_empty() {
+            let last = match waiting.back_mut() {
+                Some(last) if last.len() < last.capacity() => last,
+                _ => {
+                    waiting.push_back(spare());
+                    waiting.back_mut().expect("one was just pushed")
+                }
+            };
+            let count = bytes.len().min(last.capacity() - last.len());
+            last.extend_from_slice(&bytes[..count]);
+            bytes = &bytes[count..];
+        }
+    }
+
+    /// Starts the next send, if none is in flight.
+    fn start(self: &Rc<Self>) {
+        if self.sending.get() {
+            return;
+        }
+        let next = self.waiting.borrow_mut().pop_front();
+        match next {
+            Some(segment) => self.send(segment, 0),
+            None if self.shutdown.get() => {
+                // The peer may be gone: then there is no side to end.
+                let _ = self.socket.options().shutdown(Shutdown::Write);
+            }
+            None => {}
+        }
+    }
+
+    fn send(self: &Rc<Self>, segment: Vec<u8>, from: usize) {
+        self.sending.set(true);
+        reactor::detach(Send::new(self.clone(), segment, from));
+    }
+
+    /// Sends the caller's buffer, behind what is queued, and gives it back.
+    pub(super) async fn write_owned<B: IoBuf>(self: &Rc<Self>, buf: B) -> BufResult<B> {
+        let _turn = self.turns.take().await;
+        if let Err(error) = std::future::poll_fn(|cx| self.poll_idle(cx)).await.and_then(|()| self.check()) {
+            return Err(crate::error::BufError { error, buf, done: 0 });
+        }
+        if buf.is_empty() {
+            return Ok((0, buf));
+        }
+        self.sending.set(true);
+        self.pending.set(buf.len());
+        let sent = Op::new(SendOwned::new(self.clone(), buf)).await;
+        sent.expect("only a send that nobody awaits hands its rest to the queue")
+    }
+
+    /// Waits until everything accepted is with the kernel.
+    pub(super) fn poll_idle(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if let Some(error) = &*self.error.borrow() {
+            return Poll::Ready(Err(repeat(error)));
+        }
+        if self.pending.get() == 0 && !self.sending.get() {
+            return Poll::Ready(Ok(()));
+        }
+        self.wait(cx);
+        Poll::Pending
+    }
+
+    /// Ends the side behind what is queued.
+    pub(super) fn shut_down(self: &Rc<Self>) {
+        if !self.shutdown.replace(true) {
+            self.start();
+        }
+    }
+
+    /// Ends the side at once, with an error for whoever still writes.
+    pub(super) fn fail(&self, error: io::Error) {
+        self.error.borrow_mut().get_or_insert(error);
+        let waiting = self.waiting.take();
+        waiting.into_iter().for_each(recycle);
+        self.pending.set(0);
+        self.wake();
+    }
+
+    /// Ends the connection at once with a reset.
+    pub(super) fn abort(&self) {
+        self.socket.reset();
+        self.fail(io::Error::new(io::ErrorKind::ConnectionAborted, "the connection was reset on this side"));
+    }
+
+    /// The user's end is gone: what was accepted still goes out, within the loop's limits.
+    pub(super) fn detach(self: &Rc<Self>) {
+        let bytes = self.pending();
+        let Some(event_loop) = running().filter(|_| bytes > 0) else { return };
+        let limits = event_loop.options.detached;
+        let Some(writer) = event_loop.detached.admit(bytes, limits) else {
+            event_loop.detached.count_reset();
+            event_loop.report(&format!(
+                "a dropped connection still had {bytes} bytes to send, beyond the limits of detached writers, and was reset"
+            ));
+            return self.abort();
+        };
+        let queue = self.clone();
+        event_loop.executor.spawn_hidden(async move {
+            let _writer = writer;
+            if timeout(limits.time, std::future::poll_fn(|cx| queue.poll_idle(cx))).await.is_err()
+                && let Some(event_loop) = running()
+            {
+                event_loop.detached.count_reset();
+                event_loop.report(&format!(
+                    "a dropped connection still had {} bytes to send after {:?} and was reset",
+                    queue.pending(),
+                    limits.time
+                ));
+                queue.abort();
+            }
+        });
+    }
+
+    fn wake(&self) {
+        let wakers = self.wakers.take();
+        wakers.into_iter().for_each(wake);
+    }
+}
+
+impl SendQueue for OutQueue {
+    type Segment = Vec<u8>;
+
+    fn fd(&self) -> RawFd {
+        self.socket.as_raw_fd()
+    }
+
+    fn sent(self: Rc<Self>, segment: Vec<u8>, from: usize, count: usize, result: io::Result<()>) {
+        self.sending.set(false);
+        self.pending.set(self.pending.get().saturating_sub(count));
+        match result {
+            Err(error) => {
+                recycle(segment);
+                return self.fail(error);
+            }
+            Ok(()) if from < segment.len() => self.send(segment, from),
+            Ok(()) => {
+                recycle(segment);
+                self.start();
+            }
+        }
+        self.wake();
+    }
+}

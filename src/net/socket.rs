@@ -1,0 +1,96 @@
+//! One socket's descriptor, shared by count: it is closed when the stream and the last operation on it are gone, so its
+//! number is never used again under an operation.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::task::{Context, Waker};
+use std::time::Duration;
+
+use socket2::SockRef;
+
+use crate::event_loop::running;
+use crate::executor::wake;
+
+thread_local! {
+    /// Listeners that ran out of descriptors: the next close of a socket wakes them.
+    static STARVED: RefCell<Vec<Waker>> = const { RefCell::new(Vec::new()) };
+    static CLOSES: Cell<u64> = const { Cell::new(0) };
+}
+
+/// How many sockets this thread has closed.
+pub(super) fn closes() -> u64 {
+    CLOSES.get()
+}
+
+/// Wakes the task when this thread closes a socket.
+pub(super) fn on_close(cx: &Context<'_>) {
+    let waker = cx.waker().clone();
+    let _ = STARVED.try_with(|starved| starved.borrow_mut().push(waker));
+}
+
+/// An open socket.
+pub(super) struct Socket {
+    /// None only while it is being dropped.
+    fd: Option<OwnedFd>,
+    /// Closing may block: SO_LINGER was set.
+    lingers: Cell<bool>,
+}
+
+impl Socket {
+    pub(super) fn new(fd: OwnedFd) -> Self {
+        Socket { fd: Some(fd), lingers: Cell::new(false) }
+    }
+
+    /// Its options.
+    pub(super) fn options(&self) -> SockRef<'_> {
+        SockRef::from(self)
+    }
+
+    pub(super) fn set_linger(&self, linger: Option<Duration>) -> io::Result<()> {
+        self.options().set_linger(linger)?;
+        self.lingers.set(linger.is_some_and(|linger| !linger.is_zero()));
+        Ok(())
+    }
+
+    /// Has the connection reset instead of closed in order: what was not sent is lost.
+    pub(super) fn reset(&self) {
+        // Errors mean that there is no connection any more.
+        let _ = self.set_linger(Some(Duration::ZERO));
+        let _ = self.options().shutdown(std::net::Shutdown::Both);
+    }
+
+    /// A second descriptor of the same socket.
+    pub(super) fn duplicate(&self) -> io::Result<OwnedFd> {
+        self.as_fd().try_clone_to_owned()
+    }
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_ref().expect("a socket has its descriptor until it is dropped").as_fd()
+    }
+}
+
+impl AsRawFd for Socket {
+    fn as_raw_fd(&self) -> RawFd {
+        self.as_fd().as_raw_fd()
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        let fd = self.fd.take();
+        match running() {
+            // close(2) of a lingering socket waits for the peer: not on the loop's thread.
+            Some(event_loop) if self.lingers.get() => {
+                let refused = event_loop.pool().submit(Box::new(move || drop(fd)));
+                drop(refused);
+            }
+            _ => drop(fd),
+        }
+        CLOSES.set(CLOSES.get() + 1);
+        let starved = STARVED.try_with(RefCell::take).unwrap_or_default();
+        starved.into_iter().for_each(wake);
+    }
+}

@@ -1,0 +1,353 @@
+//! Where an operation lies while the kernel may touch it: a block of raw memory, reached by pointer only.
+//!
+//! `Lent<T>` owns a block with an operation of output `T` in it, before submission and after the final completion. In
+//! between the table holds the block as a [`Raw`], which has no destructor: what nobody takes back is leaked, never freed
+//! early (**K3**). No reference to the operation exists while it is `Raw` (**K1**): `Lent` hands it over by value, and
+//! only [`Raw::reclaim`] and [`Raw::discard`], which the table allows after the final completion (**K2**), make it a
+//! value again.
+//!
+//! Blocks come from free lists of the thread, one per size class, so in steady state nothing is allocated.
+
+#![allow(unsafe_code)]
+
+use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
+use std::cell::Cell;
+use std::ptr::NonNull;
+
+use super::{Nature, Next, Operation};
+use crate::ring::{Entry, Outcome};
+
+/// What can be done with an operation whose type is forgotten.
+pub(crate) struct Common {
+    /// The operation's name.
+    pub(crate) name: &'static str,
+    /// How it ends, and what a drop of its future does.
+    pub(crate) nature: Nature,
+    /// The block it lies in.
+    layout: Layout,
+    drop: unsafe fn(NonNull<u8>),
+    discard: unsafe fn(NonNull<u8>, Outcome),
+}
+
+/// What can be done with an operation of output `T`.
+pub(crate) struct Methods<T: 'static> {
+    common: Common,
+    entry: unsafe fn(NonNull<u8>) -> Entry,
+    call: unsafe fn(NonNull<u8>) -> Option<Outcome>,
+    advance: unsafe fn(NonNull<u8>, Outcome) -> Next,
+    finish: unsafe fn(NonNull<u8>, Outcome) -> T,
+}
+
+struct Of<O>(O);
+
+impl<O: Operation> Of<O> {
+    const METHODS: &'static Methods<O::Output> = &Methods {
+        common: Common {
+            name: O::NAME,
+            nature: O::NATURE,
+            layout: class(Layout::new::<O>()),
+            // SAFETY (all six): the block holds an `O`, and by the contract of `Lent` and `Raw` nobody else refers to it.
+            drop: |block| unsafe { drop(take::<O>(block)) },
+            discard: |block, outcome| unsafe { drop(take::<O>(block).finish(outcome)) },
+        },
+        entry: |block| unsafe { block.cast::<O>().as_mut().entry() },
+        call: |block| unsafe { block.cast::<O>().as_mut().call() },
+        advance: |block, outcome| unsafe { block.cast::<O>().as_mut().advance(outcome) },
+        finish: |block, outcome| unsafe { take::<O>(block).finish(outcome) },
+    };
+}
+
+/// Moves the operation out and gives its block back, before anything of the operation runs.
+///
+/// SAFETY: the block holds an `O` that nobody refers to; afterwards it is gone.
+unsafe fn take<O: Operation>(block: NonNull<u8>) -> O {
+    // SAFETY: passed on.
+    let operation = unsafe { block.cast::<O>().read() };
+    free(block, class(Layout::new::<O>()));
+    operation
+}
+
+/// An operation in its block, owned: not yet lent to the kernel, or given back by it.
+pub(crate) struct Lent<T: 'static> {
+    block: NonNull<u8>,
+    methods: &'static Methods<T>,
+}
+
+impl<T> Lent<T> {
+    pub(crate) fn new<O: Operation<Output = T>>(operation: O) -> Self {
+        let methods = Of::<O>::METHODS;
+        let block = reserve(methods.common.layout);
+        // SAFETY: the block is at least as large and as aligned as its class, which covers `O`.
+        unsafe { block.cast::<O>().write(operation) };
+        Lent { block, methods }
+    }
+
+    pub(crate) fn methods(&self) -> &'static Methods<T> {
+        self.methods
+    }
+
+    pub(crate) fn name(&self) -> &'static str {
+        self.methods.common.name
+    }
+
+    /// The entry, built at the operation's final address.
+    pub(crate) fn entry(&mut self) -> Entry {
+        // SAFETY: owned, and the block holds the operation of these methods.
+        unsafe { (self.methods.entry)(self.block) }
+    }
+
+    /// The same as a plain system call, if the operation has one.
+    pub(crate) fn call(&mut self) -> Option<Outcome> {
+        // SAFETY: as in `entry`.
+        unsafe { (self.methods.call)(self.block) }
+    }
+
+    pub(crate) fn advance(&mut self, outcome: Outcome) -> Next {
+        // SAFETY: as in `entry`.
+        unsafe { (self.methods.advance)(self.block, outcome) }
+    }
+
+    pub(crate) fn finish(self, outcome: Outcome) -> T {
+        let lent = std::mem::ManuallyDrop::new(self);
+        // SAFETY: as in `entry`; ManuallyDrop hands the block over once.
+        unsafe { (lent.methods.finish)(lent.block, outcome) }
+    }
+
+    /// Hands the block over to the table.
+    pub(crate) fn lend(self) -> Raw {
+        let lent = std::mem::ManuallyDrop::new(self);
+        Raw { block: lent.block, common: &lent.methods.common }
+    }
+}
+
+impl<T> Drop for Lent<T> {
+    fn drop(&mut self) {
+        // SAFETY: owned; this is the end of it.
+        unsafe { (self.methods.common.drop)(self.block) }
+    }
+}
+
+/// An operation that the kernel may be using. Dropping this leaks it, on purpose.
+#[must_use = "dropping it leaks the operation"]
+pub(crate) struct Raw {
+    block: NonNull<u8>,
+    pub(crate) common: &'static Common,
+}
+
+impl Raw {
+    /// The operation comes back to the future that submitted it. Only after its final completion (K2).
+    pub(crate) fn reclaim<T>(self, methods: &'static Methods<T>) -> Lent<T> {
+        assert!(std::ptr::eq(self.common, &methods.common), "a key led to another operation's block");
+        Lent { block: self.block, methods }
+    }
+
+    /// The operation ends with nobody listening. Only after its final completion (K2).
+    pub(crate) fn discard(self, outcome: Outcome) {
+        // SAFETY: K2: the kernel is done with it, and this value was the only way to it.
+        unsafe { (self.common.discard)(self.block, outcome) }
+    }
+
+    /// The operation never reached the kernel and never will.
+    pub(crate) fn drop_unused(self) {
+        // SAFETY: the kernel never saw it, and this value was the only way to it.
+        unsafe { (self.common.drop)(self.block) }
+    }
+}
+
+/// Block sizes; larger or more aligned operations get a block of their own.
+const CLASSES: [usize; 5] = [64, 128, 256, 512, 1024];
+const ALIGN: usize = 16;
+/// Free blocks kept per class.
+const KEPT: usize = 4096;
+
+/// The layout of the block for an operation of this layout.
+const fn class(of: Layout) -> Layout {
+    let mut i = 0;
+    while i < CLASSES.len() {
+        if of.size() <= CLASSES[i] && of.align() <= ALIGN {
+            // SAFETY: the sizes are multiples of the alignment, which is a power of two.
+            return unsafe { Layout::from_size_align_unchecked(CLASSES[i], ALIGN) };
+        }
+        i += 1;
+    }
+    of
+}
+
+struct FreeLists([Vec<NonNull<u8>>; CLASSES.len()]);
+
+thread_local! {
+    static FREE: Cell<Option<Box<FreeLists>>> = const { Cell::new(None) };
+}
+
+impl Drop for FreeLists {
+    fn drop(&mut self) {
+        for (blocks, size) in self.0.iter().zip(CLASSES) {
+            for block in blocks {
+                // SAFETY: the list holds blocks of this class that nobody uses.
+                unsafe { dealloc(block.as_ptr(), Layout::from_size_align_unchecked(size, ALIGN)) };
+            }
+        }
+    }
+}
+
+/// Runs `f` on the thread's list of this class; None if there is none (odd layout, or the thread is ending).
+fn with_list<R>(layout: Layout, f: impl FnOnce(&mut Vec<NonNull<u8>>) -> R) -> Option<R> {
+    let index = CLASSES.iter().position(|&size| size == layout.size() && layout.align() == ALIGN)?;
+    FREE.try_with(|free| {
+        let mut lists = free.take().unwrap_or_else(|| Box::new(FreeLists(Default::default())));
+        let result = f(&mut lists.0[index]);
+        free.set(Some(lists));
+        result
+    })
+    .ok()
+}
+
+fn reserve(layout: Layout) -> NonNull<u8> {
+    if let Some(Some(block)) = with_list(layout, Vec::pop) {
+        return block;
+    }
+    if layout.size() == 0 {
+        return NonNull::dangling();
+    }
+    // SAFETY: the size is not zero.
+    NonNull::new(unsafe { alloc(layout) }).unwrap_or_else(|| handle_alloc_error(layout))
+}
+
+fn free(block: NonNull<u8>, layout: Layout) {
+    let kept = with_list(layout, |list| {
+        let room = list.len() < KEPT;
+        if room {
+            list.push(block);
+        }
+        room
+    });
+    if kept != Some(true) && layout.size() != 0 {
+        // SAFETY: `reserve` allocated it with this layout, and nobody uses it.
+        unsafe { dealloc(block.as_ptr(), layout) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ring::Entry;
+    use std::rc::Rc;
+
+    /// A read into memory of its own, and of a field: as the kernel would, the model writes through the entry's pointers.
+    struct Model {
+        bytes: Box<[u8; 16]>,
+        field: u64,
+        _alive: Rc<()>,
+        _wide: [u64; 12],
+    }
+
+    /// Where the entry of the model points to; an `Entry` does not tell.
+    #[derive(Clone, Copy)]
+    struct Pointers(*mut [u8; 16], *mut u64);
+
+    thread_local! {
+        static POINTERS: Cell<Option<Pointers>> = const { Cell::new(None) };
+    }
+
+    // SAFETY: the pointers lead into the operation and into what it owns.
+    unsafe impl Operation for Model {
+        type Output = (Box<[u8; 16]>, u64, i32);
+        const NAME: &'static str = "model";
+        const NATURE: Nature = Nature::Waits;
+
+        fn entry(&mut self) -> Entry {
+            POINTERS.set(Some(Pointers(&raw mut *self.bytes, &raw mut self.field)));
+            io_uring::opcode::Nop::new().build()
+        }
+
+        fn finish(self, outcome: Outcome) -> Self::Output {
+            (self.bytes, self.field, outcome.result)
+        }
+    }
+
+    fn model(alive: &Rc<()>) -> Lent<(Box<[u8; 16]>, u64, i32)> {
+        Lent::new(Model { bytes: Box::new([0; 16]), field: 0, _alive: alive.clone(), _wide: [0; 12] })
+    }
+
+    /// The kernel writes, at any time between `entry` and the final completion.
+    fn kernel_writes(byte: u8) {
+        let Pointers(bytes, field) = POINTERS.get().expect("an entry was built");
+        // SAFETY: K1: the operation lies where it lay when the entry was built, and nobody refers to it.
+        unsafe {
+            (*bytes)[15] = byte;
+            *field = u64::from(byte);
+        }
+    }
+
+    #[test]
+    fn the_kernel_writes_into_a_lent_operation_and_the_future_gets_it_back() {
+        let alive = Rc::new(());
+        let mut lent = model(&alive);
+        let methods = lent.methods();
+        let _ = lent.entry();
+        let raw = lent.lend();
+        kernel_writes(1);
+        let mut holders = vec![Some(raw)];
+        kernel_writes(2);
+        let raw = holders[0].take().expect("it was put there");
+        kernel_writes(3);
+        let lent = raw.reclaim(methods);
+        let (bytes, field, result) = lent.finish(Outcome { result: 9, flags: 0 });
+        assert_eq!((bytes[15], field, result), (3, 3, 9));
+        assert_eq!(Rc::strong_count(&alive), 1);
+    }
+
+    #[test]
+    fn an_abandoned_operation_is_finished_and_its_block_used_again() {
+        let alive = Rc::new(());
+        let mut blocks = Vec::new();
+        for _ in 0..3 {
+            let mut lent = model(&alive);
+            blocks.push(lent.block);
+            let _ = lent.entry();
+            let raw = lent.lend();
+            kernel_writes(7);
+            raw.discard(Outcome { result: 0, flags: 0 });
+            assert_eq!(Rc::strong_count(&alive), 1);
+        }
+        assert!(blocks.windows(2).all(|pair| pair[0] == pair[1]), "the free list gives the block back");
+    }
+
+    #[test]
+    fn an_operation_may_be_dropped_at_each_end_of_its_life() {
+        let alive = Rc::new(());
+        drop(model(&alive));
+        let mut submitted = model(&alive);
+        let methods = submitted.methods();
+        let _ = submitted.entry();
+        submitted.lend().drop_unused();
+        let mut completed = model(&alive);
+        let _ = completed.entry();
+        let raw = completed.lend();
+        kernel_writes(1);
+        drop(raw.reclaim(methods));
+        assert_eq!(Rc::strong_count(&alive), 1);
+    }
+
+    #[test]
+    #[should_panic(expected = "another operation's block")]
+    #[cfg_attr(miri, ignore = "it leaks the block, as a dropped `Raw` does")]
+    fn a_block_is_not_taken_for_another_operation() {
+        struct Other;
+        // SAFETY: it points to nothing.
+        unsafe impl Operation for Other {
+            type Output = (Box<[u8; 16]>, u64, i32);
+            const NAME: &'static str = "other";
+            const NATURE: Nature = Nature::Waits;
+            fn entry(&mut self) -> Entry {
+                io_uring::opcode::Nop::new().build()
+            }
+            fn finish(self, _: Outcome) -> Self::Output {
+                (Box::new([0; 16]), 0, 0)
+            }
+        }
+        let methods = Lent::new(Other).methods();
+        let raw = model(&Rc::new(())).lend();
+        let _ = raw.reclaim(methods);
+    }
+}

@@ -1,0 +1,302 @@
+//! Operations on sockets: receive, send, accept, connect. Serves `net/`.
+//!
+//! Every operation holds its socket by count: the descriptor is closed after the last operation on it has ended, so its
+//! number is never used again under one.
+
+#![allow(unsafe_code)]
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::rc::Rc;
+
+use io_uring::{opcode, squeue, types};
+use socket2::{SockAddr, SockAddrStorage};
+
+use super::{Nature, Next, Operation, called};
+use crate::buf::IoBuf;
+use crate::error::{BufError, BufResult};
+use crate::ring::{Buffers, Entry, Loan, Outcome};
+
+/// The size of a receive into memory of the connection's own, where the buffer ring is empty or missing.
+const OWN: usize = 4096;
+
+/// Errors after which the same operation is simply tried again: nothing has happened.
+fn is_transient(outcome: Outcome) -> bool {
+    // ECANCELED that nobody asked for: a kernel worker could not start.
+    matches!(-outcome.result, libc::EINTR | libc::EAGAIN | libc::ECANCELED)
+}
+
+/// Bytes that have come in.
+pub(crate) enum Data {
+    /// In a buffer of the loop's ring.
+    Lent(Loan),
+    /// In memory of their own.
+    Own(Vec<u8>),
+}
+
+impl std::ops::Deref for Data {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Data::Lent(loan) => loan,
+            Data::Own(bytes) => bytes,
+        }
+    }
+}
+
+/// recv(2): waits for data, then has the kernel pick a buffer for it. Empty data is the end.
+pub(crate) struct Recv<S: AsRawFd + 'static> {
+    socket: Rc<S>,
+    /// Where the kernel picks from; None: into `own`.
+    buffers: Option<Rc<Buffers>>,
+    own: Vec<u8>,
+    /// Wait for readiness first: data is not expected to be there.
+    poll_first: bool,
+}
+
+impl<S: AsRawFd> Recv<S> {
+    pub(crate) fn new(socket: Rc<S>, buffers: Option<Rc<Buffers>>, poll_first: bool) -> Self {
+        let own = if buffers.is_some() { Vec::new() } else { Vec::with_capacity(OWN) };
+        Recv { socket, buffers, own, poll_first }
+    }
+}
+
+/// `IORING_RECVSEND_POLL_FIRST`.
+const POLL_FIRST: u16 = 1;
+
+// SAFETY: the entry points into `own`, which nobody else sees; a picked buffer is the buffer ring's business.
+unsafe impl<S: AsRawFd + 'static> Operation for Recv<S> {
+    /// The data, and whether the socket had more.
+    type Output = io::Result<(Data, bool)>;
+    const NAME: &'static str = "recv";
+    const NATURE: Nature = Nature::Waits;
+
+    fn entry(&mut self) -> Entry {
+        let fd = types::Fd(self.socket.as_raw_fd());
+        let ioprio = if self.poll_first { POLL_FIRST } else { 0 };
+        match &self.buffers {
+            Some(buffers) => opcode::Recv::new(fd, std::ptr::null_mut(), buffers.size() as u32)
+                .buf_group(buffers.group())
+                .ioprio(ioprio)
+                .build()
+                .flags(squeue::Flags::BUFFER_SELECT),
+            None => opcode::Recv::new(fd, self.own.as_mut_ptr(), self.own.capacity() as u32)
+                .ioprio(ioprio)
+                .build(),
+        }
+    }
+
+    fn advance(&mut self, outcome: Outcome) -> Next {
+        if -outcome.result == libc::ENOBUFS && self.buffers.take().is_some() {
+            // All buffers are with readers: this one receive brings its own.
+            self.own.reserve_exact(OWN);
+            return Next::Again;
+        }
+        if is_transient(outcome) { Next::Again } else { Next::Finish }
+    }
+
+    fn finish(mut self, outcome: Outcome) -> Self::Output {
+        let picked = outcome.buffer_id().zip(self.buffers.as_ref());
+        let count = outcome.count();
+        // A picked buffer goes back to the ring with its loan, also when the result is an error or nobody listens.
+        let loan = picked.map(|(id, buffers)| buffers.take(id, *count.as_ref().unwrap_or(&0)));
+        let count = count?;
+        let data = match loan {
+            Some(loan) => Data::Lent(loan),
+            None => {
+                // SAFETY: the kernel has filled `count` bytes from the start.
+                unsafe { self.own.set_len(count.min(self.own.capacity())) };
+                Data::Own(self.own)
+            }
+        };
+        Ok((data, outcome.sock_nonempty()))
+    }
+}
+
+/// send(2) of a queue's segment, promised: it goes on when its stream is dropped. MSG_WAITALL has the kernel finish it.
+pub(crate) struct Send<Q: SendQueue> {
+    queue: Rc<Q>,
+    segment: Q::Segment,
+    /// How much of the segment was sent before.
+    from: usize,
+}
+
+/// The queue that a [`Send`] belongs to.
+pub(crate) trait SendQueue: 'static {
+    type Segment: AsRef<[u8]> + Unpin + 'static;
+
+    fn fd(&self) -> RawFd;
+
+    /// A send has ended and has sent `count` bytes; the segment is sent up to `from`, unless there was an error. The queue
+    /// starts the next.
+    fn sent(self: Rc<Self>, segment: Self::Segment, from: usize, count: usize, result: io::Result<()>);
+}
+
+impl<Q: SendQueue> Send<Q> {
+    pub(crate) fn new(queue: Rc<Q>, segment: Q::Segment, from: usize) -> Self {
+        Send { queue, segment, from }
+    }
+}
+
+fn send_entry(fd: RawFd, rest: &[u8]) -> Entry {
+    let len = rest.len().min(0x7fff_f000) as u32;
+    opcode::Send::new(types::Fd(fd), rest.as_ptr(), len).flags(libc::MSG_WAITALL | libc::MSG_NOSIGNAL).build()
+}
+
+// SAFETY: the entry points into the segment, which the operation owns: bytes in memory of their own, which do not move.
+unsafe impl<Q: SendQueue> Operation for Send<Q> {
+    type Output = ();
+    const NAME: &'static str = "send";
+    const NATURE: Nature = Nature::Promised;
+
+    fn entry(&mut self) -> Entry {
+        send_entry(self.queue.fd(), &self.segment.as_ref()[self.from..])
+    }
+
+    fn finish(self, outcome: Outcome) {
+        let (count, result) = match outcome.count() {
+            Ok(count) => (count, Ok(())),
+            Err(_) if is_transient(outcome) => (0, Ok(())),
+            Err(error) => (0, Err(error)),
+        };
+        self.queue.sent(self.segment, self.from + count, count, result);
+    }
+}
+
+/// A non-blocking send straight from the caller's bytes.
+pub(crate) fn try_send(fd: RawFd, bytes: &[u8]) -> io::Result<usize> {
+    let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+    // SAFETY: the slice is valid for the time of the call.
+    called(unsafe { libc::send(fd, bytes.as_ptr().cast(), bytes.len(), flags) }).count()
+}
+
+/// accept4(2).
+pub(crate) struct Accept<S: AsRawFd + 'static> {
+    listener: Rc<S>,
+    address: SockAddrStorage,
+    length: libc::socklen_t,
+}
+
+impl<S: AsRawFd> Accept<S> {
+    pub(crate) fn new(listener: Rc<S>) -> Self {
+        Accept { listener, address: SockAddrStorage::zeroed(), length: 0 }
+    }
+}
+
+// SAFETY: the entry points to the address and its length, which are the operation's own.
+unsafe impl<S: AsRawFd + 'static> Operation for Accept<S> {
+    type Output = io::Result<(OwnedFd, SockAddr)>;
+    const NAME: &'static str = "accept";
+    const NATURE: Nature = Nature::Waits;
+
+    fn entry(&mut self) -> Entry {
+        self.length = self.address.size_of();
+        let address = (&raw mut self.address).cast();
+        opcode::Accept::new(types::Fd(self.listener.as_raw_fd()), address, &mut self.length)
+            .flags(libc::SOCK_CLOEXEC)
+            .build()
+    }
+
+    fn advance(&mut self, outcome: Outcome) -> Next {
+        if is_transient(outcome) { Next::Again } else { Next::Finish }
+    }
+
+    fn finish(self, outcome: Outcome) -> Self::Output {
+        let fd = outcome.count()?;
+        // SAFETY: the kernel has just made this descriptor for us.
+        let fd = unsafe { OwnedFd::from_raw_fd(fd as RawFd) };
+        // SAFETY: the kernel has written an address of this length.
+        let address = unsafe { SockAddr::new(self.address, self.length) };
+        Ok((fd, address))
+    }
+}
+
+/// connect(2). After a cancel the socket is good for nothing but closing.
+pub(crate) struct Connect<S: AsRawFd + 'static> {
+    socket: Rc<S>,
+    address: SockAddr,
+}
+
+impl<S: AsRawFd> Connect<S> {
+    pub(crate) fn new(socket: Rc<S>, address: SocketAddr) -> Self {
+        Connect { socket, address: address.into() }
+    }
+}
+
+// SAFETY: the entry points to the address, which is the operation's own.
+unsafe impl<S: AsRawFd + 'static> Operation for Connect<S> {
+    type Output = io::Result<Rc<S>>;
+    const NAME: &'static str = "connect";
+    const NATURE: Nature = Nature::Waits;
+
+    fn entry(&mut self) -> Entry {
+        let fd = types::Fd(self.socket.as_raw_fd());
+        opcode::Connect::new(fd, self.address.as_ptr().cast(), self.address.len()).build()
+    }
+
+    fn finish(self, outcome: Outcome) -> Self::Output {
+        outcome.count().map(|_| self.socket)
+    }
+}
+
+/// send(2) of the caller's buffer, promised like [`Send`]; the buffer comes back with the result.
+pub(crate) struct SendOwned<Q: SendQueue, B: IoBuf> {
+    queue: Rc<Q>,
+    buf: B,
+    /// How much of it was sent before.
+    from: usize,
+}
+
+impl<Q: SendQueue, B: IoBuf> SendOwned<Q, B> {
+    pub(crate) fn new(queue: Rc<Q>, buf: B) -> Self {
+        SendOwned { queue, buf, from: 0 }
+    }
+}
+
+// SAFETY: the entry points into the buffer, which the operation owns; `IoBuf` says that it stays where it is meanwhile.
+unsafe impl<Q: SendQueue, B: IoBuf> Operation for SendOwned<Q, B>
+where
+    Q::Segment: From<Vec<u8>>,
+{
+    /// None: nobody listened, and the queue has taken over the rest.
+    type Output = Option<BufResult<B>>;
+    const NAME: &'static str = "send";
+    const NATURE: Nature = Nature::Promised;
+
+    fn entry(&mut self) -> Entry {
+        send_entry(self.queue.fd(), &self.buf.as_slice()[self.from..])
+    }
+
+    fn advance(&mut self, outcome: Outcome) -> Next {
+        self.from += outcome.count().unwrap_or(0);
+        let stopped = outcome.result < 0 && !is_transient(outcome);
+        if stopped || self.from >= self.buf.len() { Next::Finish } else { Next::Again }
+    }
+
+    fn finish(self, outcome: Outcome) -> Self::Output {
+        let SendOwned { queue, buf, from } = self;
+        let error = outcome.error().filter(|_| !is_transient(outcome));
+        if error.is_none() && from < buf.len() {
+            // Abandoned: `advance` was not asked.
+            let from = from + outcome.count().unwrap_or(0);
+            queue.sent(buf.as_slice()[from..].to_vec().into(), 0, from, Ok(()));
+            return None;
+        }
+        let told = error.as_ref().map_or(Ok(()), |error| Err(repeat(error)));
+        queue.sent(Vec::new().into(), 0, from, told);
+        Some(match error {
+            None => Ok((from, buf)),
+            Some(error) => Err(BufError { error, buf, done: from }),
+        })
+    }
+}
+
+/// The same error once more: `io::Error` cannot be cloned.
+pub(crate) fn repeat(error: &io::Error) -> io::Error {
+    match error.raw_os_error() {
+        Some(code) => io::Error::from_raw_os_error(code),
+        None => io::Error::new(error.kind(), error.to_string()),
+    }
+}

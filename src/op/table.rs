@@ -1,0 +1,539 @@
+//! The operation table: who is queued, in flight, abandoned or done. Plain data.
+//!
+//! Each transition is a method here that touches no ring and runs no user code; it returns what to do next. So the state
+//! machine is tested without a kernel.
+//!
+//! ```text
+//!   insert ──▶ Queued ──(entry taken by the kernel: nothing to note)──▶ in flight ──complete──▶ Done ──poll──▶ (vacant)
+//!                │ abandon: entry still in the backlog                     │ abandon               ▲
+//!                ▼                                                         ▼                       │ complete, listening
+//!             (vacant, dropped unused)                                Abandoned ──complete──▶ (vacant, discarded)
+//! ```
+//!
+//! A completion that announces another one (the more-flag) only notes its result (Settling): the payload stays with the
+//! kernel until the last one (**K2**). A key is index and generation: a slot used again has another generation, so a stale
+//! key meets nothing. The ledger counts what must not happen and what must add up; the suite looks at it after each trial.
+
+use std::task::Waker;
+
+use super::Nature;
+use super::lent::Raw;
+use crate::ring::{Outcome, Where};
+
+/// Names an operation in its loop's table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Key {
+    index: u32,
+    generation: u32,
+}
+
+impl Key {
+    /// As it travels through the kernel.
+    pub(crate) fn user_data(self) -> u64 {
+        u64::from(self.generation) << 32 | u64::from(self.index)
+    }
+
+    pub(crate) fn of(user_data: u64) -> Self {
+        Key { index: user_data as u32, generation: (user_data >> 32) as u32 }
+    }
+}
+
+/// Why a cancel was asked for; it decides the error if the operation did end by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Why {
+    /// A cancel request was taken by `.cancellable()`.
+    Cancelled,
+    /// The deadline of `.timeout(d)` has passed.
+    Elapsed,
+    /// The loop ends.
+    Ended,
+}
+
+impl Why {
+    /// The outcome as its future sees it: an operation that ended by the cancel says why there was one. A transfer that
+    /// was interrupted keeps its count.
+    pub(crate) fn explains(self, outcome: Outcome) -> Outcome {
+        let interrupted = matches!(-outcome.result, libc::ECANCELED | libc::EINTR | 512);
+        let result = match self {
+            _ if !interrupted => outcome.result,
+            Why::Cancelled => Outcome::CANCELLED,
+            Why::Elapsed => Outcome::ELAPSED,
+            Why::Ended => Outcome::CLOSED.result,
+        };
+        Outcome { result, ..outcome }
+    }
+}
+
+enum Phase {
+    /// Free; the next free slot.
+    Vacant(Option<u32>),
+    /// Submitted. Its entry may still wait in the ring's backlog, under this ticket.
+    Queued(Option<u64>),
+    /// The result is known, the kernel still holds the payload.
+    Settling(Outcome),
+    /// Finally completed; the future will fetch it.
+    Done(Outcome),
+}
+
+struct Slot {
+    /// Goes up when the slot is vacated.
+    generation: u32,
+    phase: Phase,
+    /// The future exists; else the operation is abandoned.
+    listening: bool,
+    /// A cancel was asked for.
+    why: Option<Why>,
+    /// Whom the completion wakes.
+    waker: Option<Waker>,
+    /// The operation; None in a vacant slot.
+    payload: Option<Raw>,
+}
+
+/// What a poll finds.
+pub(crate) enum Polled {
+    /// Not yet; the slot already has this waker.
+    Pending,
+    /// Not yet; call [`Table::set_waker`] with a clone.
+    NeedsWaker,
+    /// Done: the slot is vacant now.
+    Ready(Raw, Outcome, Option<Why>),
+    /// No such operation: it was leaked at the loop's end.
+    Gone,
+}
+
+/// What to do about a completion.
+pub(crate) enum Completed {
+    /// Wake the future.
+    Wake(Waker),
+    /// The future has not left a waker; it will ask.
+    Noted,
+    /// Nobody listens: finish it, drop the output.
+    Discard(Raw, Outcome),
+    /// Another completion follows.
+    More,
+    /// No such operation. The ledger has counted it.
+    Unknown,
+}
+
+/// What to do about a dropped future. The waker comes along to be dropped outside of the borrow.
+#[allow(dead_code, reason = "a waker in here is only dropped")]
+pub(crate) enum Abandoned {
+    /// Try to take the entry out of the backlog under this ticket; on success [`Table::retracted`].
+    Retract(u64, Option<Waker>),
+    /// Ask the kernel to cancel.
+    Cancel(Option<Waker>),
+    /// Leave it to end by itself.
+    Leave(Option<Waker>),
+    /// It was done: finish it, drop the output.
+    Discard(Raw, Outcome),
+    /// No such operation any more.
+    Gone,
+}
+
+/// What must add up.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Ledger {
+    /// Operations taken in.
+    pub(crate) started: u64,
+    /// Operations that ended, however.
+    pub(crate) ended: u64,
+    /// Completions for keys that name nothing: always zero.
+    pub(crate) unknown: u64,
+}
+
+/// The operations of one loop.
+#[derive(Default)]
+pub(crate) struct Table {
+    slots: Vec<Slot>,
+    /// The first vacant slot.
+    vacant: Option<u32>,
+    /// Slots whose operation the kernel may hold.
+    unfinished: usize,
+    /// Those of them that end by themselves: block I/O.
+    finite: usize,
+    pub(crate) ledger: Ledger,
+}
+
+impl Table {
+    /// Takes an operation in.
+    pub(crate) fn insert(&mut self, payload: Raw, waker: Option<Waker>) -> Key {
+        self.ledger.started += 1;
+        self.unfinished += 1;
+        self.finite += usize::from(payload.common.nature == Nature::Finite);
+        let (phase, listening) = (Phase::Queued(None), waker.is_some());
+        let slot =
+            |generation| Slot { generation, phase, listening, why: None, waker, payload: Some(payload) };
+        if let Some(index) = self.vacant {
+            let place = &mut self.slots[index as usize];
+            let Phase::Vacant(next) = place.phase else { unreachable!("the free list leads to a used slot") };
+            self.vacant = next;
+            *place = slot(place.generation);
+            return Key { index, generation: place.generation };
+        }
+        let index = u32::try_from(self.slots.len()).ok().filter(|&index| index != u32::MAX);
+        let index = index.expect("four billion operations do not fit into memory");
+        self.slots.push(slot(0));
+        Key { index, generation: 0 }
+    }
+
+    /// Notes where the entry went.
+    pub(crate) fn placed(&mut self, key: Key, place: Where) {
+        if let (Where::Backlog(ticket), Some(slot)) = (place, self.slot(key)) {
+            slot.phase = Phase::Queued(Some(ticket));
+        }
+    }
+
+    fn slot(&mut self, key: Key) -> Option<&mut Slot> {
+        let slot = self.slots.get_mut(key.index as usize)?;
+        (slot.generation == key.generation && slot.payload.is_some()).then_some(slot)
+    }
+
+    /// Empties a slot; the caller has taken its waker out.
+    fn vacate(&mut self, key: Key) -> Raw {
+        let slot = &mut self.slots[key.index as usize];
+        let payload = slot.payload.take().expect("only a used slot is vacated");
+        if !matches!(slot.phase, Phase::Done(_)) {
+            self.unfinished -= 1;
+            self.finite -= usize::from(payload.common.nature == Nature::Finite);
+        }
+        slot.generation = slot.generation.wrapping_add(1);
+        slot.phase = Phase::Vacant(self.vacant.replace(key.index));
+        self.ledger.ended += 1;
+        payload
+    }
+
+    /// The future asks.
+    pub(crate) fn poll(&mut self, key: Key, waker: &Waker) -> Polled {
+        let Some(slot) = self.slot(key) else { return Polled::Gone };
+        match slot.phase {
+            Phase::Done(outcome) => {
+                let why = slot.why;
+                Polled::Ready(self.vacate(key), outcome, why)
+            }
+            _ if slot.waker.as_ref().is_some_and(|own| own.will_wake(waker)) => Polled::Pending,
+            _ => Polled::NeedsWaker,
+        }
+    }
+
+    /// Leaves a waker; the old one comes back to be dropped outside.
+    pub(crate) fn set_waker(&mut self, key: Key, waker: Waker) -> Option<Waker> {
+        match self.slot(key) {
+            Some(slot) => slot.waker.replace(waker),
+            None => Some(waker),
+        }
+    }
+
+    /// A completion has come.
+    pub(crate) fn complete(&mut self, key: Key, outcome: Outcome) -> Completed {
+        let Some(slot) = self.slot(key) else {
+            self.ledger.unknown += 1;
+            return Completed::Unknown;
+        };
+        let outcome = match slot.phase {
+            Phase::Done(_) => {
+                self.ledger.unknown += 1;
+                return Completed::Unknown;
+            }
+            _ if outcome.has_more() => {
+                slot.phase = Phase::Settling(outcome);
+                return Completed::More;
+            }
+            Phase::Settling(result) => result,
+            _ => outcome,
+        };
+        if !slot.listening {
+            return Completed::Discard(self.vacate(key), outcome);
+        }
+        slot.phase = Phase::Done(outcome);
+        let waker = slot.waker.take();
+        let finite = slot.payload.as_ref().is_some_and(|payload| payload.common.nature == Nature::Finite);
+        self.unfinished -= 1;
+        self.finite -= usize::from(finite);
+        waker.map_or(Completed::Noted, Completed::Wake)
+    }
+
+    /// The future was dropped.
+    pub(crate) fn abandon(&mut self, key: Key) -> Abandoned {
+        let Some(slot) = self.slot(key) else { return Abandoned::Gone };
+        slot.listening = false;
+        let waker = slot.waker.take();
+        let cancel = slot.payload.as_ref().is_some_and(|payload| payload.common.nature == Nature::Waits);
+        match slot.phase {
+            Phase::Done(outcome) => Abandoned::Discard(self.vacate(key), outcome),
+            Phase::Queued(Some(ticket)) => Abandoned::Retract(ticket, waker),
+            Phase::Queued(None) if cancel && slot.why.is_none() => {
+                slot.why = Some(Why::Cancelled);
+                Abandoned::Cancel(waker)
+            }
+            _ => Abandoned::Leave(waker),
+        }
+    }
+
+    /// The entry was taken out of the backlog: the operation never reaches the kernel.
+    pub(crate) fn retracted(&mut self, key: Key) -> Raw {
+        self.vacate(key)
+    }
+
+    /// The entry had left the backlog: from now on the operation counts as in flight.
+    pub(crate) fn submitted(&mut self, key: Key) {
+        if let Some(slot) = self.slot(key)
+            && let Phase::Queued(ticket) = &mut slot.phase
+        {
+            *ticket = None;
+        }
+    }
+
+    /// A cancel is asked for while the future goes on listening. True: ask the kernel.
+    pub(crate) fn request_cancel(&mut self, key: Key, why: Why) -> bool {
+        match self.slot(key) {
+            Some(slot) if matches!(slot.phase, Phase::Queued(_)) && slot.why.is_none() => {
+                slot.why = Some(why);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// The loop ends. True: ask the kernel to cancel the operation (again: a request may come too early to count).
+    pub(crate) fn cancel_at_end(&mut self, key: Key) -> bool {
+        let Some(slot) = self.slot(key) else { return false };
+        slot.why.get_or_insert(Why::Ended);
+        slot.payload.as_ref().is_some_and(|payload| payload.common.nature != Nature::Finite)
+    }
+
+    /// The kernel did not give everything back in time: what it may hold leaves the table, for the caller to leak (K3).
+    pub(crate) fn leak(&mut self) -> Vec<Raw> {
+        self.unfinished_keys().into_iter().map(|key| self.vacate(key)).collect()
+    }
+
+    /// Operations that the kernel may hold.
+    pub(crate) fn unfinished(&self) -> usize {
+        self.unfinished
+    }
+
+    /// Those of them that end by themselves.
+    pub(crate) fn finite(&self) -> usize {
+        self.finite
+    }
+
+    /// Keys of all operations that the kernel may hold.
+    pub(crate) fn unfinished_keys(&self) -> Vec<Key> {
+        let slots = self.slots.iter().zip(0..);
+        let used = slots.filter(|(slot, _)| slot.payload.is_some() && !matches!(slot.phase, Phase::Done(_)));
+        used.map(|(slot, index)| Key { index, generation: slot.generation }).collect()
+    }
+
+    /// Names and states of what is in the table, for diagnosis.
+    pub(crate) fn names(&self) -> impl Iterator<Item = (&'static str, &'static str)> + '_ {
+        self.slots.iter().filter_map(|slot| {
+            let payload = slot.payload.as_ref()?;
+            let state = match slot.phase {
+                Phase::Done(_) => "done",
+                _ if !slot.listening => "abandoned",
+                Phase::Settling(_) => "settling",
+                _ => "in flight",
+            };
+            Some((payload.common.name, state))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Lent, Nature, Next, Operation};
+    use super::*;
+    use crate::ring::Entry;
+    use std::cell::RefCell;
+    use std::rc::Rc;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Wake;
+
+    /// An operation whose end is told.
+    struct Probe<const NATURE: usize>(Rc<RefCell<Vec<i32>>>);
+
+    // SAFETY: the entry points to nothing.
+    #[allow(unsafe_code)]
+    unsafe impl<const NATURE: usize> Operation for Probe<NATURE> {
+        type Output = i32;
+        const NAME: &'static str = "probe";
+        const NATURE: Nature = [Nature::Waits, Nature::Promised, Nature::Finite][NATURE];
+
+        fn entry(&mut self) -> Entry {
+            io_uring::opcode::Nop::new().build()
+        }
+
+        fn advance(&mut self, outcome: Outcome) -> Next {
+            if outcome.result == 0 { Next::Again } else { Next::Finish }
+        }
+
+        fn finish(self, outcome: Outcome) -> i32 {
+            self.0.borrow_mut().push(outcome.result);
+            outcome.result
+        }
+    }
+
+    #[derive(Default)]
+    struct Counter(AtomicUsize);
+
+    impl Wake for Counter {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// What the model knows of one operation.
+    #[derive(Clone, Copy, PartialEq)]
+    enum Model {
+        InFlight { listening: bool },
+        Done,
+        Gone,
+    }
+
+    fn outcome(result: i32) -> Outcome {
+        Outcome { result, flags: 0 }
+    }
+
+    fn fill<const NATURE: usize>(
+        table: &mut Table,
+        ends: &Rc<RefCell<Vec<i32>>>,
+        waker: Option<Waker>,
+    ) -> Key {
+        table.insert(Lent::new(Probe::<NATURE>(ends.clone())).lend(), waker)
+    }
+
+    #[test]
+    fn every_short_sequence_of_events_ends_each_operation_once() {
+        // Events: 0 complete, 1 abandon, 2 poll, 3 ask for a cancel, 4 complete with more to come.
+        let length = if cfg!(miri) { 3 } else { 5 };
+        for sequence in 0..5usize.pow(length) {
+            let (mut table, ends) = (Table::default(), Rc::default());
+            let waker = Waker::from(Arc::new(Counter::default()));
+            let key = fill::<0>(&mut table, &ends, Some(waker.clone()));
+            let mut model = Model::InFlight { listening: true };
+            for step in 0..length {
+                match sequence / 5usize.pow(step) % 5 {
+                    0 if matches!(model, Model::InFlight { .. }) => match table.complete(key, outcome(7)) {
+                        Completed::Discard(payload, outcome) => {
+                            assert!(model == Model::InFlight { listening: false });
+                            payload.discard(outcome);
+                            model = Model::Gone;
+                        }
+                        Completed::Wake(_) => {
+                            assert!(model == Model::InFlight { listening: true });
+                            model = Model::Done;
+                        }
+                        _ => panic!("a completion was lost"),
+                    },
+                    0 => assert!(matches!(table.complete(key, outcome(7)), Completed::Unknown)),
+                    1 => match (table.abandon(key), model) {
+                        (Abandoned::Cancel(_) | Abandoned::Leave(_), Model::InFlight { .. }) => {
+                            model = Model::InFlight { listening: false };
+                        }
+                        (Abandoned::Discard(payload, outcome), Model::Done) => {
+                            payload.discard(outcome);
+                            model = Model::Gone;
+                        }
+                        (Abandoned::Gone, Model::Gone) => {}
+                        _ => panic!("an abandoned operation went astray"),
+                    },
+                    // A future polls only while it exists.
+                    2 if model == (Model::InFlight { listening: false }) => {}
+                    2 => match (table.poll(key, &waker), model) {
+                        (Polled::Pending | Polled::NeedsWaker, Model::InFlight { .. }) => {}
+                        (Polled::Ready(payload, outcome, _), Model::Done) => {
+                            payload.discard(outcome);
+                            model = Model::Gone;
+                        }
+                        (Polled::Gone, Model::Gone) => {}
+                        _ => panic!("a poll found what is not there"),
+                    },
+                    3 => assert!(
+                        !table.request_cancel(key, Why::Elapsed) || matches!(model, Model::InFlight { .. })
+                    ),
+                    4 if matches!(model, Model::InFlight { .. }) => {
+                        let more = Outcome { result: 7, flags: 1 << 1 };
+                        assert!(matches!(table.complete(key, more), Completed::More));
+                    }
+                    _ => {}
+                }
+                let unfinished = matches!(model, Model::InFlight { .. });
+                assert_eq!(table.unfinished(), usize::from(unfinished));
+                assert_eq!(ends.borrow().len(), usize::from(model == Model::Gone));
+            }
+            if let Model::InFlight { .. } | Model::Done = model {
+                if let Completed::Discard(payload, outcome) = table.complete(key, outcome(7)) {
+                    payload.discard(outcome);
+                } else if let Abandoned::Discard(payload, outcome) = table.abandon(key) {
+                    payload.discard(outcome);
+                }
+            }
+            assert_eq!(*ends.borrow(), [7], "sequence {sequence}");
+            assert_eq!(table.ledger.started, table.ledger.ended);
+        }
+    }
+
+    #[test]
+    fn a_stale_key_meets_nothing_in_a_slot_used_again() {
+        let (mut table, ends) = (Table::default(), Rc::default());
+        let first = fill::<0>(&mut table, &ends, None);
+        let Completed::Discard(payload, end) = table.complete(first, outcome(1)) else {
+            panic!("nobody listens")
+        };
+        payload.discard(end);
+        let second = fill::<0>(&mut table, &ends, None);
+        assert_eq!(first.index, second.index);
+        assert_ne!(first, second);
+        assert!(matches!(table.complete(first, outcome(2)), Completed::Unknown));
+        assert!(matches!(table.abandon(first), Abandoned::Gone));
+        assert_eq!(table.ledger.unknown, 1);
+        let Completed::Discard(payload, end) = table.complete(second, outcome(3)) else {
+            panic!("nobody listens")
+        };
+        payload.discard(end);
+        assert_eq!(*ends.borrow(), [1, 3]);
+    }
+
+    #[test]
+    fn what_waits_in_the_backlog_is_taken_back_and_never_finished() {
+        let (mut table, ends) = (Table::default(), Rc::default());
+        let key = fill::<2>(&mut table, &ends, Some(Waker::noop().clone()));
+        table.placed(key, Where::Backlog(5));
+        assert!(matches!(table.abandon(key), Abandoned::Retract(5, _)));
+        table.retracted(key).drop_unused();
+        assert!(ends.borrow().is_empty());
+        assert_eq!(Rc::strong_count(&ends), 1, "the operation was dropped");
+        assert_eq!((table.unfinished(), table.finite()), (0, 0));
+    }
+
+    #[test]
+    fn block_io_and_promises_are_left_by_a_drop_and_only_block_io_by_the_end() {
+        let (mut table, ends) = (Table::default(), Rc::default());
+        let waits = fill::<0>(&mut table, &ends, Some(Waker::noop().clone()));
+        let promised = fill::<1>(&mut table, &ends, Some(Waker::noop().clone()));
+        let finite = fill::<2>(&mut table, &ends, Some(Waker::noop().clone()));
+        assert_eq!((table.unfinished(), table.finite()), (3, 1));
+        assert!(matches!(table.abandon(waits), Abandoned::Cancel(_)));
+        assert!(matches!(table.abandon(promised), Abandoned::Leave(_)));
+        assert!(matches!(table.abandon(finite), Abandoned::Leave(_)));
+        assert_eq!([waits, promised, finite].map(|key| table.cancel_at_end(key)), [true, true, false]);
+        let leaked = table.leak();
+        assert_eq!(leaked.len(), 3);
+        leaked.into_iter().for_each(Raw::drop_unused);
+        assert_eq!(table.unfinished(), 0);
+        assert!(matches!(table.complete(waits, outcome(0)), Completed::Unknown));
+    }
+
+    #[test]
+    fn the_result_of_a_completion_with_more_to_come_is_kept() {
+        let (mut table, ends) = (Table::default(), Rc::default());
+        let key = fill::<0>(&mut table, &ends, None);
+        assert!(matches!(table.complete(key, Outcome { result: 42, flags: 1 << 1 }), Completed::More));
+        let Completed::Discard(payload, end) = table.complete(key, Outcome { result: 0, flags: 1 << 3 })
+        else {
+            panic!("that was the last")
+        };
+        payload.discard(end);
+        assert_eq!(*ends.borrow(), [42]);
+    }
+}

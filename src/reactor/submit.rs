@@ -1,0 +1,219 @@
+//! `Op<T>`: the future of one operation.
+
+use std::future::Future;
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use super::{Reactor, TimerKey, expect_current};
+use crate::executor::{Listed, take_offer};
+use crate::op::{Lent, Methods, Next, Operation, Polled, Why};
+use crate::ring::Outcome;
+
+/// The future of one kernel operation. It does nothing until it is polled; it is `'static`, because it owns what it needs
+/// (descriptor, path, buffer), so it can be spawned, gathered and timed.
+///
+/// # Cancellation
+/// Dropping it is always sound: the kernel keeps what it was lent until the operation has really ended, and a result that
+/// comes late (a descriptor, say) is released. What happened to the operation is then unknown. To know, and to get an
+/// owned buffer back, use [`timeout`](Self::timeout) or [`cancellable`](Self::cancellable) instead of a drop.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let length = ringloop::run(async { ringloop::fs::read("/proc/self/status").await.map(|text| text.len()) })??;
+/// assert!(length > 0);
+/// # Ok(()) }
+/// ```
+#[must_use = "operations do nothing unless awaited"]
+pub struct Op<T: 'static> {
+    state: State<T>,
+    /// Takes a cancel offer, and goes on until the kernel has answered.
+    cancellable: bool,
+    /// Asks for a cancel this long after the first poll that found it pending.
+    limit: Limit,
+    /// The place in the task's list of handlers, if this takes offers below another waker.
+    listed: Listed,
+    /// Bound to the thread of its loop.
+    local: PhantomData<Rc<()>>,
+}
+
+enum State<T: 'static> {
+    /// Not polled yet.
+    Idle(Lent<T>),
+    /// In the table of this reactor.
+    Submitted { reactor: Rc<Reactor>, key: crate::op::Key, methods: &'static Methods<T> },
+    /// The output was given out.
+    Ended,
+}
+
+enum Limit {
+    None,
+    /// Not yet started.
+    After(Duration),
+    /// The timer runs.
+    Running(Rc<Reactor>, TimerKey),
+    /// It has fired: the cancel is under way.
+    Over,
+}
+
+impl<T> Unpin for Op<T> {}
+
+impl<T> Op<T> {
+    /// The future of this operation.
+    pub(crate) fn new(operation: impl Operation<Output = T>) -> Self {
+        Op {
+            state: State::Idle(Lent::new(operation)),
+            cancellable: false,
+            limit: Limit::None,
+            listed: Listed::default(),
+            local: PhantomData,
+        }
+    }
+
+    /// Answers a cancel request of the task itself instead of being dropped by it: the operation is cancelled in the
+    /// kernel, and the output says what really happened; if nothing did, an error of [`Cancelled`](crate::Cancelled), with
+    /// the buffer. The surrounding code goes on and decides what that means (see [`resume_cancel`](crate::resume_cancel)).
+    pub fn cancellable(mut self) -> Self {
+        self.cancellable = true;
+        self
+    }
+
+    /// Cancels the operation in the kernel when it has not ended `limit` after its start, waits for the kernel's answer
+    /// and gives the output: what really happened, or an error of kind `TimedOut`, with the buffer.
+    ///
+    /// An operation that the kernel has begun and cannot interrupt (block I/O) is waited for.
+    pub fn timeout(mut self, limit: Duration) -> Self {
+        self.limit = Limit::After(limit);
+        self
+    }
+
+    /// Whether the kernel has it, or has had it.
+    pub(crate) fn is_submitted(&self) -> bool {
+        matches!(self.state, State::Submitted { .. })
+    }
+
+    /// Puts an idle operation into the current loop's table. Some: it ended at once.
+    fn submit(&mut self, cx: &mut Context<'_>) -> Option<T> {
+        let State::Idle(mut lent) = std::mem::replace(&mut self.state, State::Ended) else {
+            unreachable!("only an idle operation is submitted");
+        };
+        let reactor = expect_current(lent.name());
+        loop {
+            let called = if reactor.may_call() { lent.call() } else { None };
+            match called {
+                Some(outcome) => match lent.advance(outcome) {
+                    Next::Finish => return Some(lent.finish(outcome)),
+                    Next::Again => continue,
+                },
+                None => break,
+            }
+        }
+        let methods = lent.methods();
+        match reactor.submit(lent, Some(cx.waker().clone())) {
+            Ok(key) => self.state = State::Submitted { reactor, key, methods },
+            Err(lent) => return Some(lent.finish(Outcome::CLOSED)),
+        }
+        None
+    }
+
+    /// Looks after deadline and offer of an operation that is pending.
+    fn pending(&mut self, cx: &mut Context<'_>) {
+        let State::Submitted { reactor, key, .. } = &self.state else { return };
+        match &self.limit {
+            Limit::After(limit) => {
+                // A limit beyond what the clock can say is none.
+                if let Some(at) = reactor.now().checked_add(*limit) {
+                    self.limit = Limit::Running(reactor.clone(), reactor.add_timer(at, cx.waker().clone()));
+                }
+            }
+            Limit::Running(_, timer) if !reactor.keep_timer(*timer, cx.waker()) => {
+                self.limit = Limit::Over;
+                reactor.request_cancel(*key, Why::Elapsed);
+            }
+            _ => {}
+        }
+        if self.cancellable {
+            if take_offer() {
+                reactor.request_cancel(*key, Why::Cancelled);
+            }
+            self.listed.pending(cx);
+        }
+    }
+}
+
+impl<T> Future for Op<T> {
+    type Output = T;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
+        if let State::Idle(_) = self.state
+            && let Some(output) = self.submit(cx)
+        {
+            return Poll::Ready(output);
+        }
+        let State::Submitted { reactor, key, methods } = &self.state else {
+            panic!("an operation was polled after it had ended");
+        };
+        let (mut lent, outcome, why) = match reactor.poll(*key, cx.waker()) {
+            Polled::Ready(payload, outcome, why) => (payload.reclaim(methods), outcome, why),
+            Polled::Gone => panic!(
+                "{} did not end within the drain limit of its loop, and its memory was leaked with the loop's end; \
+                 raise `Builder::drain_timeout`",
+                std::any::type_name::<Self>()
+            ),
+            _ => {
+                self.pending(cx);
+                return Poll::Pending;
+            }
+        };
+        if why.is_none()
+            && let Next::Again = lent.advance(outcome)
+        {
+            self.state = State::Idle(lent);
+            if let Some(output) = self.submit(cx) {
+                self.release();
+                return Poll::Ready(output);
+            }
+            self.pending(cx);
+            return Poll::Pending;
+        }
+        self.release();
+        Poll::Ready(lent.finish(why.map_or(outcome, |why| why.explains(outcome))))
+    }
+}
+
+impl<T> Op<T> {
+    /// The operation has ended: no timer, no place in a list, no key.
+    fn release(&mut self) {
+        self.state = State::Ended;
+        if let Limit::Running(reactor, timer) = std::mem::replace(&mut self.limit, Limit::None) {
+            reactor.remove_timer(timer);
+        }
+        self.listed = Listed::default();
+    }
+}
+
+impl<T> Drop for Op<T> {
+    fn drop(&mut self) {
+        let submitted = match &self.state {
+            State::Submitted { reactor, key, .. } => Some((reactor.clone(), *key)),
+            _ => None,
+        };
+        self.release();
+        if let Some((reactor, key)) = submitted {
+            reactor.abandon(key);
+        }
+    }
+}
+
+/// Starts an operation that nobody waits for: its `finish` runs when it ends. False: the loop has ended, and the operation
+/// was finished with that error.
+pub(crate) fn detach(operation: impl Operation<Output = ()>) -> bool {
+    let lent = Lent::new(operation);
+    let submitted = match super::current() {
+        Some(reactor) => reactor.submit(lent, None).map(|_| ()),
+        None => Err(lent),
+    };
+    submitted.map_err(|lent| lent.finish(Outcome::CLOSED)).is_ok()
+}

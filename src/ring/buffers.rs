@@ -1,0 +1,352 @@
+//! Provided buffers: memory that the kernel picks from when data arrives, so that an idle connection holds
+//! none.
+//!
+//! One mapping holds the ring of descriptions (16 bytes a buffer) and, behind it, the buffers. A buffer is in
+//! one of three hands: the *kernel's*, from its publication until a completion names it; *delivered*, between
+//! that completion and the call of [`Buffers::take`]; *lent*, until the [`Loan`] is dropped, which publishes
+//! it again. `take` and `Loan` check the hand, so a buffer never has two users.
+//!
+//! A loan may outlive the ring: the mapping is owned by count, and after `close` nothing is published any
+//! more. If the ring ends while a receive may still hold a buffer, the count is leaked, and the mapping with
+//! it.
+//!
+//! Not here: buffers that are consumed in parts, bundles of several buffers, more than one group.
+
+#![allow(unsafe_code)]
+
+use std::cell::Cell;
+use std::fmt;
+use std::num::NonZeroUsize;
+use std::ops::{Deref, DerefMut};
+use std::ptr::NonNull;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicU16, Ordering};
+
+use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous, munmap};
+
+/// The group that entries name to have a buffer picked from here.
+pub(super) const GROUP: u16 = 0;
+
+/// The kernel's `io_uring_buf`: where one buffer is.
+#[repr(C)]
+struct Description {
+    /// Address of the buffer.
+    address: u64,
+    /// Bytes of it.
+    len: u32,
+    /// The name by which a completion calls it.
+    id: u16,
+    /// In the first description: the tail of the ring. In the others nothing.
+    tail: u16,
+}
+
+/// Who has a buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Hand {
+    /// The kernel: published, or not yet named by a completion.
+    Kernel,
+    /// A completion has named it and `take` was not called yet.
+    Delivered,
+    /// A loan has it.
+    Lent,
+}
+
+/// The buffer ring of one loop.
+pub(crate) struct Buffers {
+    /// Descriptions, then buffers.
+    memory: NonNull<u8>,
+    /// Bytes of the mapping.
+    mapped: NonZeroUsize,
+    /// Offset of the first buffer.
+    data: usize,
+    /// Bytes of one buffer.
+    size: u32,
+    /// Who has each buffer.
+    hands: Box<[Cell<Hand>]>,
+    /// Buffers that the kernel has.
+    free: Cell<usize>,
+    /// The tail that was last published.
+    tail: Cell<u16>,
+    /// Whether the ring has ended: nothing is published any more.
+    closed: Cell<bool>,
+}
+
+impl Buffers {
+    /// Maps the memory. None if there is none, or the number is not one that the kernel takes: a power of two
+    /// up to 32768.
+    pub(super) fn new(count: u16, size: u32) -> Option<Buffers> {
+        if !count.is_power_of_two() || size == 0 {
+            return None;
+        }
+        let data = (usize::from(count) * size_of::<Description>()).next_multiple_of(4096);
+        let mapped = NonZeroUsize::new(data.checked_add(usize::from(count).checked_mul(size as usize)?)?)?;
+        let access = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+        // SAFETY: a new private mapping, at an address of the kernel's choice: it covers nothing that exists.
+        let memory = unsafe { mmap_anonymous(None, mapped, access, MapFlags::MAP_PRIVATE) }.ok()?.cast();
+        let hands = (0..count).map(|_| Cell::new(Hand::Kernel)).collect();
+        let (tail, closed) = (Cell::new(0), Cell::new(false));
+        Some(Buffers { memory, mapped, data, size, hands, free: Cell::new(0), tail, closed })
+    }
+
+    /// Where the descriptions are, for the registration.
+    pub(super) fn address(&self) -> u64 {
+        self.memory.as_ptr() as u64
+    }
+
+    /// Gives the kernel all buffers, once, after the registration.
+    pub(super) fn open(&self) {
+        (0..self.count()).for_each(|id| self.publish(id));
+    }
+
+    /// The group to name in an entry that wants a buffer from here.
+    pub(crate) fn group(&self) -> u16 {
+        GROUP
+    }
+
+    /// How many buffers there are.
+    pub(crate) fn count(&self) -> u16 {
+        self.hands.len() as u16
+    }
+
+    /// Bytes of one buffer.
+    pub(crate) fn size(&self) -> usize {
+        self.size as usize
+    }
+
+    /// How many buffers the kernel has to pick from; those that it has picked and not yet told about count as
+    /// its own.
+    pub(crate) fn free(&self) -> usize {
+        self.free.get()
+    }
+
+    /// Takes a buffer that a completion named, with the first `len` bytes as its content. Called once for
+    /// each such completion, also when nobody wants the data: the loan's drop gives the buffer back.
+    ///
+    /// # Panics
+    ///
+    /// If no completion that was reaped named this buffer, or it was taken already, or it is shorter than
+    /// `len`.
+    pub(crate) fn take(self: &Rc<Self>, id: u16, len: usize) -> Loan {
+        let hand = &self.hands[usize::from(id)];
+        assert_eq!(
+            hand.get(),
+            Hand::Delivered,
+            "a buffer is taken once for each completion that names it: buffer {id}"
+        );
+        assert!(len <= self.size(), "a completion names at most one buffer: {len} bytes in buffer {id}");
+        hand.set(Hand::Lent);
+        Loan { buffers: Rc::clone(self), id, len }
+    }
+
+    /// A completion named this buffer.
+    pub(super) fn delivered(&self, id: u16) {
+        self.hands[usize::from(id)].set(Hand::Delivered);
+        self.free.set(self.free.get() - 1);
+    }
+
+    /// The ring has ended: loans that come back stay.
+    pub(super) fn close(&self) {
+        self.closed.set(true);
+    }
+
+    /// Keeps the memory for ever: the kernel may still write into a buffer.
+    pub(crate) fn leak(self: &Rc<Self>) {
+        std::mem::forget(Rc::clone(self));
+    }
+
+    /// The first byte of a buffer.
+    fn buffer(&self, id: u16) -> *mut u8 {
+        // SAFETY: every id is below `count`, so the offset is inside the mapping.
+        unsafe { self.memory.as_ptr().add(self.data + usize::from(id) * self.size()) }
+    }
+
+    /// Gives one buffer to the kernel.
+    fn publish(&self, id: u16) {
+        self.hands[usize::from(id)].set(Hand::Kernel);
+        if self.closed.get() {
+            return;
+        }
+        let ring = self.memory.cast::<Description>().as_ptr();
+        let place = usize::from(self.tail.get() & (self.count() - 1));
+        let tail = self.tail.get().wrapping_add(1);
+        // SAFETY: `place` is below `count`, so the description is inside the mapping, and the kernel does not
+        // read it before the tail has passed it. Each field is written by itself: the first description's
+        // last field is the tail.
+        unsafe {
+            let description = ring.add(place);
+            (&raw mut (*description).address).write(self.buffer(id) as u64);
+            (&raw mut (*description).len).write(self.size);
+            (&raw mut (*description).id).write(id);
+            // Release: the kernel sees the description before the tail that covers it.
+            AtomicU16::from_ptr(&raw mut (*ring).tail).store(tail, Ordering::Release);
+        }
+        self.tail.set(tail);
+        self.free.set(self.free.get() + 1);
+    }
+}
+
+impl Drop for Buffers {
+    fn drop(&mut self) {
+        // SAFETY: the mapping is ours and nothing refers to it: loans hold a count, and so does the ring
+        // until the kernel has given the group up (K3). Failure would leave it mapped, which harms nobody.
+        let _ = unsafe { munmap(self.memory.cast(), self.mapped.get()) };
+    }
+}
+
+impl fmt::Debug for Buffers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Buffers({} of {} free, {} bytes each)", self.free(), self.count(), self.size)
+    }
+}
+
+/// One buffer, lent out with its content. Dropping it gives the buffer back.
+pub(crate) struct Loan {
+    /// Where it belongs.
+    buffers: Rc<Buffers>,
+    /// Which buffer.
+    id: u16,
+    /// Bytes of content.
+    len: usize,
+}
+
+impl Deref for Loan {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        // SAFETY: the buffer is in this loan's hand alone, so the kernel does not write to it; its memory was
+        // zeroed when it was mapped and stays mapped while the loan counts.
+        unsafe { std::slice::from_raw_parts(self.buffers.buffer(self.id), self.len) }
+    }
+}
+
+impl DerefMut for Loan {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as in `deref`; `&mut self` makes this the only reference.
+        unsafe { std::slice::from_raw_parts_mut(self.buffers.buffer(self.id), self.len) }
+    }
+}
+
+impl Drop for Loan {
+    fn drop(&mut self) {
+        self.buffers.publish(self.id);
+    }
+}
+
+impl fmt::Debug for Loan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Loan({} bytes in buffer {})", self.len, self.id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::submit::tests::{finish, queue};
+    use super::super::{Config, Outcome, Ring};
+    use super::*;
+    use io_uring::opcode::Recv;
+    use io_uring::squeue::Flags;
+    use io_uring::types::Fd;
+    use std::io::Write;
+    use std::os::fd::AsRawFd;
+    use std::os::unix::net::UnixStream;
+    use std::ptr;
+
+    /// A ring with so many buffers of 64 bytes, and two ends of a socket: one to write to, one to receive
+    /// from.
+    fn start(count: u16) -> (Ring, UnixStream, UnixStream) {
+        let ring = Ring::new(&Config { buffers: count, buffer_size: 64, ..Config::with_entries(8) });
+        let (near, far) = UnixStream::pair().expect("sockets can be made");
+        (ring.expect("the tests run where io_uring is allowed"), near, far)
+    }
+
+    /// Receives into a picked buffer.
+    fn receive(ring: &mut Ring, socket: &UnixStream) -> Outcome {
+        let group = ring.buffers().expect("there is memory for a few buffers").group();
+        let entry = Recv::new(Fd(socket.as_raw_fd()), ptr::null_mut(), 0).buf_group(group).build();
+        queue(ring, entry.flags(Flags::BUFFER_SELECT).user_data(1));
+        match finish(ring)[..] {
+            [completion] => completion.outcome,
+            ref other => panic!("one receive, one completion: {other:?}"),
+        }
+    }
+
+    /// Receives and takes the buffer.
+    fn take(ring: &mut Ring, socket: &UnixStream) -> Loan {
+        let outcome = receive(ring, socket);
+        let id = outcome.buffer_id().expect("the kernel picked a buffer");
+        ring.buffers().expect("they are there").take(id, outcome.count().expect("data was there"))
+    }
+
+    #[test]
+    fn data_arrives_in_a_picked_buffer_which_goes_back() {
+        let (mut ring, mut near, far) = start(4);
+        near.write_all(b"hello").expect("the socket takes it");
+        let mut loan = take(&mut ring, &far);
+        assert_eq!(&*loan, b"hello");
+        loan.make_ascii_uppercase();
+        assert_eq!(&*loan, b"HELLO");
+        let buffers = ring.buffers().expect("they are there");
+        assert_eq!((buffers.free(), buffers.count(), buffers.size()), (3, 4, 64));
+        drop(loan);
+        assert_eq!(buffers.free(), 4);
+    }
+
+    #[test]
+    fn an_empty_ring_says_so_and_loses_nothing() {
+        let (mut ring, mut near, far) = start(2);
+        near.write_all(&[b'x'; 150]).expect("the socket takes it");
+        let (first, second) = (take(&mut ring, &far), take(&mut ring, &far));
+        assert_eq!((first.len(), second.len()), (64, 64));
+        let empty = receive(&mut ring, &far);
+        assert_eq!(empty.result, -libc::ENOBUFS);
+        drop(first);
+        assert_eq!(take(&mut ring, &far).len(), 22);
+    }
+
+    #[test]
+    fn the_tail_goes_round_its_sixteen_bits() {
+        let (mut ring, mut near, far) = start(2);
+        for round in 0..66_000u32 {
+            near.write_all(&round.to_ne_bytes()).expect("the socket takes it");
+            assert_eq!(*take(&mut ring, &far), round.to_ne_bytes());
+        }
+    }
+
+    #[test]
+    fn a_loan_outlives_its_ring() {
+        let (mut ring, mut near, far) = start(2);
+        near.write_all(b"kept").expect("the socket takes it");
+        let loan = take(&mut ring, &far);
+        let buffers = ring.buffers().expect("they are there");
+        drop(ring);
+        assert_eq!(&*loan, b"kept");
+        drop(loan);
+        assert_eq!(buffers.free(), 1, "nothing is given to a kernel that has left");
+    }
+
+    #[test]
+    fn a_ring_with_a_buffer_away_is_not_parked() {
+        let (mut ring, mut near, far) = start(2);
+        near.write_all(b"kept").expect("the socket takes it");
+        let loan = take(&mut ring, &far);
+        ring.park();
+        assert!(loan.buffers.closed.get());
+        assert_eq!(&*loan, b"kept");
+    }
+
+    #[test]
+    #[should_panic(expected = "taken once")]
+    fn a_buffer_has_one_user() {
+        let (mut ring, mut near, far) = start(2);
+        near.write_all(b"mine").expect("the socket takes it");
+        let loan = take(&mut ring, &far);
+        loan.buffers.take(loan.id, 4);
+    }
+
+    #[test]
+    fn impossible_sizes_give_no_buffers() {
+        assert!(Buffers::new(0, 64).is_none());
+        assert!(Buffers::new(3, 64).is_none());
+        assert!(Buffers::new(4, 0).is_none());
+    }
+}
