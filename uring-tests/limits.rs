@@ -152,7 +152,8 @@ fn a_call_without_descriptors_says_so(ctx: &Ctx) {
         ];
         drop((starved, fillers));
         for error in errors {
-            assert_eq!(error.expect("no descriptor is left").raw_os_error(), Some(libc::EMFILE));
+            let error = error.expect("no descriptor is left");
+            assert_eq!(error.raw_os_error(), Some(libc::EMFILE), "{error:?}");
         }
         assert_eq!(fs::read(&path).await.expect("there are some again"), b"text");
     });
