@@ -403,14 +403,15 @@ mod tests {
     }
 
     #[test]
-    fn every_sequence_of_five_events_ends_each_operation_once() {
+    fn every_short_sequence_of_events_ends_each_operation_once() {
         // Events: 0 complete, 1 abandon, 2 poll, 3 ask for a cancel, 4 complete with more to come.
-        for sequence in 0..5usize.pow(5) {
+        let length = if cfg!(miri) { 3 } else { 5 };
+        for sequence in 0..5usize.pow(length) {
             let (mut table, ends) = (Table::default(), Rc::default());
             let waker = Waker::from(Arc::new(Counter::default()));
             let key = fill::<0>(&mut table, &ends, Some(waker.clone()));
             let mut model = Model::InFlight { listening: true };
-            for step in 0..5 {
+            for step in 0..length {
                 match sequence / 5usize.pow(step) % 5 {
                     0 if matches!(model, Model::InFlight { .. }) => match table.complete(key, outcome(7)) {
                         Completed::Discard(payload, outcome) => {
