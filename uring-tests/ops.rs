@@ -215,8 +215,8 @@ fn an_operation_outlives_the_handle_it_was_made_from(ctx: &Ctx) {
     let path = ctx.file("file", b"still there");
     ctx.run(async {
         let file = File::open(&path).await.expect("it is there");
-        let unpolled = file.read_at(Vec::with_capacity(11), 0);
-        let mut polled = file.read_at(Vec::with_capacity(11), 0);
+        let unpolled = file.read_exact_at(Vec::with_capacity(11), 0, 11);
+        let mut polled = file.read_exact_at(Vec::with_capacity(11), 0, 11);
         let first = poll_once(&mut polled).await;
         drop(file);
         let answer = match first {
