@@ -205,7 +205,7 @@ fn a_client_that_is_gone_already_is_still_accepted(ctx: &Ctx) {
 fn a_bound_port_cannot_be_bound_again(ctx: &Ctx) {
     ctx.run(async {
         let (_listener, address) = bound().await;
-        let error = TcpListener::bind(address).await.err().expect("it is taken");
+        let error = TcpListener::bind(address).await.expect_err("it is taken");
         assert_eq!(error.kind(), ErrorKind::AddrInUse);
     });
 }

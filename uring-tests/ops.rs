@@ -234,7 +234,7 @@ fn an_operation_can_be_a_task(ctx: &Ctx) {
         let read = create_task(fs::read_to_string(&path));
         let missing = create_task(File::open(ctx.path("missing")));
         assert_eq!(read.await.expect("no panic").expect("it is there"), "text");
-        let error = missing.await.expect("no panic").err().expect("it is not there");
+        let error = missing.await.expect("no panic").expect_err("it is not there");
         assert_eq!(error.kind(), ErrorKind::NotFound);
     });
 }

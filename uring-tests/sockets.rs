@@ -3,7 +3,7 @@
 
 use crate::harness::kinds::{rest, settle, turns};
 use crate::harness::pairs::{both_ends, bound, connected, many_connected};
-use crate::harness::peers::{Peer, Python, echo, finish_sending, listen, read_all, reset, serve_one};
+use crate::harness::peers::{Python, echo, finish_sending, listen, read_all, reset, serve_one};
 use crate::harness::probes::{Dice, Log, poll_once, start_and_drop};
 use crate::harness::{Ctx, Need, Trial, aftermath};
 use crate::io;
@@ -539,7 +539,7 @@ fn a_refused_connection_says_so(ctx: &Ctx) {
     ctx.run(async {
         let (listener, address) = listen();
         drop(listener);
-        let error = TcpStream::connect(address).await.err().expect("nobody listens");
+        let error = TcpStream::connect(address).await.expect_err("nobody listens");
         assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
         rest().await;
     });
@@ -555,7 +555,7 @@ fn connect_tries_every_address(ctx: &Ctx) {
         stream.read_exact(&mut [0]).await.expect("the peer answers");
         assert_eq!(stream.peer_addr().expect("it is connected"), address);
         drop(stream);
-        let error = TcpStream::connect(&[dead, dead][..]).await.err().expect("none listens");
+        let error = TcpStream::connect(&[dead, dead][..]).await.expect_err("none listens");
         assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
     });
     peer.end();

@@ -105,9 +105,10 @@ async fn fill(stream: &TcpStream, block: &[u8]) -> usize {
     accepted
 }
 
-/// A record's bytes: each tells its record and, more or less, its place.
+/// A record's bytes: a first one that stands nowhere else, then such as tell the record and, more or less, the place.
 fn record(number: usize, length: usize) -> Vec<u8> {
-    (0..length).map(|place| (number * 31 + place / 64) as u8).collect()
+    let rest = (1..length).map(|place| ((number * 31 + place / 64) % 255) as u8);
+    std::iter::once(255).chain(rest).collect()
 }
 
 /// Splits what arrived into prefixes of the records, in order; panics where that is not possible. Says how many were whole.
