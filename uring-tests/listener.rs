@@ -102,6 +102,8 @@ fn several_accepting_tasks_take_turns(ctx: &Ctx) {
             let client = connect(address);
             expected.push((number, client.local_addr().expect("it is connected")));
             waiting.push(client);
+            // One accept after the other, so that even a ring that swaps completions keeps them apart.
+            settle(|_| log.len() > number).await;
         }
         for task in tasks {
             task.await.expect("each had its turn");
