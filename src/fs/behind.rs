@@ -6,14 +6,16 @@
 //!
 //! [`Unwritten`] is the bookkeeping, without a kernel; [`Behind`] adds who waits, and for what.
 
+use std::any::Any;
 use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use super::descriptor::Descriptor;
 use crate::error::LoopClosed;
-use crate::event_loop::{self, EventLoop};
+use crate::event_loop::{self, DetachLimits, EventLoop};
 use crate::executor::wake;
 use crate::op::io::{At, Batch, Bell, Passage, Pour, Sink, Stream};
 use crate::reactor;
@@ -103,25 +105,19 @@ struct State {
     orphan: Option<Orphan>,
 }
 
-/// A dropped file's place among what its loop waits for at the end.
+/// A dropped file that still writes.
 struct Orphan {
     event_loop: Rc<EventLoop>,
-    bytes: usize,
+    /// Its place among what the loop's end waits for, given up when this is dropped.
+    _place: Option<Box<dyn Any>>,
 }
 
 impl Orphan {
     fn new(event_loop: Rc<EventLoop>, bytes: usize) -> Self {
-        event_loop.writers.set(event_loop.writers.get() + 1);
-        event_loop.writer_bytes.set(event_loop.writer_bytes.get() + bytes);
-        Orphan { event_loop, bytes }
-    }
-}
-
-impl Drop for Orphan {
-    fn drop(&mut self) {
-        let Orphan { event_loop, bytes } = self;
-        event_loop.writers.set(event_loop.writers.get() - 1);
-        event_loop.writer_bytes.set(event_loop.writer_bytes.get() - *bytes);
+        // Files end by themselves, and what they had accepted is theirs: the limits are for connections.
+        let limits = DetachLimits { time: Duration::MAX, bytes: usize::MAX, streams: usize::MAX };
+        let place = event_loop.detached.admit(bytes, limits);
+        Orphan { _place: place.map(|place| Box::new(place) as Box<dyn Any>), event_loop }
     }
 }
 

@@ -69,7 +69,7 @@ impl Cursor {
 
     /// The position; it begins where the descriptor's own was.
     fn position(&mut self, file: &Descriptor) -> u64 {
-        *self.position.get_or_insert_with(|| file.origin().unwrap_or(0))
+        *self.position.get_or_insert_with(|| file.own_position())
     }
 
     /// What was read and not given out.
