@@ -6,16 +6,14 @@
 //!
 //! [`Unwritten`] is the bookkeeping, without a kernel; [`Behind`] adds who waits, and for what.
 
-use std::any::Any;
 use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
 
 use super::descriptor::Descriptor;
 use crate::error::LoopClosed;
-use crate::event_loop::{self, DetachLimits, EventLoop};
+use crate::event_loop::{self, EventLoop, Writer};
 use crate::executor::wake;
 use crate::op::io::{At, Batch, Bell, Passage, Pour, Sink, Stream};
 use crate::reactor;
@@ -111,15 +109,12 @@ struct State {
 struct Orphan {
     event_loop: Rc<EventLoop>,
     /// Its place among what the loop's end waits for, given up when this is dropped.
-    _place: Option<Box<dyn Any>>,
+    _place: Writer,
 }
 
 impl Orphan {
     fn new(event_loop: Rc<EventLoop>, bytes: usize) -> Self {
-        // Files end by themselves, and what they had accepted is theirs: the limits are for connections.
-        let limits = DetachLimits { time: Duration::MAX, bytes: usize::MAX, streams: usize::MAX };
-        let place = event_loop.detached.admit(bytes, limits);
-        Orphan { _place: place.map(|place| Box::new(place) as Box<dyn Any>), event_loop }
+        Orphan { _place: event_loop.detached.enrol(bytes), event_loop }
     }
 }
 
