@@ -376,18 +376,18 @@ unsafe impl<F: AsRawFd + 'static, B: IoBufMut> Operation for ReadVectored<F, B> 
     }
 
     fn finish(mut self, outcome: Outcome) -> Self::Output {
-        let count = outcome.count();
-        let mut left = *count.as_ref().unwrap_or(&0);
+        let count = match outcome.count() {
+            Ok(count) => count,
+            Err(error) => return Err(BufError { error, buf: self.bufs, done: 0 }),
+        };
+        let mut left = count;
         for buf in &mut self.bufs {
             let filled = left.min(buf.capacity());
             // SAFETY: the kernel has filled the buffers in order, each up to its capacity.
             unsafe { buf.set_len(filled) };
             left -= filled;
         }
-        match count {
-            Ok(count) => Ok((count, self.bufs)),
-            Err(error) => Err(BufError { error, buf: self.bufs, done: 0 }),
-        }
+        Ok((count, self.bufs))
     }
 }
 
