@@ -41,12 +41,12 @@ const SB_BASIC: u64 = 1;
 
 /// File systems whose `getattr` reads memory of this machine, by magic number.
 const LOCAL: [i64; 6] = [
-    statfs::EXT4_SUPER_MAGIC.0 as i64,
-    statfs::XFS_SUPER_MAGIC.0 as i64,
-    statfs::BTRFS_SUPER_MAGIC.0 as i64,
-    statfs::TMPFS_MAGIC.0 as i64,
-    statfs::OVERLAYFS_SUPER_MAGIC.0 as i64,
-    statfs::F2FS_SUPER_MAGIC.0 as i64,
+    statfs::EXT4_SUPER_MAGIC.0,
+    statfs::XFS_SUPER_MAGIC.0,
+    statfs::BTRFS_SUPER_MAGIC.0,
+    statfs::TMPFS_MAGIC.0,
+    statfs::OVERLAYFS_SUPER_MAGIC.0,
+    statfs::F2FS_SUPER_MAGIC.0,
 ];
 
 thread_local! {
