@@ -7,5 +7,5 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let diagnosis = ringloop::diagnose();
     println!("{diagnosis}");
-    if diagnosis.is_ready() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if diagnosis.is_usable() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
