@@ -1,4 +1,5 @@
-//! Detached writers: connections whose streams are gone and that still send what they had accepted.
+//! Detached writers: connections and files whose owners are gone and that still write what they had accepted.
+//! The loop's end waits for them.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -43,13 +44,16 @@ pub(crate) struct Writer {
 impl Detached {
     /// A place for a writer of so many bytes, if the limits allow one more.
     pub(crate) fn admit(&self, bytes: usize, limits: DetachLimits) -> Option<Writer> {
+        let (streams, total) = self.pending();
+        (streams < limits.streams && total + bytes <= limits.bytes).then(|| self.enrol(bytes))
+    }
+
+    /// A place for a writer of so many bytes, whatever the limits: files end by themselves.
+    pub(crate) fn enrol(&self, bytes: usize) -> Writer {
         let counts = &self.0;
-        let (streams, total) = (counts.streams.get() + 1, counts.bytes.get() + bytes);
-        (streams <= limits.streams && total <= limits.bytes).then(|| {
-            counts.streams.set(streams);
-            counts.bytes.set(total);
-            Writer { counts: counts.clone(), bytes }
-        })
+        counts.streams.set(counts.streams.get() + 1);
+        counts.bytes.set(counts.bytes.get() + bytes);
+        Writer { counts: counts.clone(), bytes }
     }
 
     pub(crate) fn count_reset(&self) {

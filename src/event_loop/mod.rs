@@ -33,6 +33,7 @@ use std::time::{Duration, Instant};
 
 pub use detached::DetachLimits;
 use detached::Detached;
+pub(crate) use detached::Writer;
 pub use handle::{LoopHandle, LoopRef, SyncFuture, current, try_current};
 use runner::ErrorHandler;
 pub use runner::{Builder, Runner, run};
@@ -75,7 +76,7 @@ pub(crate) struct EventLoop {
     pool: OnceCell<ThreadPool>,
     /// When timers fired last.
     last_timers: Cell<Option<Instant>>,
-    /// Connections whose streams are gone and that still send.
+    /// Connections and files whose owners are gone and that still write.
     pub(crate) detached: Detached,
     /// The end has begun.
     closed: Cell<bool>,

@@ -316,10 +316,11 @@ impl EventLoop {
                     names(&left)
                 ));
             }
-            if !self.turn_until(deadline, |event_loop| event_loop.executor.task_count() == 0) {
+            let settled = |event_loop: &Self| event_loop.executor.task_count() == 0 && event_loop.detached.pending().0 == 0;
+            if !self.turn_until(deadline, settled) {
                 let (writers, bytes) = self.detached.pending();
                 self.report(&format!(
-                    "{writers} connections still had {bytes} bytes to send after {limit:?} and are reset"
+                    "{writers} dropped connections and files still had {bytes} bytes to write after {limit:?}, which are lost"
                 ));
             }
             let left = deadline.saturating_duration_since(self.reactor.now());

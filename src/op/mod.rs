@@ -37,14 +37,15 @@
 
 #![allow(unsafe_code)]
 
+pub(crate) mod fs;
+pub(crate) mod io;
 mod lent;
 pub(crate) mod net;
+mod route;
 mod table;
 
 pub(crate) use lent::{Lent, Methods, Raw};
 pub(crate) use table::{Abandoned, Completed, Key, Ledger, Polled, Table, Why};
-
-use std::io;
 
 use crate::ring::{Entry, IGNORE, Outcome, Ring, Where};
 
@@ -116,7 +117,7 @@ pub(crate) fn cancel(ring: &mut Ring, key: Key) {
 /// The outcome of a plain system call's return value.
 pub(crate) fn called(result: isize) -> Outcome {
     let result = match result {
-        -1 => -io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO),
+        -1 => -std::io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO),
         // Transfers are capped at 0x7ffff000 bytes by the kernel.
         n => n as i32,
     };

@@ -1,0 +1,367 @@
+//! The writing half of a file's cursor: bytes that a write has accepted and the kernel has not.
+//!
+//! Small writes are gathered; when there are enough of them they go out as one batch, detached, while the next batch fills. One
+//! batch is on its way at a time, so bytes reach the file in the order in which they were accepted. A batch that comes back
+//! short, or with an error, is kept and goes first when writing is tried again: nothing is lost, and nothing written twice.
+//!
+//! [`Unwritten`] is the bookkeeping, without a kernel; [`Behind`] adds who waits, and for what.
+
+use std::cell::RefCell;
+use std::io;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use super::descriptor::Descriptor;
+use crate::error::LoopClosed;
+use crate::event_loop::{self, EventLoop, Writer};
+use crate::executor::wake;
+use crate::op::io::{At, Batch, Bell, Passage, Pour, Sink, Stream};
+use crate::reactor;
+
+/// A batch goes out when it has as many bytes.
+const BATCH: usize = 64 << 10;
+/// The most bytes that gather while a batch is on its way.
+const ROOM: usize = 128 << 10;
+
+/// Bytes that are accepted and not written.
+#[derive(Debug, Default)]
+struct Unwritten {
+    /// What gathers.
+    gathering: Vec<u8>,
+    /// Where it belongs.
+    offset: u64,
+    /// A batch is on its way.
+    away: bool,
+    /// A batch that has come back with something left.
+    left: Option<Batch>,
+    /// Memory of the last batch, for the next.
+    memory: Vec<u8>,
+}
+
+impl Unwritten {
+    /// Takes as many of the bytes as there is room for. They follow those accepted before.
+    fn accept(&mut self, offset: u64, bytes: &[u8]) -> usize {
+        if self.gathering.is_empty() {
+            self.offset = offset;
+        }
+        debug_assert_eq!(offset, self.offset + self.gathering.len() as u64, "a seek did not flush");
+        let count = bytes.len().min(ROOM - self.gathering.len());
+        self.gathering.extend_from_slice(&bytes[..count]);
+        count
+    }
+
+    /// The next batch to write, if it has `least` bytes. What came back goes before all else.
+    fn next(&mut self, least: usize) -> Option<Batch> {
+        if self.away {
+            return None;
+        }
+        let Unwritten { gathering, offset, memory, left, .. } = self;
+        let next = left.take().or_else(|| {
+            let enough = gathering.len() >= least.max(1);
+            enough.then(|| Batch::new(std::mem::replace(gathering, std::mem::take(memory)), *offset))
+        });
+        self.away = next.is_some();
+        next
+    }
+
+    /// The batch that was on its way is back.
+    fn landed(&mut self, batch: Batch) {
+        self.away = false;
+        if batch.rest().0.is_empty() {
+            self.memory = batch.into_memory();
+        } else {
+            self.left = Some(batch);
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        !self.away && self.left.is_none() && self.gathering.is_empty()
+    }
+
+    /// How many bytes there are that are not on their way.
+    fn len(&self) -> usize {
+        self.gathering.len() + self.left.as_ref().map_or(0, |batch| batch.rest().0.len())
+    }
+}
+
+/// What happens behind a cursor that writes.
+#[derive(Default)]
+pub(super) struct Behind(RefCell<State>);
+
+#[derive(Default)]
+struct State {
+    unwritten: Unwritten,
+    /// Everything is to be written, however little.
+    flush: bool,
+    /// The error of the last batch, until somebody is told.
+    error: Option<io::Error>,
+    /// The cursor's call that waits.
+    waker: Option<Waker>,
+    /// Positional calls that wait until all is written.
+    bell: Option<Rc<Bell>>,
+    /// The file was dropped.
+    orphan: Option<Orphan>,
+}
+
+/// A dropped file that still writes.
+struct Orphan {
+    event_loop: Rc<EventLoop>,
+    /// Its place among what the loop's end waits for, given up when this is dropped.
+    _place: Writer,
+}
+
+impl Orphan {
+    fn new(event_loop: Rc<EventLoop>, bytes: usize) -> Self {
+        Orphan { _place: event_loop.detached.enrol(bytes), event_loop }
+    }
+}
+
+impl Behind {
+    fn is_idle(&self) -> bool {
+        let state = self.0.borrow();
+        state.unwritten.is_empty() && state.error.is_none()
+    }
+
+    /// Forgets what is not on its way.
+    fn forget(&self) {
+        let mut state = self.0.borrow_mut();
+        (state.unwritten.left, state.error) = (None, None);
+        state.unwritten.gathering.clear();
+    }
+}
+
+impl Descriptor {
+    /// Accepts bytes of the cursor that belong at `offset`: at least one, or the error of an earlier batch.
+    pub(super) fn poll_accept(
+        self: &Rc<Self>,
+        cx: &mut Context<'_>,
+        offset: u64,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let behind = self.behind.get_or_init(Box::default);
+        let mut state = behind.0.borrow_mut();
+        if let Some(error) = state.error.take() {
+            return Poll::Ready(Err(error));
+        }
+        let mut count = state.unwritten.accept(offset, bytes);
+        let batch = state.unwritten.next(BATCH);
+        if count == 0 && batch.is_some() {
+            count = state.unwritten.accept(offset, bytes);
+        }
+        let before = (count == 0).then(|| state.waker.replace(cx.waker().clone()));
+        drop(state);
+        drop(before);
+        self.pour(batch);
+        if count > 0 { Poll::Ready(Ok(count)) } else { Poll::Pending }
+    }
+
+    /// Ends when all that the cursor has accepted is with the kernel. What an error leaves is tried again by the next flush.
+    pub(super) fn poll_flush(self: &Rc<Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Some(behind) = self.behind.get() else { return Poll::Ready(Ok(())) };
+        let mut state = behind.0.borrow_mut();
+        if let Some(error) = state.error.take() {
+            return Poll::Ready(Err(error));
+        }
+        if state.unwritten.is_empty() {
+            return Poll::Ready(Ok(()));
+        }
+        state.flush = true;
+        let before = state.waker.replace(cx.waker().clone());
+        let batch = state.unwritten.next(1);
+        drop(state);
+        drop(before);
+        self.pour(batch);
+        Poll::Pending
+    }
+
+    /// Lets a positional call through, or starts what must be written first.
+    pub(super) fn pass_behind(self: &Rc<Self>) -> Passage {
+        let Some(behind) = self.behind.get() else { return Passage::Open };
+        let mut state = behind.0.borrow_mut();
+        if state.unwritten.is_empty() {
+            return Passage::Open;
+        }
+        if state.bell.is_none() {
+            match Bell::new() {
+                Ok(bell) => state.bell = Some(bell),
+                Err(error) => return Passage::Refused(errno(&error)),
+            }
+        }
+        let passage = state.bell.clone().map_or(Passage::Open, Passage::Shut);
+        state.flush = true;
+        let batch = state.unwritten.next(1);
+        drop(state);
+        self.pour(batch);
+        passage
+    }
+
+    /// Puts a batch on its way.
+    fn pour(self: &Rc<Self>, batch: Option<Batch>) {
+        match batch {
+            None => return,
+            Some(batch) if self.is_stream() => reactor::detach(Pour::<_, Stream>::new(self.clone(), batch)),
+            Some(batch) => reactor::detach(Pour::<_, At>::new(self.clone(), batch)),
+        };
+    }
+
+    /// The file is dropped: what it has accepted is still written. Errors go to the exception handler.
+    pub(super) fn orphan(self: &Rc<Self>) {
+        let Some(behind) = self.behind.get().filter(|behind| !behind.is_idle()) else { return };
+        let event_loop = match (reactor::current(), event_loop::running()) {
+            // What the parent process has accepted is the parent's to write.
+            (Some(reactor), _) if reactor.is_child() => return behind.forget(),
+            (Some(_), Some(event_loop)) => event_loop,
+            _ => return self.write_now(),
+        };
+        let mut state = behind.0.borrow_mut();
+        (state.error, state.flush) = (None, true);
+        state.orphan = Some(Orphan::new(event_loop, state.unwritten.len()));
+        let batch = state.unwritten.next(1);
+        drop(state);
+        self.pour(batch);
+    }
+
+    /// Forgets what a failed flush has left.
+    pub(super) fn forget_unwritten(&self) {
+        if let Some(behind) = self.behind.get() {
+            behind.forget();
+        }
+    }
+
+    /// Outside of a loop there is nothing that could be blocked: writes by plain calls.
+    fn write_now(self: &Rc<Self>) {
+        let Some(behind) = self.behind.get() else { return };
+        loop {
+            let Some(batch) = behind.0.borrow_mut().unwritten.next(1) else { return };
+            if let Err(error) = self.write_plainly(&batch) {
+                tracing::error!(target: "ringloop", %error, "bytes of a dropped file are lost; `File::close` tells of this");
+            }
+            behind.0.borrow_mut().unwritten.landed(Batch::new(batch.into_memory(), 0));
+        }
+    }
+}
+
+impl Sink for Descriptor {
+    fn poured(self: Rc<Self>, mut batch: Batch, result: io::Result<()>) {
+        let Some(behind) = self.behind.get() else { return };
+        let result = match result {
+            // The loop has ended before the batch was on its way. A pipe might block for ever.
+            Err(error) if is_end_of_loop(&error) && reactor::current().is_none() && !self.is_stream() => {
+                let written = self.write_plainly(&batch);
+                if written.is_ok() {
+                    batch.written(usize::MAX);
+                }
+                written
+            }
+            result => result,
+        };
+        let mut state = behind.0.borrow_mut();
+        self.count_change();
+        state.unwritten.landed(batch);
+        let failed = result.as_ref().err().map(errno);
+        state.error = result.err();
+        state.flush &= failed.is_none() && !state.unwritten.is_empty();
+        let least = if state.flush { 1 } else { BATCH };
+        let batch = if failed.is_none() { state.unwritten.next(least) } else { None };
+        let ended = failed.is_some() || state.unwritten.is_empty();
+        let bell = if ended { state.bell.take() } else { None };
+        let orphan = if ended { state.orphan.take() } else { None };
+        let lost = orphan.and_then(|orphan| Some((orphan, state.error.take()?)));
+        let waker = state.waker.take();
+        drop(state);
+        self.pour(batch);
+        if let Some(bell) = bell {
+            bell.ring(failed);
+        }
+        if let Some((orphan, error)) = lost {
+            behind.forget();
+            orphan.event_loop.report(&format!(
+                "bytes that were written to a file are lost, because it was dropped: {error}; `File::close` tells of such errors"
+            ));
+        }
+        if let Some(waker) = waker {
+            wake(waker);
+        }
+    }
+}
+
+fn is_end_of_loop(error: &io::Error) -> bool {
+    error.get_ref().is_some_and(|word| word.is::<LoopClosed>())
+}
+
+/// The error's number, as an operation passes it on.
+fn errno(error: &io::Error) -> i32 {
+    error.raw_os_error().unwrap_or(nix::errno::Errno::EIO as i32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A disk that takes at most so many bytes at once, and fails when it is told to.
+    #[derive(Default)]
+    struct Disk(Vec<u8>);
+
+    impl Disk {
+        fn write(&mut self, mut batch: Batch, most: usize) -> Batch {
+            let (rest, offset) = batch.rest();
+            let count = rest.len().min(most);
+            let (begin, end) = (offset as usize, offset as usize + count);
+            self.0.resize(self.0.len().max(end), 0);
+            self.0[begin..end].copy_from_slice(&rest[..count]);
+            batch.written(count);
+            batch
+        }
+    }
+
+    #[test]
+    fn small_writes_gather_until_there_is_a_batch() {
+        let mut unwritten = Unwritten::default();
+        for index in 0..BATCH as u64 - 1 {
+            assert_eq!(unwritten.accept(index, b"x"), 1);
+            assert!(unwritten.next(BATCH).is_none());
+        }
+        unwritten.accept(BATCH as u64 - 1, b"y");
+        let batch = unwritten.next(BATCH).expect("it is full");
+        assert_eq!((batch.rest().0.len(), batch.rest().1), (BATCH, 0));
+        assert!(!unwritten.is_empty() && unwritten.len() == 0, "it is on its way");
+        unwritten.landed(Disk::default().write(batch, usize::MAX));
+        assert!(unwritten.is_empty());
+    }
+
+    #[test]
+    fn one_batch_is_on_its_way_while_the_next_gathers_up_to_a_limit() {
+        let mut unwritten = Unwritten::default();
+        let bytes = vec![1; 3 * ROOM];
+        assert_eq!(unwritten.accept(0, &bytes), ROOM);
+        assert_eq!(unwritten.accept(ROOM as u64, &bytes), 0, "no room");
+        let first = unwritten.next(1).expect("there is one");
+        assert_eq!(unwritten.accept(ROOM as u64, &bytes), ROOM);
+        assert!(unwritten.next(1).is_none(), "one at a time");
+        unwritten.landed(Disk::default().write(first, usize::MAX));
+        assert_eq!(unwritten.next(1).expect("the second").rest().1, ROOM as u64);
+    }
+
+    #[test]
+    fn what_comes_back_goes_first_and_nothing_is_lost_or_doubled() {
+        let (mut unwritten, mut disk, mut expected) = (Unwritten::default(), Disk::default(), Vec::new());
+        let mut position = 7;
+        expected.resize(7, 0);
+        for round in 0..200_usize {
+            let bytes: Vec<u8> = (0..round * 37 % 500).map(|index| (round + index) as u8).collect();
+            let accepted = unwritten.accept(position, &bytes);
+            expected.extend_from_slice(&bytes[..accepted]);
+            position += accepted as u64;
+            if let Some(batch) = unwritten.next(1 + round % 900) {
+                // Every third write fails, the others are short.
+                let most = if round % 3 == 0 { 0 } else { 1 + round * 13 % 300 };
+                unwritten.landed(disk.write(batch, most));
+            }
+        }
+        while let Some(batch) = unwritten.next(1) {
+            unwritten.landed(disk.write(batch, 100));
+        }
+        assert!(unwritten.is_empty());
+        assert!(disk.0 == expected);
+    }
+}

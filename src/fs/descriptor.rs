@@ -1,0 +1,115 @@
+//! The open file that a `File` and its operations in flight share: it is closed when the last of them is gone, so no
+//! operation ever meets a descriptor number that is used again.
+
+use std::cell::{Cell, OnceCell};
+use std::fs;
+use std::io::{self, Write};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::fs::FileExt;
+use std::rc::Rc;
+
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::unistd::{Whence, lseek};
+
+use super::behind::Behind;
+use crate::op::fs::Close;
+use crate::op::io::{Batch, Passage, Shared};
+use crate::reactor;
+
+/// An open file.
+pub(super) struct Descriptor {
+    /// None only in a descriptor that is being taken apart.
+    fd: Option<OwnedFd>,
+    /// How often its content was changed through this file.
+    changes: Cell<u64>,
+    /// Its own position when it was asked first; None: it has no offsets, because it is a pipe or the like.
+    origin: OnceCell<Option<u64>>,
+    /// Bytes that the cursor has accepted; made with the first write.
+    pub(super) behind: OnceCell<Box<Behind>>,
+}
+
+impl Descriptor {
+    pub(super) fn new(fd: OwnedFd) -> Rc<Self> {
+        let (changes, origin, behind) = (Cell::new(0), OnceCell::new(), OnceCell::new());
+        Rc::new(Descriptor { fd: Some(fd), changes, origin, behind })
+    }
+
+    /// The descriptor alone, without closing it.
+    pub(super) fn into_fd(mut self) -> OwnedFd {
+        self.fd.take().expect("it is taken only here and when it is dropped")
+    }
+
+    pub(super) fn changes(&self) -> u64 {
+        self.changes.get()
+    }
+
+    pub(super) fn count_change(&self) {
+        self.changes.set(self.changes.get() + 1);
+    }
+
+    /// The descriptor's own position, as it was found; None in a stream, which has no offsets.
+    pub(super) fn origin(&self) -> Option<u64> {
+        let ask =
+            || lseek(self.as_fd(), 0, Whence::SeekCur).ok().and_then(|offset| u64::try_from(offset).ok());
+        *self.origin.get_or_init(ask)
+    }
+
+    /// Whether it is a pipe, a terminal or a socket, and not something with offsets.
+    pub(super) fn is_stream(&self) -> bool {
+        self.origin().is_none()
+    }
+
+    /// Whether all writes go to the end.
+    pub(super) fn appends(&self) -> bool {
+        let flags = fcntl(self.as_fd(), FcntlArg::F_GETFL).map(OFlag::from_bits_retain);
+        flags.is_ok_and(|flags| flags.contains(OFlag::O_APPEND))
+    }
+
+    /// Writes what is left of a batch by plain calls, which block.
+    pub(super) fn write_plainly(&self, batch: &Batch) -> io::Result<()> {
+        let mut file = fs::File::from(self.as_fd().try_clone_to_owned()?);
+        match batch.rest() {
+            (rest, _) if self.is_stream() => file.write_all(rest),
+            (rest, offset) => file.write_all_at(rest, offset),
+        }
+    }
+}
+
+impl AsFd for Descriptor {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_ref().expect("it is taken only when nobody refers to it any more").as_fd()
+    }
+}
+
+impl AsRawFd for Descriptor {
+    fn as_raw_fd(&self) -> RawFd {
+        self.as_fd().as_raw_fd()
+    }
+}
+
+impl Shared for Descriptor {
+    fn pass(self: Rc<Self>) -> Passage {
+        self.pass_behind()
+    }
+
+    fn changed(&self) {
+        self.count_change();
+    }
+}
+
+/// Closes a descriptor that nobody uses any more, without waiting: `flush` of a network file system, which is part of it,
+/// may take its time. Outside of a loop it is closed at once.
+pub(super) fn dispose(fd: OwnedFd) {
+    match reactor::current() {
+        Some(_) => _ = reactor::detach(Close::new(fd, drop)),
+        None => drop(fd),
+    }
+}
+
+impl Drop for Descriptor {
+    fn drop(&mut self) {
+        if let Some(fd) = self.fd.take() {
+            dispose(fd);
+        }
+    }
+}

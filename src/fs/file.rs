@@ -1,0 +1,438 @@
+//! [`File`]: opening, the positional side, and what concerns the file as a whole.
+
+use std::fmt;
+use std::fs::Permissions;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::rc::Rc;
+
+use nix::errno::Errno;
+use nix::sys::stat::{Mode, fchmod, futimens};
+
+use super::cursor::Cursor;
+use super::descriptor::Descriptor;
+use super::pool::errand;
+use super::{FileTimes, Metadata, OpenOptions};
+use crate::buf::{IoBuf, IoBufMut};
+use crate::error::BufResult;
+use crate::op::Operation;
+use crate::op::fs::{Allocate, Calling, Close, Fsync, ReadToEnd, Stat, Subject, Sync, Truncate};
+use crate::op::io::{At, Effect, Extent, Ordered, Read, ReadVectored, Write, WriteVectored};
+use crate::reactor::{self, Op};
+
+/// An open file.
+///
+/// It has two sides. **Positional calls** (`read_at`, `write_at` and their kin) take `&self` and an offset: any number of them may be in
+/// flight on one file. They take their buffer by value, lend it to the kernel and give it back, so nothing is copied. The
+/// **cursor** (`read`, `write_all`, `seek`, `lines`..) takes `&mut self` and plain slices, and reads ahead and gathers writes in a
+/// buffer; the same calls are there as futures-io's traits. The position belongs to this `File`, not to the descriptor: positional
+/// calls do not move it, and clones have positions of their own.
+///
+/// A positional call sees what the cursor wrote before: the cursor's bytes are written first, as part of the call. If that
+/// fails, so does the call, and the bytes are kept for the next [`flush`](Self::flush).
+///
+/// Dropping a `File` waits for nobody: bytes that the cursor has gathered are still written (the end of the loop waits for them),
+/// operations in flight go on, and the descriptor is closed after the last of them. Errors on that way reach the
+/// loop's exception handler (`Builder::on_error`); [`close`](Self::close) is the way to see them.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let path = std::env::temp_dir().join(format!("ringloop-file-{}", std::process::id()));
+/// use ringloop::fs::File;
+/// ringloop::run(async {
+///     let mut file = File::options().read(true).write(true).create_new(true).open(&path).await?;
+///     file.write_all(b"Hello, file!").await?;
+///     let (n, bytes) = file.read_at(vec![0; 5], 7).await?;
+///     assert_eq!((n, &bytes[..]), (5, &b"file!"[..]));
+///     file.close().await
+/// })??;
+/// # std::fs::remove_file(path)?;
+/// # Ok(()) }
+/// ```
+pub struct File {
+    pub(super) descriptor: Rc<Descriptor>,
+    pub(super) cursor: Cursor,
+}
+
+impl File {
+    /// Opens a file to read it. open(2).
+    ///
+    /// # Errors
+    /// As [`OpenOptions::open`].
+    ///
+    /// # Cancellation
+    /// A file that is opened after the future was dropped is closed again.
+    pub fn open(path: impl AsRef<Path>) -> Op<io::Result<File>> {
+        OpenOptions::new().read(true).open(path)
+    }
+
+    /// Opens a file to write it: makes it if there is none, and makes it empty if there is. open(2).
+    ///
+    /// # Errors
+    /// As [`OpenOptions::open`].
+    ///
+    /// # Cancellation
+    /// As [`open`](Self::open); the file may have been made.
+    pub fn create(path: impl AsRef<Path>) -> Op<io::Result<File>> {
+        OpenOptions::new().write(true).create(true).truncate(true).open(path)
+    }
+
+    /// Makes a file, to read and write it, and fails with `AlreadyExists` if there is one. open(2).
+    ///
+    /// # Errors
+    /// As [`OpenOptions::open`].
+    ///
+    /// # Cancellation
+    /// As [`open`](Self::open); the file may have been made.
+    pub fn create_new(path: impl AsRef<Path>) -> Op<io::Result<File>> {
+        OpenOptions::new().read(true).write(true).create_new(true).open(path)
+    }
+
+    /// [`OpenOptions::new`].
+    pub fn options() -> OpenOptions {
+        OpenOptions::new()
+    }
+
+    /// The future of an operation on this file, in its order behind what the cursor has written.
+    fn operation<O: Operation>(&self, effect: Effect, operation: O) -> Op<O::Output> {
+        Op::new(Ordered::new(self.descriptor.clone(), effect, operation))
+    }
+
+    /// The future of a transfer at an offset. A pipe has none: ESPIPE, as from pread(2).
+    fn transfer<O: Operation>(&self, effect: Effect, operation: O) -> Op<O::Output> {
+        if self.descriptor.is_stream() {
+            return Op::new(Ordered::refused(self.descriptor.clone(), Errno::ESPIPE as i32, operation));
+        }
+        self.operation(effect, operation)
+    }
+
+    /// Reads into the front of `buf`, up to its capacity, and sets its length. pread(2).
+    ///
+    /// Of a regular file fewer bytes come only at its end, or when a signal or an error cut the read short. 0 is the end, or a
+    /// buffer without capacity.
+    ///
+    /// # Errors
+    /// Those of pread(2); `ESPIPE` for a pipe, which only the cursor reads. The buffer comes back with the error.
+    ///
+    /// # Cancellation
+    /// Nothing is lost but the buffer; `.timeout(d)` and `.cancellable()` give that back too.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// ringloop::run(async {
+    ///     let file = ringloop::fs::File::open("/proc/version").await?;
+    ///     let (n, bytes) = file.read_at(Vec::with_capacity(5), 0).await?;
+    ///     assert_eq!((n, &bytes[..]), (5, &b"Linux"[..]));
+    ///     std::io::Result::Ok(())
+    /// })??;
+    /// # Ok(()) }
+    /// ```
+    #[doc(alias = "pread")]
+    pub fn read_at<B: IoBufMut>(&self, buf: B, offset: u64) -> Op<BufResult<B>> {
+        let len = buf.capacity();
+        self.transfer(Effect::None, Read::new(self.descriptor.clone(), buf, At(offset), len, Extent::Once))
+    }
+
+    /// Writes the bytes of `buf`, or as many of them as one call of the kernel takes. pwrite(2).
+    ///
+    /// # Errors
+    /// Those of pwrite(2): `StorageFull`, `PermissionDenied`.. The buffer comes back with the error.
+    ///
+    /// # Cancellation
+    /// The bytes may be written all the same. `.timeout(d)` and `.cancellable()` tell.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let path = std::env::temp_dir().join(format!("ringloop-write-at-{}", std::process::id()));
+    /// ringloop::run(async {
+    ///     let file = ringloop::fs::File::create(&path).await?;
+    ///     let (n, _buf) = file.write_at("behind a hole", 4096).await?;
+    ///     assert_eq!(file.metadata().await?.len(), 4096 + n as u64);
+    ///     std::io::Result::Ok(())
+    /// })??;
+    /// # std::fs::remove_file(path)?;
+    /// # Ok(()) }
+    /// ```
+    #[doc(alias = "pwrite")]
+    pub fn write_at<B: IoBuf>(&self, buf: B, offset: u64) -> Op<BufResult<B>> {
+        self.transfer(Effect::Changes, Write::new(self.descriptor.clone(), buf, offset, Extent::Once))
+    }
+
+    /// Reads exactly `len` bytes into the front of `buf`.
+    ///
+    /// # Errors
+    /// `UnexpectedEof` if the file ends before; otherwise as [`read_at`](Self::read_at). `BufError::done` says how many bytes are
+    /// in the buffer.
+    ///
+    /// # Cancellation
+    /// As [`read_at`](Self::read_at).
+    ///
+    /// # Panics
+    /// If the buffer has room for less than `len` bytes.
+    #[track_caller]
+    pub fn read_exact_at<B: IoBufMut>(&self, buf: B, offset: u64, len: usize) -> Op<BufResult<B>> {
+        let room = buf.capacity();
+        assert!(
+            len <= room,
+            "read_exact_at of {len} bytes into a buffer with room for {room}: give it the capacity"
+        );
+        self.transfer(Effect::None, Read::new(self.descriptor.clone(), buf, At(offset), len, Extent::All))
+    }
+
+    /// Writes all the bytes of `buf`.
+    ///
+    /// # Errors
+    /// As [`write_at`](Self::write_at); `BufError::done` says how many bytes were written before the error, exactly.
+    ///
+    /// # Cancellation
+    /// As [`write_at`](Self::write_at).
+    pub fn write_all_at<B: IoBuf>(&self, buf: B, offset: u64) -> Op<BufResult<B>> {
+        self.transfer(Effect::Changes, Write::new(self.descriptor.clone(), buf, offset, Extent::All))
+    }
+
+    /// Reads from `offset` to the end of the file, into a vector that grows as needed; what was in it is replaced.
+    ///
+    /// # Errors
+    /// As [`read_at`](Self::read_at), and `OutOfMemory`. `BufError::done` says how many bytes were read before the error.
+    ///
+    /// # Cancellation
+    /// As [`read_at`](Self::read_at).
+    pub fn read_to_end_at(&self, buf: Vec<u8>, offset: u64) -> Op<BufResult<Vec<u8>>> {
+        self.transfer(Effect::None, ReadToEnd::new(self.descriptor.clone(), buf, offset))
+    }
+
+    /// Reads into one buffer after the other, each up to its capacity, by one call; at most the first 1024 buffers are used.
+    /// preadv(2).
+    ///
+    /// # Errors
+    /// As [`read_at`](Self::read_at).
+    ///
+    /// # Cancellation
+    /// As [`read_at`](Self::read_at).
+    #[doc(alias = "preadv")]
+    pub fn read_vectored_at<B: IoBufMut>(&self, bufs: Vec<B>, offset: u64) -> Op<BufResult<Vec<B>>> {
+        self.transfer(Effect::None, ReadVectored::new(self.descriptor.clone(), bufs, offset))
+    }
+
+    /// Writes one buffer after the other by one call, as much as that takes; at most the first 1024 buffers. pwritev(2).
+    ///
+    /// # Errors
+    /// As [`write_at`](Self::write_at).
+    ///
+    /// # Cancellation
+    /// As [`write_at`](Self::write_at).
+    #[doc(alias = "pwritev")]
+    pub fn write_vectored_at<B: IoBuf>(&self, bufs: Vec<B>, offset: u64) -> Op<BufResult<Vec<B>>> {
+        self.transfer(Effect::Changes, WriteVectored::new(self.descriptor.clone(), bufs, offset))
+    }
+
+    /// Has content and metadata written to the medium. fsync(2).
+    ///
+    /// # Errors
+    /// `EIO`, `ENOSPC`, `EDQUOT` of writes that were accepted before; the kernel tells each only once.
+    ///
+    /// # Cancellation
+    /// It goes on.
+    #[doc(alias = "fsync")]
+    pub fn sync_all(&self) -> Op<io::Result<()>> {
+        self.sync(Sync::All)
+    }
+
+    /// Has content written to the medium, and of the metadata only what is needed to find it. fdatasync(2).
+    ///
+    /// # Errors
+    /// As [`sync_all`](Self::sync_all).
+    ///
+    /// # Cancellation
+    /// It goes on.
+    #[doc(alias = "fdatasync")]
+    pub fn sync_data(&self) -> Op<io::Result<()>> {
+        self.sync(Sync::Data)
+    }
+
+    fn sync(&self, what: Sync) -> Op<io::Result<()>> {
+        self.operation(Effect::None, Calling::new(Fsync { file: self.descriptor.clone(), what }))
+    }
+
+    /// Makes the file so long: cuts it off, or lengthens it by zeros that take no room. The cursor's position stays. ftruncate(2);
+    /// by the ring since Linux 6.9, before that on the thread pool.
+    ///
+    /// # Errors
+    /// `InvalidInput` if the file is not open for writing, and those of ftruncate(2).
+    ///
+    /// # Cancellation
+    /// It goes on.
+    #[doc(alias = "ftruncate")]
+    pub fn set_len(&self, len: u64) -> Op<io::Result<()>> {
+        if reactor::current().is_some_and(|reactor| reactor.supports(Truncate::<Descriptor>::CODE)) {
+            let file = self.descriptor.clone();
+            return self.operation(Effect::Changes, Calling::new(Truncate { file, len }));
+        }
+        self.on_pool(Effect::Changes, move |fd| std::fs::File::from(fd).set_len(len))
+    }
+
+    /// Has room reserved on the medium for `len` bytes from `offset` on, so that writing there finds it; the file gets longer if
+    /// need be. fallocate(2).
+    ///
+    /// # Errors
+    /// `Unsupported` where the file system cannot do it, `StorageFull`, and the others of fallocate(2).
+    ///
+    /// # Cancellation
+    /// It goes on.
+    #[doc(alias = "fallocate")]
+    pub fn allocate(&self, offset: u64, len: u64) -> Op<io::Result<()>> {
+        let file = self.descriptor.clone();
+        self.operation(Effect::Changes, Calling::new(Allocate { file, offset, len }))
+    }
+
+    /// What the file system says of this file. fstat(2) (statx).
+    ///
+    /// # Errors
+    /// Those of statx(2); a local file system has none here.
+    ///
+    /// # Cancellation
+    /// Nothing to lose.
+    #[doc(alias = "fstat")]
+    pub fn metadata(&self) -> Op<io::Result<Metadata>> {
+        self.operation(Effect::None, Stat::new(Subject::File(self.descriptor.clone()), Metadata::told))
+    }
+
+    /// Sets the permissions. fchmod(2), on the thread pool.
+    ///
+    /// # Errors
+    /// `PermissionDenied` for who does not own the file, and the others of fchmod(2).
+    ///
+    /// # Cancellation
+    /// It goes on.
+    #[doc(alias = "fchmod")]
+    pub fn set_permissions(&self, permissions: Permissions) -> Op<io::Result<()>> {
+        let mode = Mode::from_bits_truncate(permissions.mode());
+        self.on_pool(Effect::None, move |fd| Ok(fchmod(fd, mode)?))
+    }
+
+    /// Sets the times of last access and change, after what the cursor has written. futimens(2), on the thread pool.
+    ///
+    /// # Errors
+    /// `PermissionDenied` for who does not own the file, and the others of futimens(2).
+    ///
+    /// # Cancellation
+    /// It goes on.
+    #[doc(alias = "futimens")]
+    pub fn set_times(&self, times: FileTimes) -> Op<io::Result<()>> {
+        let (accessed, modified) = times.specs();
+        self.on_pool(Effect::None, move |fd| Ok(futimens(fd, &accessed, &modified)?))
+    }
+
+    /// Does something with the file on the thread pool, by a descriptor of its own: this one may be closed by then.
+    fn on_pool(
+        &self,
+        effect: Effect,
+        job: impl FnOnce(OwnedFd) -> io::Result<()> + Send + 'static,
+    ) -> Op<io::Result<()>> {
+        let fd = self.descriptor.as_fd().try_clone_to_owned();
+        self.operation(effect, errand(move || job(fd?)))
+    }
+
+    /// Another `File` for the same open file, with a position of its own: it begins where this one is. fcntl(2) `F_DUPFD_CLOEXEC`.
+    ///
+    /// What this one's cursor has gathered stays with this one.
+    ///
+    /// # Errors
+    /// `EMFILE`.
+    pub fn try_clone(&self) -> io::Result<File> {
+        let fd = self.descriptor.as_fd().try_clone_to_owned()?;
+        Ok(File { descriptor: Descriptor::new(fd), cursor: self.cursor.beside() })
+    }
+
+    /// A `File` on a std one; it begins at that one's position.
+    pub fn from_std(file: std::fs::File) -> File {
+        OwnedFd::from(file).into()
+    }
+
+    /// A std file on this one, at this one's position. What the cursor has gathered is written first.
+    ///
+    /// # Errors
+    /// That of the write; the file is then closed.
+    ///
+    /// # Cancellation
+    /// As a drop of the file.
+    pub async fn into_std(mut self) -> io::Result<std::fs::File> {
+        self.flush().await?;
+        let position = self.stream_position().await.ok();
+        let descriptor = self.into_descriptor();
+        let fd = match Rc::try_unwrap(descriptor) {
+            Ok(descriptor) => descriptor.into_fd(),
+            // An operation in flight keeps the other one.
+            Err(shared) => shared.as_fd().try_clone_to_owned()?,
+        };
+        let mut file = std::fs::File::from(fd);
+        if let Some(position) = position {
+            io::Seek::seek(&mut file, io::SeekFrom::Start(position))?;
+        }
+        Ok(file)
+    }
+
+    /// Writes what the cursor has gathered, closes the file and reports the errors of both. close(2).
+    ///
+    /// An operation that is still in flight keeps the descriptor open until it ends; nobody waits for it.
+    ///
+    /// # Errors
+    /// Those of the last writes, and on network file systems of writing back.
+    ///
+    /// # Cancellation
+    /// As a drop of the file: it goes on, and errors reach the exception handler.
+    pub async fn close(mut self) -> io::Result<()> {
+        let flushed = self.flush().await;
+        if flushed.is_err() {
+            self.descriptor.forget_unwritten();
+        }
+        let closed = match Rc::try_unwrap(self.into_descriptor()) {
+            Ok(descriptor) => Op::new(Close::new(descriptor.into_fd(), |result| result)).await,
+            Err(_in_flight) => Ok(()),
+        };
+        flushed.and(closed)
+    }
+
+    /// The descriptor, without the cursor and what it has in flight.
+    fn into_descriptor(self) -> Rc<Descriptor> {
+        self.descriptor.clone()
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        self.descriptor.orphan();
+    }
+}
+
+impl From<OwnedFd> for File {
+    fn from(fd: OwnedFd) -> Self {
+        File { descriptor: Descriptor::new(fd), cursor: Cursor::default() }
+    }
+}
+
+impl From<std::fs::File> for File {
+    fn from(file: std::fs::File) -> Self {
+        File::from_std(file)
+    }
+}
+
+impl AsFd for File {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.descriptor.as_fd()
+    }
+}
+
+impl AsRawFd for File {
+    fn as_raw_fd(&self) -> RawFd {
+        self.descriptor.as_raw_fd()
+    }
+}
+
+impl fmt::Debug for File {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("File").field("fd", &self.as_raw_fd()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,224 @@
+//! Reading to the end: of an open file, or of a file that is opened for it. One operation of several steps.
+
+#![allow(unsafe_code)]
+
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::rc::Rc;
+
+use io_uring::{opcode, types};
+
+use super::{HERE, adopt, nothing};
+use crate::error::{BufError, BufResult, Cancelled};
+use crate::op::io::{At, INTERRUPTED, MOST, Noted, Patience, Position, Progress};
+use crate::op::{Nature, Next, Operation, route};
+use crate::ring::{Entry, Outcome};
+
+/// The least room worth a read.
+const LEAST: usize = 32;
+/// The room for a file of unknown length: more than procfs gives at once.
+const FIRST: usize = 8 << 10;
+
+/// Bytes that are read until a file ends.
+struct Incoming {
+    /// What was read so far; the kernel writes into the room behind it.
+    bytes: Vec<u8>,
+    /// How many there probably are; 0: unknown.
+    hint: usize,
+    /// How many the last entry asked for.
+    asked: usize,
+    progress: Progress,
+    /// How it ended.
+    end: Option<io::Result<()>>,
+}
+
+impl Incoming {
+    /// Replaces what is in `memory`, and makes it as long as it takes.
+    fn new(mut memory: Vec<u8>) -> Self {
+        memory.clear();
+        Incoming { bytes: memory, hint: 0, asked: 0, progress: Progress::default(), end: None }
+    }
+
+    /// The file has probably so many bytes to read.
+    fn expect(&mut self, size: u64) {
+        self.hint = usize::try_from(size).unwrap_or(usize::MAX);
+        self.make_room();
+    }
+
+    /// Makes room for the next read: one byte more than should come, so that the end shows.
+    fn make_room(&mut self) {
+        let room = self.bytes.capacity() - self.bytes.len();
+        let left = self.hint.checked_sub(self.bytes.len()).filter(|_| self.hint > 0);
+        let result = match left {
+            Some(left) if room <= left => self.bytes.try_reserve_exact(left.saturating_add(1)),
+            None if room < LEAST => self.bytes.try_reserve(FIRST),
+            _ => Ok(()),
+        };
+        if result.is_err() {
+            self.end = Some(Err(io::ErrorKind::OutOfMemory.into()));
+        }
+    }
+
+    fn entry(&mut self, fd: RawFd, offset: u64) -> Entry {
+        if self.end.is_some() {
+            return nothing();
+        }
+        let Incoming { bytes, asked, progress, .. } = self;
+        progress.entry(types::Fd(fd), libc::POLLIN, |done| {
+            let room = bytes.spare_capacity_mut();
+            *asked = room.len().min(MOST);
+            let start = room.as_mut_ptr().cast();
+            opcode::Read::new(types::Fd(fd), start, *asked as u32).offset(At(offset).offset(done)).build()
+        })
+    }
+
+    fn advance(&mut self, outcome: Outcome) -> Next {
+        if self.end.is_none() {
+            self.note(outcome);
+        }
+        if self.end.is_some() { Next::Finish } else { Next::Again }
+    }
+
+    /// Takes the outcome of a read in.
+    fn note(&mut self, outcome: Outcome) {
+        match self.progress.note(outcome, At::IF_BLOCKED) {
+            Noted::NotYet => return,
+            Noted::Dry => return self.end = Some(Ok(())),
+            Noted::Failed => return self.end = Some(outcome.count().map(drop)),
+            Noted::Moved => {}
+        }
+        // SAFETY: the kernel has filled that many bytes, each read where the one before it ended, within the capacity.
+        unsafe { self.bytes.set_len(self.progress.done) };
+        // Short and as long as expected: that was the end. Files of /proc are never as long as they say.
+        if (outcome.result as usize) < self.asked && self.progress.done == self.hint {
+            return self.end = Some(Ok(()));
+        }
+        self.make_room();
+    }
+
+    /// All that was read, and how it ended; `outcome` is that of the last entry.
+    fn finish(mut self, outcome: Outcome) -> (io::Result<()>, Vec<u8>) {
+        // `advance` was not asked: it was to stop.
+        let _ = self.advance(outcome);
+        (self.end.unwrap_or_else(|| Err(Cancelled.into())), self.bytes)
+    }
+}
+
+/// Reads an open file from an offset to its end.
+pub(crate) struct ReadToEnd<F: AsRawFd + 'static> {
+    file: Rc<F>,
+    offset: u64,
+    content: Incoming,
+    /// The length of the file was asked for.
+    measured: bool,
+}
+
+impl<F: AsRawFd + 'static> ReadToEnd<F> {
+    pub(crate) fn new(file: Rc<F>, memory: Vec<u8>, offset: u64) -> Self {
+        ReadToEnd { file, offset, content: Incoming::new(memory), measured: false }
+    }
+}
+
+// SAFETY: the entry points into the content, which the operation owns and nobody touches while it is lent (K1).
+unsafe impl<F: AsRawFd + 'static> Operation for ReadToEnd<F> {
+    type Output = BufResult<Vec<u8>>;
+    const NAME: &'static str = "read";
+    const NATURE: Nature = Nature::Finite;
+
+    fn entry(&mut self) -> Entry {
+        let fd = self.file.as_raw_fd();
+        if !std::mem::replace(&mut self.measured, true) {
+            let (size, _) = route::size_hint(fd);
+            self.content.expect(size.saturating_sub(self.offset));
+        }
+        self.content.entry(fd, self.offset)
+    }
+
+    fn advance(&mut self, outcome: Outcome) -> Next {
+        self.content.advance(outcome)
+    }
+
+    fn finish(self, outcome: Outcome) -> Self::Output {
+        let (result, buf) = self.content.finish(outcome);
+        let done = buf.len();
+        match result {
+            Ok(()) => Ok((done, buf)),
+            Err(error) => Err(BufError { error, buf, done }),
+        }
+    }
+}
+
+/// Opens a file and reads all of it.
+pub(crate) struct ReadFile<T: 'static> {
+    path: CString,
+    /// Once it is open.
+    file: Option<OwnedFd>,
+    /// The file is local: to close it waits for nobody.
+    local: bool,
+    content: Incoming,
+    patience: Patience,
+    /// Closes a file that may have to wait for somebody.
+    close: fn(OwnedFd),
+    tell: fn(io::Result<Vec<u8>>) -> T,
+}
+
+impl<T> ReadFile<T> {
+    pub(crate) fn new(path: CString, close: fn(OwnedFd), tell: fn(io::Result<Vec<u8>>) -> T) -> Self {
+        let content = Incoming::new(Vec::new());
+        ReadFile { path, file: None, local: false, content, patience: Patience::default(), close, tell }
+    }
+}
+
+// SAFETY: the entry points to the path, in memory of its own, or into the content, both of which the operation owns and nobody
+// touches while they are lent (K1).
+unsafe impl<T: 'static> Operation for ReadFile<T> {
+    type Output = T;
+    const NAME: &'static str = "read file";
+    const NATURE: Nature = Nature::Finite;
+
+    fn entry(&mut self) -> Entry {
+        match &self.file {
+            None => {
+                opcode::OpenAt::new(HERE, self.path.as_ptr()).flags(libc::O_RDONLY | libc::O_CLOEXEC).build()
+            }
+            Some(file) => self.content.entry(file.as_raw_fd(), 0),
+        }
+    }
+
+    fn advance(&mut self, outcome: Outcome) -> Next {
+        if self.file.is_some() {
+            return self.content.advance(outcome);
+        }
+        if self.patience.again(outcome, INTERRUPTED) {
+            return Next::Again;
+        }
+        match adopt(outcome) {
+            Ok(file) => {
+                let (size, local) = route::size_hint(file.as_raw_fd());
+                self.local = local;
+                self.file = Some(file);
+                self.content.expect(size);
+                Next::Again
+            }
+            Err(error) => {
+                self.content.end = Some(Err(error));
+                Next::Finish
+            }
+        }
+    }
+
+    fn finish(self, outcome: Outcome) -> T {
+        let Some(file) = self.file else {
+            // Not opened; or nobody listened, and a descriptor that came all the same is closed here.
+            let ended = self.content.end.unwrap_or_else(|| adopt(outcome).and(Err(Cancelled.into())));
+            return (self.tell)(ended.map(|()| Vec::new()));
+        };
+        let (result, bytes) = self.content.finish(outcome);
+        match self.local {
+            true => drop(file),
+            false => (self.close)(file),
+        }
+        (self.tell)(result.map(|()| bytes))
+    }
+}

@@ -1,0 +1,429 @@
+//! Reads and writes of owned buffers, whole or in part: the transfers behind `fs::File`.
+//!
+//! A transfer holds its file by count, so the descriptor is closed after the last operation on it, and its number is never used
+//! again under one. It may take several entries: an exact one goes on until it has its bytes, and each goes on after
+//! a failure that means nothing has happened yet. [`Progress`] keeps the books; `entry` builds the next step from them.
+//!
+//! Where a file is read or written is a type, [`At`] or [`Stream`], because it decides how an operation ends: block I/O
+//! by itself, a pipe perhaps never.
+//!
+//! * `ordered`: what must come before an operation on a file, and what it changes.
+//! * `pour`: the write behind a cursor, which nobody waits for.
+//!
+//! Not here: paths and metadata (`fs`), sockets (`net`).
+
+#![allow(unsafe_code)]
+
+mod ordered;
+mod pour;
+
+use std::io;
+use std::os::fd::AsRawFd;
+use std::rc::Rc;
+
+use io_uring::{opcode, squeue, types};
+
+use super::{Nature, Next, Operation};
+use crate::buf::{IoBuf, IoBufMut};
+use crate::error::{BufError, BufResult, Cancelled};
+use crate::ring::{Entry, Outcome};
+
+pub(crate) use ordered::{Bell, Effect, Ordered, Passage, Shared};
+pub(crate) use pour::{Batch, Pour, Sink};
+
+/// The most bytes that the kernel moves at once (`MAX_RW_COUNT`).
+pub(super) const MOST: usize = 0x7fff_f000;
+/// The most parts of a vectored transfer (`UIO_MAXIOV`).
+const PARTS: usize = 1024;
+/// How often in a row an operation is tried again after nothing has happened.
+const TRIES: u8 = 16;
+
+/// Errors after which a transfer may be tried again: nothing has been moved. ECANCELED that nobody asked for: a kernel
+/// worker could not start.
+const NOTHING_MOVED: &[i32] = &[libc::EINTR, libc::EAGAIN, libc::ECANCELED];
+/// Errors after which a call that may be repeated is tried again.
+pub(super) const INTERRUPTED: &[i32] = &[libc::EINTR, libc::ECANCELED];
+/// Errors after which a call has not begun.
+pub(super) const NOT_BEGUN: &[i32] = &[libc::ECANCELED];
+
+/// Counts the tries of an operation that failed without an effect.
+#[derive(Debug, Default)]
+pub(super) struct Patience(u8);
+
+impl Patience {
+    /// Whether to try again, after one of these errors.
+    pub(super) fn again(&mut self, outcome: Outcome, errors: &[i32]) -> bool {
+        let without_effect = errors.contains(&outcome.result.wrapping_neg());
+        self.0 = if without_effect { self.0 + 1 } else { 0 };
+        without_effect && self.0 <= TRIES
+    }
+
+    pub(super) fn advance(&mut self, outcome: Outcome, errors: &[i32]) -> Next {
+        if self.again(outcome, errors) { Next::Again } else { Next::Finish }
+    }
+}
+
+/// Where in its file a transfer begins.
+pub(crate) trait Position: 'static {
+    /// How a read ends.
+    const READ: Nature;
+    /// How a write that nobody waits for ends.
+    const WRITE: Nature;
+    /// What is done about a descriptor that would block.
+    const IF_BLOCKED: Step;
+
+    /// The position that this offset means.
+    fn at(offset: u64) -> Self;
+
+    /// The offset of the entry after `done` bytes.
+    fn offset(&self, done: usize) -> u64;
+}
+
+/// At this offset of a file that has offsets.
+pub(crate) struct At(pub(crate) u64);
+
+/// At the end of a pipe, a terminal or the like, which has no offsets.
+pub(crate) struct Stream;
+
+impl Position for At {
+    const READ: Nature = Nature::Finite;
+    const WRITE: Nature = Nature::Finite;
+    const IF_BLOCKED: Step = Step::Forced;
+
+    fn at(offset: u64) -> Self {
+        At(offset)
+    }
+
+    fn offset(&self, done: usize) -> u64 {
+        self.0.saturating_add(done as u64)
+    }
+}
+
+impl Position for Stream {
+    const READ: Nature = Nature::Waits;
+    const WRITE: Nature = Nature::Promised;
+    const IF_BLOCKED: Step = Step::Wait;
+
+    fn at(_offset: u64) -> Self {
+        Stream
+    }
+
+    /// Minus one: the file's own position, which a pipe has not.
+    fn offset(&self, _done: usize) -> u64 {
+        u64::MAX
+    }
+}
+
+/// What the next entry of a transfer does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Moves bytes.
+    #[default]
+    Move,
+    /// Moves bytes on a kernel worker, which may block.
+    Forced,
+    /// Waits for readiness: kernels before 6.2 do not do that themselves for a descriptor with O_NONBLOCK.
+    Wait,
+}
+
+/// How much a transfer moves.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Extent {
+    /// What one call of the kernel moves.
+    Once,
+    /// All of it, unless the file ends or fails.
+    All,
+}
+
+/// The books of a transfer.
+#[derive(Debug, Default)]
+pub(super) struct Progress {
+    /// Bytes moved so far.
+    pub(super) done: usize,
+    /// The next entry.
+    step: Step,
+    /// The last outcome is in the books.
+    noted: bool,
+    patience: Patience,
+}
+
+/// What an outcome means for a transfer.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Noted {
+    /// Bytes were moved.
+    Moved,
+    /// Nothing was moved, and nothing will be: the end of the file, or a medium that takes no more.
+    Dry,
+    /// Nothing was moved, but may be the next time.
+    NotYet,
+    /// An error.
+    Failed,
+}
+
+impl Progress {
+    /// The next entry, given how to build one that moves, and what readiness is waited for.
+    pub(super) fn entry(
+        &mut self,
+        fd: types::Fd,
+        ready: i16,
+        transfer: impl FnOnce(usize) -> Entry,
+    ) -> Entry {
+        self.noted = false;
+        match self.step {
+            Step::Move => transfer(self.done),
+            Step::Forced => transfer(self.done).flags(squeue::Flags::ASYNC),
+            Step::Wait => opcode::PollAdd::new(fd, ready as u32).build(),
+        }
+    }
+
+    /// Takes an outcome into the books.
+    pub(super) fn note(&mut self, outcome: Outcome, if_blocked: Step) -> Noted {
+        self.noted = true;
+        let waited = std::mem::take(&mut self.step) == Step::Wait;
+        if outcome.result == -libc::EAGAIN {
+            self.step = if_blocked;
+        }
+        match outcome.result {
+            ..0 if self.patience.again(outcome, NOTHING_MOVED) => Noted::NotYet,
+            ..0 => Noted::Failed,
+            _ if waited => Noted::NotYet,
+            0 => Noted::Dry,
+            count => {
+                self.patience = Patience::default();
+                self.done += count as usize;
+                Noted::Moved
+            }
+        }
+    }
+
+    /// What follows an outcome of a transfer of `len` bytes.
+    fn advance(&mut self, outcome: Outcome, if_blocked: Step, extent: Extent, len: usize) -> Next {
+        match self.note(outcome, if_blocked) {
+            Noted::NotYet => Next::Again,
+            Noted::Moved if extent == Extent::All && self.done < len => Next::Again,
+            _ => Next::Finish,
+        }
+    }
+
+    /// How it ended; `dry` is the error of a whole transfer that found an end before `len` bytes.
+    fn end(
+        &mut self,
+        outcome: Outcome,
+        if_blocked: Step,
+        (extent, len): (Extent, usize),
+        dry: io::ErrorKind,
+    ) -> io::Result<()> {
+        let noted = if self.noted { Noted::Moved } else { self.note(outcome, if_blocked) };
+        let whole = extent == Extent::Once || self.done >= len;
+        match outcome.error() {
+            Some(error) => Err(error),
+            // It was asked to stop between two entries.
+            None if noted == Noted::NotYet => Err(Cancelled.into()),
+            None if whole => Ok(()),
+            None if outcome.result == 0 => Err(dry.into()),
+            None => Err(Cancelled.into()),
+        }
+    }
+}
+
+/// The rest of a buffer as pointer and length of an entry.
+pub(super) fn rest(start: *const u8, len: usize, done: usize) -> (*mut u8, u32) {
+    (start.wrapping_add(done).cast_mut(), (len - done).min(MOST) as u32)
+}
+
+/// pread(2) into the front of a buffer.
+pub(crate) struct Read<F: AsRawFd + 'static, B: IoBufMut, P: Position> {
+    file: Rc<F>,
+    buf: B,
+    position: P,
+    /// How much of the buffer to fill.
+    len: usize,
+    extent: Extent,
+    progress: Progress,
+}
+
+impl<F: AsRawFd + 'static, B: IoBufMut, P: Position> Read<F, B, P> {
+    /// `len` is at most the buffer's capacity.
+    pub(crate) fn new(file: Rc<F>, buf: B, position: P, len: usize, extent: Extent) -> Self {
+        let len = len.min(buf.capacity());
+        Read { file, buf, position, len, extent, progress: Progress::default() }
+    }
+}
+
+// SAFETY: the entry points into the buffer, which the operation owns and nobody touches while it is lent (K1).
+unsafe impl<F: AsRawFd + 'static, B: IoBufMut, P: Position> Operation for Read<F, B, P> {
+    type Output = BufResult<B>;
+    const NAME: &'static str = "read";
+    const NATURE: Nature = P::READ;
+
+    fn entry(&mut self) -> Entry {
+        let Read { file, buf, position, len, progress, .. } = self;
+        let fd = types::Fd(file.as_raw_fd());
+        progress.entry(fd, libc::POLLIN, |done| {
+            let (start, count) = rest(buf.as_mut_ptr(), *len, done);
+            opcode::Read::new(fd, start, count).offset(position.offset(done)).build()
+        })
+    }
+
+    fn advance(&mut self, outcome: Outcome) -> Next {
+        self.progress.advance(outcome, P::IF_BLOCKED, self.extent, self.len)
+    }
+
+    fn finish(mut self, outcome: Outcome) -> Self::Output {
+        let aim = (self.extent, self.len);
+        let result = self.progress.end(outcome, P::IF_BLOCKED, aim, io::ErrorKind::UnexpectedEof);
+        let (mut buf, done) = (self.buf, self.progress.done.min(self.len));
+        // SAFETY: the kernel has filled that many bytes from the start, which is within the capacity.
+        unsafe { buf.set_len(done) };
+        match result {
+            Ok(()) => Ok((done, buf)),
+            Err(error) => Err(BufError { error, buf, done }),
+        }
+    }
+}
+
+/// pwrite(2) of a buffer's bytes.
+pub(crate) struct Write<F: AsRawFd + 'static, B: IoBuf> {
+    file: Rc<F>,
+    buf: B,
+    position: At,
+    extent: Extent,
+    progress: Progress,
+}
+
+impl<F: AsRawFd + 'static, B: IoBuf> Write<F, B> {
+    pub(crate) fn new(file: Rc<F>, buf: B, offset: u64, extent: Extent) -> Self {
+        Write { file, buf, position: At(offset), extent, progress: Progress::default() }
+    }
+}
+
+// SAFETY: the entry points into the buffer, which the operation owns and nobody touches while it is lent (K1).
+unsafe impl<F: AsRawFd + 'static, B: IoBuf> Operation for Write<F, B> {
+    type Output = BufResult<B>;
+    const NAME: &'static str = "write";
+    const NATURE: Nature = Nature::Finite;
+
+    fn entry(&mut self) -> Entry {
+        let Write { file, buf, position, progress, .. } = self;
+        let fd = types::Fd(file.as_raw_fd());
+        progress.entry(fd, libc::POLLOUT, |done| {
+            let (start, count) = rest(buf.as_ptr(), buf.len(), done);
+            opcode::Write::new(fd, start, count).offset(position.offset(done)).build()
+        })
+    }
+
+    fn advance(&mut self, outcome: Outcome) -> Next {
+        self.progress.advance(outcome, At::IF_BLOCKED, self.extent, self.buf.len())
+    }
+
+    fn finish(mut self, outcome: Outcome) -> Self::Output {
+        let aim = (self.extent, self.buf.len());
+        let result = self.progress.end(outcome, At::IF_BLOCKED, aim, io::ErrorKind::WriteZero);
+        let (buf, done) = (self.buf, self.progress.done);
+        match result {
+            Ok(()) => Ok((done, buf)),
+            Err(error) => Err(BufError { error, buf, done }),
+        }
+    }
+}
+
+/// The parts of a vectored transfer, as the kernel reads them: the first [`PARTS`] of them.
+fn vectors<'a, B: 'a>(
+    parts: impl Iterator<Item = &'a mut B>,
+    part: impl Fn(&mut B) -> (*mut u8, usize),
+) -> Box<[libc::iovec]> {
+    let vector = |buf: &mut B| {
+        let (start, len) = part(buf);
+        libc::iovec { iov_base: start.cast(), iov_len: len }
+    };
+    parts.take(PARTS).map(vector).collect()
+}
+
+/// preadv(2) into one buffer after the other.
+pub(crate) struct ReadVectored<F: AsRawFd + 'static, B: IoBufMut> {
+    file: Rc<F>,
+    bufs: Vec<B>,
+    /// The buffers as the kernel reads them; it does so when the entry is submitted.
+    vectors: Box<[libc::iovec]>,
+    offset: u64,
+    patience: Patience,
+}
+
+impl<F: AsRawFd + 'static, B: IoBufMut> ReadVectored<F, B> {
+    pub(crate) fn new(file: Rc<F>, bufs: Vec<B>, offset: u64) -> Self {
+        ReadVectored { file, bufs, vectors: Box::default(), offset, patience: Patience::default() }
+    }
+}
+
+// SAFETY: the entry points to the vectors, and these into the buffers, all of which the operation owns and nobody touches while
+// they are lent (K1); the buffers stand in a vector of their own, which does not move.
+unsafe impl<F: AsRawFd + 'static, B: IoBufMut> Operation for ReadVectored<F, B> {
+    type Output = BufResult<Vec<B>>;
+    const NAME: &'static str = "readv";
+    const NATURE: Nature = Nature::Finite;
+
+    fn entry(&mut self) -> Entry {
+        self.vectors = vectors(self.bufs.iter_mut(), |buf| (buf.as_mut_ptr(), buf.capacity()));
+        let fd = types::Fd(self.file.as_raw_fd());
+        opcode::Readv::new(fd, self.vectors.as_ptr(), self.vectors.len() as u32).offset(self.offset).build()
+    }
+
+    fn advance(&mut self, outcome: Outcome) -> Next {
+        self.patience.advance(outcome, NOTHING_MOVED)
+    }
+
+    fn finish(mut self, outcome: Outcome) -> Self::Output {
+        let count = outcome.count();
+        let mut left = *count.as_ref().unwrap_or(&0);
+        for buf in &mut self.bufs {
+            let filled = left.min(buf.capacity());
+            // SAFETY: the kernel has filled the buffers in order, each up to its capacity.
+            unsafe { buf.set_len(filled) };
+            left -= filled;
+        }
+        match count {
+            Ok(count) => Ok((count, self.bufs)),
+            Err(error) => Err(BufError { error, buf: self.bufs, done: 0 }),
+        }
+    }
+}
+
+/// pwritev(2) of one buffer after the other.
+pub(crate) struct WriteVectored<F: AsRawFd + 'static, B: IoBuf> {
+    file: Rc<F>,
+    bufs: Vec<B>,
+    /// The buffers as the kernel reads them; it does so when the entry is submitted.
+    vectors: Box<[libc::iovec]>,
+    offset: u64,
+    patience: Patience,
+}
+
+impl<F: AsRawFd + 'static, B: IoBuf> WriteVectored<F, B> {
+    pub(crate) fn new(file: Rc<F>, bufs: Vec<B>, offset: u64) -> Self {
+        WriteVectored { file, bufs, vectors: Box::default(), offset, patience: Patience::default() }
+    }
+}
+
+// SAFETY: as for `ReadVectored`.
+unsafe impl<F: AsRawFd + 'static, B: IoBuf> Operation for WriteVectored<F, B> {
+    type Output = BufResult<Vec<B>>;
+    const NAME: &'static str = "writev";
+    const NATURE: Nature = Nature::Finite;
+
+    fn entry(&mut self) -> Entry {
+        self.vectors = vectors(self.bufs.iter_mut(), |buf| (buf.as_ptr().cast_mut(), buf.len()));
+        let fd = types::Fd(self.file.as_raw_fd());
+        opcode::Writev::new(fd, self.vectors.as_ptr(), self.vectors.len() as u32).offset(self.offset).build()
+    }
+
+    fn advance(&mut self, outcome: Outcome) -> Next {
+        self.patience.advance(outcome, NOTHING_MOVED)
+    }
+
+    fn finish(self, outcome: Outcome) -> Self::Output {
+        match outcome.count() {
+            Ok(count) => Ok((count, self.bufs)),
+            Err(error) => Err(BufError { error, buf: self.bufs, done: 0 }),
+        }
+    }
+}

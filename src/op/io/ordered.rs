@@ -1,0 +1,164 @@
+//! What must come before an operation on a file, and what it changes.
+//!
+//! A file has two sides: positional calls, and a cursor that keeps written bytes back for a while. A positional call must see
+//! them, so it *passes a gate* first: if bytes are kept back, the gate starts writing them, and the operation waits on a
+//! [`Bell`] that the end of that write rings. The bell is an eventfd with a poll, because an operation can wait for
+//! nothing but the kernel; it is made only when there is something to wait for. A write that fails keeps the bytes, and the
+//! operation that waited for it fails with the same error, without having begun.
+//!
+//! An operation that changes the content says so at its end, however that came: what the cursor has read ahead is then old.
+
+use std::cell::Cell;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+use std::rc::Rc;
+
+use io_uring::{opcode, types};
+use nix::sys::eventfd::{EfdFlags, EventFd};
+
+use super::{INTERRUPTED, Patience};
+use crate::op::fs::nothing;
+use crate::op::{Nature, Next, Operation};
+use crate::ring::{Entry, Outcome};
+
+/// Tells operations that what they wait for is over.
+#[derive(Debug)]
+pub(crate) struct Bell {
+    event: EventFd,
+    /// The errno of what they waited for.
+    error: Cell<Option<i32>>,
+}
+
+impl Bell {
+    pub(crate) fn new() -> io::Result<Rc<Bell>> {
+        let event = EventFd::from_flags(EfdFlags::EFD_CLOEXEC)?;
+        Ok(Rc::new(Bell { event, error: Cell::new(None) }))
+    }
+
+    /// Once, when it is over.
+    pub(crate) fn ring(&self, error: Option<i32>) {
+        self.error.set(error);
+        // The counter cannot be full: this is its only write.
+        let _ = self.event.write(1);
+    }
+}
+
+/// What an operation finds at a gate.
+pub(crate) enum Passage {
+    Open,
+    /// Open when the bell has rung.
+    Shut(Rc<Bell>),
+    /// No way, because of this errno.
+    Refused(i32),
+}
+
+/// A file whose operations have an order.
+pub(crate) trait Shared: 'static {
+    /// Starts what must come first.
+    fn pass(self: Rc<Self>) -> Passage;
+
+    /// The content may have changed.
+    fn changed(&self);
+}
+
+/// What an operation does to the content of a file.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Effect {
+    None,
+    Changes,
+}
+
+/// Where an operation stands.
+enum Gate {
+    /// It has not got through.
+    Before,
+    /// It waits for the bell.
+    At(Rc<Bell>),
+    /// It never will.
+    Refused(i32),
+    /// It has begun.
+    Behind,
+}
+
+/// An operation in its order among those of its file.
+pub(crate) struct Ordered<F: Shared, O: Operation> {
+    file: Rc<F>,
+    effect: Effect,
+    gate: Gate,
+    patience: Patience,
+    operation: O,
+}
+
+impl<F: Shared, O: Operation> Ordered<F, O> {
+    pub(crate) fn new(file: Rc<F>, effect: Effect, operation: O) -> Self {
+        Ordered { file, effect, gate: Gate::Before, patience: Patience::default(), operation }
+    }
+
+    /// An operation that this file cannot do.
+    pub(crate) fn refused(file: Rc<F>, errno: i32, operation: O) -> Self {
+        let gate = Gate::Refused(errno);
+        Ordered { file, effect: Effect::None, gate, patience: Patience::default(), operation }
+    }
+
+    /// Tries to get through. True: it has.
+    fn pass(&mut self) -> bool {
+        if let Gate::Before = self.gate {
+            self.gate = match self.file.clone().pass() {
+                Passage::Open => Gate::Behind,
+                Passage::Shut(bell) => Gate::At(bell),
+                Passage::Refused(errno) => Gate::Refused(errno),
+            };
+        }
+        matches!(self.gate, Gate::Behind)
+    }
+}
+
+// SAFETY: the operation's own entries keep its promise; the others point to nothing.
+unsafe impl<F: Shared, O: Operation> Operation for Ordered<F, O> {
+    type Output = O::Output;
+    const NAME: &'static str = O::NAME;
+    const NATURE: Nature = O::NATURE;
+
+    fn call(&mut self) -> Option<Outcome> {
+        if self.pass() { self.operation.call() } else { None }
+    }
+
+    fn entry(&mut self) -> Entry {
+        if self.pass() {
+            return self.operation.entry();
+        }
+        match &self.gate {
+            Gate::At(bell) => {
+                let fd = types::Fd(bell.event.as_fd().as_raw_fd());
+                opcode::PollAdd::new(fd, libc::POLLIN as u32).build()
+            }
+            _ => nothing(),
+        }
+    }
+
+    fn advance(&mut self, outcome: Outcome) -> Next {
+        let refused = match &self.gate {
+            Gate::Before | Gate::Behind => return self.operation.advance(outcome),
+            Gate::Refused(_) => return Next::Finish,
+            Gate::At(_) if outcome.result < 0 => return self.patience.advance(outcome, INTERRUPTED),
+            Gate::At(bell) => bell.error.get(),
+        };
+        self.gate = refused.map_or(Gate::Before, Gate::Refused);
+        if refused.is_some() { Next::Finish } else { Next::Again }
+    }
+
+    fn finish(self, outcome: Outcome) -> O::Output {
+        let outcome = match self.gate {
+            Gate::Behind => outcome,
+            Gate::Refused(errno) => Outcome { result: -errno, flags: 0 },
+            // It was asked to stop before it had begun.
+            _ if outcome.result >= 0 => Outcome { result: Outcome::CANCELLED, flags: 0 },
+            _ => outcome,
+        };
+        let output = self.operation.finish(outcome);
+        if self.effect == Effect::Changes {
+            self.file.changed();
+        }
+        output
+    }
+}

@@ -1,0 +1,134 @@
+//! Which way a file operation goes: as a plain call, through the ring, or over the thread pool. Decided here and nowhere else.
+//!
+//! | operation | way | why |
+//! |---|---|---|
+//! | `fstat` on a local file system | plain call | reads memory; the ring would use a kernel worker for it |
+//! | the size hint of whole-file reads | plain call, without synchronisation | a stale hint costs a read, not a byte |
+//! | `lseek`, `fcntl`, `dup` | plain call | they touch the open file only |
+//! | close | ring | `flush` of FUSE and NFS waits for somebody else; elsewhere it completes inside the enter |
+//! | all else that the ring can do | ring | it may wait for a disk or a server |
+//! | `fchmod`, `utimensat`, `readlink`, `getdents`, `realpath`, `copy_file_range`; `ftruncate` before 6.9 | pool | the ring has no such operation |
+//!
+//! What "local" means is asked of the kernel without asking the file system: `fstatfs` would be a request to the very server that
+//! must not be waited for. `statx` with `AT_STATX_DONT_SYNC` reads what the kernel has in memory and names the mount by a
+//! number that is never used again; `statmount` (6.8) gives that mount's magic number, which a thread remembers. Where
+//! the kernel has no such call, or a sandbox refuses it, nothing counts as local, and all goes through the ring.
+//!
+//! The numbers are in `docs/decisions/0007-file-routes.md`.
+
+#![allow(unsafe_code)]
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::mem::MaybeUninit;
+use std::os::fd::RawFd;
+
+use nix::sys::statfs;
+
+/// What statx(2) answers.
+pub(crate) type Status = libc::statx;
+/// A time in it.
+pub(crate) type StatusTime = libc::statx_timestamp;
+
+/// What is asked of statx: all that [`Metadata`](crate::fs::Metadata) has.
+pub(super) const WANTED: u32 = libc::STATX_BASIC_STATS | libc::STATX_BTIME;
+
+/// The system call's number is the same on all architectures that have it.
+const SYS_STATMOUNT: libc::c_long = 457;
+/// `STATMOUNT_SB_BASIC`: device and magic number.
+const SB_BASIC: u64 = 1;
+
+/// File systems whose `getattr` reads memory of this machine, by magic number.
+const LOCAL: [i64; 6] = [
+    statfs::EXT4_SUPER_MAGIC.0 as i64,
+    statfs::XFS_SUPER_MAGIC.0 as i64,
+    statfs::BTRFS_SUPER_MAGIC.0 as i64,
+    statfs::TMPFS_MAGIC.0 as i64,
+    statfs::OVERLAYFS_SUPER_MAGIC.0 as i64,
+    statfs::F2FS_SUPER_MAGIC.0 as i64,
+];
+
+thread_local! {
+    /// The mounts met so far, and whether each is local. A mount's number is never used again, so no entry gets wrong.
+    static MOUNTS: RefCell<HashMap<u64, bool>> = RefCell::default();
+}
+
+/// What the kernel has in memory about an open file, with the number of its mount; it waits for nobody.
+fn remembered(fd: RawFd) -> Option<Status> {
+    let mut status = MaybeUninit::<Status>::zeroed();
+    let flags = libc::AT_EMPTY_PATH | libc::AT_STATX_DONT_SYNC;
+    let mask = WANTED | libc::STATX_MNT_ID_UNIQUE;
+    // SAFETY: the path is an empty string, and the place is as large as what the kernel writes.
+    let result = unsafe { libc::statx(fd, c"".as_ptr(), flags, mask, status.as_mut_ptr()) };
+    // SAFETY: plain numbers, for which all bits are valid, and zero where the kernel wrote nothing.
+    (result == 0).then(|| unsafe { status.assume_init() })
+}
+
+/// The status of an open file, if it can be had without waiting and is not stale.
+pub(super) fn status_at_once(fd: RawFd) -> Option<Status> {
+    remembered(fd).filter(is_local)
+}
+
+/// How long the file probably is, and whether it is local.
+pub(super) fn size_hint(fd: RawFd) -> (u64, bool) {
+    remembered(fd).map_or((0, false), |status| (status.stx_size, is_local(&status)))
+}
+
+/// Whether the file lies on a local file system.
+fn is_local(status: &Status) -> bool {
+    // Before 6.8 the mount has another kind of number, which may be used again.
+    let has_number = status.stx_mask & libc::STATX_MNT_ID_UNIQUE != 0;
+    let known = |mounts: &RefCell<HashMap<u64, bool>>| {
+        *mounts.borrow_mut().entry(status.stx_mnt_id).or_insert_with(|| is_local_mount(status.stx_mnt_id))
+    };
+    has_number && MOUNTS.try_with(known).unwrap_or(false)
+}
+
+/// `struct mnt_id_req`, in its first version.
+#[repr(C)]
+struct Request {
+    size: u32,
+    spare: u32,
+    mount: u64,
+    wanted: u64,
+}
+
+/// The beginning of `struct statmount`, and room for the rest.
+#[repr(C)]
+struct MountStatus {
+    size: u32,
+    options: u32,
+    /// What the kernel filled in.
+    mask: u64,
+    device: [u32; 2],
+    magic: u64,
+    rest: [u64; 60],
+}
+
+fn is_local_mount(mount: u64) -> bool {
+    let request = Request { size: size_of::<Request>() as u32, spare: 0, mount, wanted: SB_BASIC };
+    let mut status = MountStatus { size: 0, options: 0, mask: 0, device: [0; 2], magic: 0, rest: [0; 60] };
+    let place = &raw mut status;
+    // SAFETY: both structs are the kernel's, or begin like them, and outlive the call; their sizes are told.
+    let result =
+        unsafe { libc::syscall(SYS_STATMOUNT, &raw const request, place, size_of::<MountStatus>(), 0) };
+    result == 0 && status.mask & SB_BASIC != 0 && LOCAL.contains(&(status.magic as i64))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::File;
+    use std::os::fd::AsRawFd;
+
+    #[test]
+    #[cfg_attr(miri, ignore = "asks the kernel")]
+    fn the_hint_is_the_size_and_procfs_is_not_local() {
+        let file = File::open(std::env::current_exe().expect("a test has a file")).expect("it can be opened");
+        assert_eq!(size_hint(file.as_raw_fd()).0, file.metadata().expect("it is open").len());
+        let procfs = File::open("/proc/self/status").expect("procfs is there");
+        assert_eq!(size_hint(procfs.as_raw_fd()), (0, false));
+        assert!(status_at_once(procfs.as_raw_fd()).is_none());
+        assert_eq!(size_hint(-1), (0, false));
+    }
+}

@@ -1,0 +1,494 @@
+//! Files: what is written is read back by every route, the numbers are exact, std's meaning is kept, errors keep their
+//! errno and give buffers back.
+
+use crate::harness::kinds::rest;
+use crate::harness::probes::{Dice, poll_once};
+use crate::harness::{Ctx, Need, Trial, aftermath};
+use crate::io;
+use bytes::Bytes;
+use futures_util::future::join_all;
+use futures_util::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sched::{CloneFlags, unshare};
+use ringloop::fs::{self, File, OpenOptions};
+use std::collections::BTreeSet;
+use std::io::{ErrorKind, SeekFrom};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+
+pub const TRIALS: &[Trial] = &[
+    io!(what_is_written_is_read_back),
+    io!(positional_calls_do_not_move_the_cursor),
+    io!(reads_stop_at_the_end_of_the_file),
+    io!(exact_calls_take_exactly_their_length),
+    io!(reading_to_the_end_takes_any_length),
+    io!(vectored_calls_keep_the_order_of_their_parts),
+    io!(every_kind_of_owned_buffer_works),
+    io!(many_writers_of_one_file_do_not_mix),
+    io!(the_cursor_reads_seeks_and_writes_as_stds),
+    io!(the_cursor_serves_futures_io),
+    io!(lines_come_one_by_one),
+    io!(a_positional_call_sees_what_the_cursor_wrote),
+    io!(open_options_mean_what_std_means),
+    io!(modes_and_custom_flags_are_passed_on),
+    io!(length_metadata_and_sync),
+    io!(a_close_reports_and_frees),
+    io!(whole_files_go_in_one_call),
+    io!(procfs_is_read_whole_though_its_length_is_zero),
+    io!(folders_are_made_listed_and_removed),
+    io!(making_a_tree_of_folders_is_a_race_without_losers),
+    io!(a_rename_replaces),
+    io!(a_missing_file_keeps_its_errno),
+    io!(a_path_with_a_nul_is_an_error_not_a_panic),
+    io!(a_full_disk_reports_exactly_what_was_written).needs(&[Need::Root]),
+    io!(a_dropped_file_writes_its_cursor_out),
+];
+
+fn what_is_written_is_read_back(ctx: &Ctx) {
+    let mut dice = Dice(ctx.seed);
+    ctx.run(async {
+        let path = ctx.path("file");
+        for size in [0, 1, 4095, 4096, 4097, 100_000, 1 << 20] {
+            let bytes = dice.bytes(size);
+            let file = File::create(&path).await.expect("the folder can be written");
+            let (count, back) = file.write_all_at(bytes.clone(), 0).await.expect("there is room");
+            assert_eq!((count, back.len()), (size, size));
+            file.close().await.expect("it closes");
+            assert!(std::fs::read(&path).expect("it is there") == bytes, "what std reads, {size} bytes");
+            let file = File::open(&path).await.expect("it is there");
+            let (count, read) = file.read_to_end_at(Vec::new(), 0).await.expect("it is readable");
+            assert_eq!(count, size);
+            assert!(read == bytes, "what the loop reads, {size} bytes");
+        }
+    });
+}
+
+fn positional_calls_do_not_move_the_cursor(ctx: &Ctx) {
+    let path = ctx.file("file", b"0123456789");
+    ctx.run(async {
+        let mut file = File::open(&path).await.expect("it is there");
+        let mut two = [0; 2];
+        file.read_exact(&mut two).await.expect("long enough");
+        let (_, middle) = file.read_exact_at(vec![0; 3], 6, 3).await.expect("long enough");
+        assert_eq!((&two, &middle[..]), (b"01", &b"678"[..]));
+        file.read_exact(&mut two).await.expect("long enough");
+        assert_eq!(&two, b"23");
+    });
+}
+
+fn reads_stop_at_the_end_of_the_file(ctx: &Ctx) {
+    let path = ctx.file("file", b"0123456789");
+    ctx.run(async {
+        let file = File::open(&path).await.expect("it is there");
+        let (count, buffer) = file.read_at(Vec::with_capacity(100), 4).await.expect("readable");
+        assert!((1..=6).contains(&count), "a read may be short, but not empty");
+        assert_eq!(buffer, b"456789"[..count]);
+        let (count, buffer) = file.read_at(Vec::with_capacity(100), 10).await.expect("readable");
+        assert_eq!((count, buffer.len()), (0, 0));
+        let (count, _) = file.read_at(Vec::new(), 0).await.expect("no room, no bytes");
+        assert_eq!(count, 0);
+    });
+}
+
+fn exact_calls_take_exactly_their_length(ctx: &Ctx) {
+    let path = ctx.file("file", vec![1; 10_000]);
+    ctx.run(async {
+        let file = File::open(&path).await.expect("it is there");
+        let (count, buffer) =
+            file.read_exact_at(Vec::with_capacity(9000), 1000, 8000).await.expect("long enough");
+        assert_eq!((count, buffer), (8000, vec![1; 8000]));
+        let error = file.read_exact_at(Vec::with_capacity(9000), 5000, 8000).await.expect_err("too short");
+        assert_eq!(error.error.kind(), ErrorKind::UnexpectedEof);
+        assert_eq!(error.done, 5000, "how much there was");
+        assert_eq!(error.into_buf()[..5000], [1; 5000]);
+    });
+}
+
+fn reading_to_the_end_takes_any_length(ctx: &Ctx) {
+    let mut dice = Dice(ctx.seed);
+    let bytes = dice.bytes(300_001);
+    let path = ctx.file("file", &bytes);
+    ctx.run(async {
+        let file = File::open(&path).await.expect("it is there");
+        for (capacity, offset) in [(0, 0), (10, 0), (300_001, 0), (400_000, 7), (1, 300_000), (5, 300_001)] {
+            let (count, read) =
+                file.read_to_end_at(Vec::with_capacity(capacity), offset).await.expect("readable");
+            assert_eq!(count, bytes.len() - offset as usize);
+            assert!(read == bytes[offset as usize..], "from {offset} with room for {capacity}");
+        }
+    });
+}
+
+fn vectored_calls_keep_the_order_of_their_parts(ctx: &Ctx) {
+    let path = ctx.path("file");
+    ctx.run(async {
+        let file =
+            OpenOptions::new().read(true).write(true).create(true).open(&path).await.expect("writable");
+        let parts = vec![b"one ".to_vec(), Vec::new(), b"two ".to_vec(), b"three".to_vec()];
+        let (count, parts) = file.write_vectored_at(parts, 3).await.expect("there is room");
+        assert!((1..=13).contains(&count) && parts.len() == 4, "the parts come back");
+        let whole = "\0\0\0one two three";
+        assert_eq!(std::fs::read_to_string(&path).expect("it is there"), whole[..3 + count]);
+        file.write_all_at(whole.to_owned(), 0).await.expect("there is room");
+        let room = vec![Vec::with_capacity(3), Vec::with_capacity(4), Vec::with_capacity(50)];
+        let (count, read) = file.read_vectored_at(room, 0).await.expect("readable");
+        assert_eq!(read.concat(), whole.as_bytes()[..count]);
+        assert_eq!(read[0].len(), count.min(3));
+    });
+}
+
+fn every_kind_of_owned_buffer_works(ctx: &Ctx) {
+    let path = ctx.path("file");
+    ctx.run(async {
+        let file =
+            OpenOptions::new().read(true).write(true).create(true).open(&path).await.expect("writable");
+        file.write_all_at(Bytes::from_static(b"bytes"), 0).await.expect("there is room");
+        file.write_all_at("static".as_bytes(), 5).await.expect("there is room");
+        file.write_all_at(String::from("text"), 11).await.expect("there is room");
+        file.write_all_at(*b"array", 15).await.expect("there is room");
+        file.write_all_at(vec![b'!'], 20).await.expect("there is room");
+        let (count, array) = file.read_exact_at([0; 21], 0, 21).await.expect("long enough");
+        assert_eq!((count, &array), (21, b"bytesstatictextarray!"));
+    });
+}
+
+fn many_writers_of_one_file_do_not_mix(ctx: &Ctx) {
+    let path = ctx.path("file");
+    ctx.run(async {
+        let file = File::create(&path).await.expect("the folder can be written");
+        let writes = (0..200_u64).map(async |number| {
+            file.write_all_at(vec![number as u8; 500], number * 500).await.expect("there is room");
+        });
+        join_all(writes).await;
+    });
+    let bytes = std::fs::read(&path).expect("it is there");
+    assert_eq!(bytes.len(), 100_000);
+    assert!(
+        bytes.chunks(500).enumerate().all(|(number, chunk)| chunk.iter().all(|&byte| byte == number as u8))
+    );
+}
+
+fn the_cursor_reads_seeks_and_writes_as_stds(ctx: &Ctx) {
+    let mut dice = Dice(ctx.seed);
+    let (ours, stds) = (ctx.path("ours"), ctx.path("stds"));
+    ctx.run(async {
+        let mut options = OpenOptions::new();
+        let mut file = options.read(true).write(true).create(true).open(&ours).await.expect("writable");
+        let mut std_file =
+            std::fs::File::options().read(true).write(true).create_new(true).open(&stds).expect("writable");
+        for step in 0..300 {
+            use std::io::{Read, Seek, Write};
+            let size = 1 + dice.below(6000) as usize;
+            match dice.below(3) {
+                0 => {
+                    let bytes = dice.bytes(size);
+                    file.write_all(&bytes).await.expect("there is room");
+                    std_file.write_all(&bytes).expect("there is room");
+                }
+                1 => {
+                    let (mut one, mut other) = (vec![0; size], vec![0; size]);
+                    let mut read = 0;
+                    while read < size {
+                        match file.read(&mut one[read..]).await.expect("readable") {
+                            0 => break,
+                            count => read += count,
+                        }
+                    }
+                    let mut expected = 0;
+                    while expected < size {
+                        match std_file.read(&mut other[expected..]).expect("readable") {
+                            0 => break,
+                            count => expected += count,
+                        }
+                    }
+                    assert_eq!(read, expected, "step {step}, seed {}", ctx.seed);
+                    assert!(one == other, "step {step}, seed {}", ctx.seed);
+                }
+                _ => {
+                    let to = match dice.below(3) {
+                        0 => SeekFrom::Start(dice.below(50_000)),
+                        1 => SeekFrom::End(dice.below(100) as i64),
+                        _ => SeekFrom::Current(dice.below(300) as i64),
+                    };
+                    let place = file.seek(to).await.expect("forward");
+                    assert_eq!(place, std_file.seek(to).expect("forward"), "step {step}, {to:?}");
+                }
+            }
+        }
+        assert!(file.seek(SeekFrom::Current(-1 << 40)).await.is_err(), "before the beginning");
+        file.flush().await.expect("there is room");
+        file.close().await.expect("it closes");
+    });
+    assert!(std::fs::read(ours).expect("it is there") == std::fs::read(stds).expect("it is there"));
+}
+
+/// The inherent calls and the traits are the same thing by two names.
+fn the_cursor_serves_futures_io(ctx: &Ctx) {
+    let (from, to) = (ctx.file("from", vec![9; 70_000]), ctx.path("to"));
+    ctx.run(async {
+        let mut source = File::open(&from).await.expect("it is there");
+        let mut target = File::create(&to).await.expect("the folder can be written");
+        let copied = futures_util::io::copy(&mut source, &mut target).await.expect("there is room");
+        assert_eq!(copied, 70_000);
+        AsyncSeekExt::seek(&mut source, SeekFrom::Start(69_999)).await.expect("within the file");
+        let mut rest = Vec::new();
+        AsyncReadExt::read_to_end(&mut source, &mut rest).await.expect("readable");
+        assert_eq!(rest, [9]);
+        AsyncWriteExt::close(&mut target).await.expect("it closes");
+    });
+    assert_eq!(std::fs::read(to).expect("it is there"), vec![9; 70_000]);
+}
+
+fn lines_come_one_by_one(ctx: &Ctx) {
+    let path = ctx.file("file", "one\r\ntwo\n\nfour without end");
+    ctx.run(async {
+        let mut file = File::open(&path).await.expect("it is there");
+        let mut lines = file.lines();
+        let mut all = Vec::new();
+        while let Some(line) = lines.next().await {
+            all.push(line.expect("it is text"));
+        }
+        assert_eq!(all, ["one", "two", "", "four without end"]);
+    });
+}
+
+fn a_positional_call_sees_what_the_cursor_wrote(ctx: &Ctx) {
+    let path = ctx.path("file");
+    ctx.run(async {
+        let mut options = OpenOptions::new();
+        let mut file = options.read(true).write(true).create(true).open(&path).await.expect("writable");
+        file.write_all(b"by the cursor").await.expect("there is room");
+        let (_, seen) = file.read_exact_at(vec![0; 13], 0, 13).await.expect("it was flushed first");
+        assert_eq!(seen, b"by the cursor");
+        file.write_all(b", and more").await.expect("there is room");
+        assert_eq!(file.metadata().await.expect("it is open").len(), 23);
+    });
+}
+
+fn open_options_mean_what_std_means(ctx: &Ctx) {
+    let path = ctx.file("file", b"old content");
+    ctx.run(async {
+        let exists =
+            OpenOptions::new().write(true).create_new(true).open(&path).await.err().expect("it exists");
+        assert_eq!(exists.kind(), ErrorKind::AlreadyExists);
+        let mut file = OpenOptions::new().append(true).open(&path).await.expect("it is there");
+        file.write_all(b", appended").await.expect("there is room");
+        file.close().await.expect("it closes");
+        assert_eq!(std::fs::read(&path).expect("it is there"), b"old content, appended");
+        let file = OpenOptions::new().write(true).truncate(true).open(&path).await.expect("it is there");
+        assert_eq!(file.metadata().await.expect("it is open").len(), 0);
+        let nothing = OpenOptions::new().open(&path).await.err().expect("neither reading nor writing");
+        assert_eq!(nothing.kind(), ErrorKind::InvalidInput);
+        let odd =
+            OpenOptions::new().read(true).truncate(true).open(&path).await.err().expect("std refuses it too");
+        assert_eq!(odd.kind(), ErrorKind::InvalidInput);
+    });
+}
+
+fn modes_and_custom_flags_are_passed_on(ctx: &Ctx) {
+    let (path, link) = (ctx.path("file"), ctx.path("link"));
+    std::os::unix::fs::symlink(&path, &link).expect("the folder can be written");
+    ctx.run(async {
+        OpenOptions::new().write(true).create(true).mode(0o640).open(&path).await.expect("writable");
+        let mode = fs::metadata(&path).await.expect("it is there").permissions().mode();
+        assert_eq!(mode & 0o777, 0o640 & !umask());
+        let mut options = OpenOptions::new();
+        let refused = options.read(true).custom_flags(nix::libc::O_NOFOLLOW).open(&link).await;
+        assert_eq!(refused.err().expect("it is a link").raw_os_error(), Some(nix::libc::ELOOP));
+    });
+}
+
+/// The process's mask for new files.
+fn umask() -> u32 {
+    let status = std::fs::read_to_string("/proc/self/status").expect("procfs is there");
+    let line = status.lines().find_map(|line| line.strip_prefix("Umask:")).expect("Linux 4.7 has it");
+    u32::from_str_radix(line.trim(), 8).expect("octal digits")
+}
+
+fn length_metadata_and_sync(ctx: &Ctx) {
+    let path = ctx.path("file");
+    ctx.run(async {
+        let file = File::create(&path).await.expect("the folder can be written");
+        file.set_len(12_345).await.expect("there is room");
+        file.sync_all().await.expect("a file system syncs");
+        file.sync_data().await.expect("a file system syncs");
+        let (ours, stds) = (file.metadata().await.expect("open"), std::fs::metadata(&path).expect("there"));
+        assert_eq!((ours.len(), ours.ino(), ours.dev()), (12_345, stds.ino(), stds.dev()));
+        assert!(ours.is_file() && !ours.is_dir());
+        assert_eq!(ours.modified().expect("a time"), stds.modified().expect("a time"));
+        assert_eq!(ours.permissions().mode(), stds.permissions().mode());
+        file.set_len(10).await.expect("shorter");
+        assert_eq!(fs::metadata(&path).await.expect("it is there").len(), 10);
+        assert!(fs::metadata(ctx.dir()).await.expect("it is there").is_dir());
+    });
+}
+
+fn a_close_reports_and_frees(ctx: &Ctx) {
+    let path = ctx.file("file", b"x");
+    ctx.run(async {
+        rest().await;
+        let before = aftermath::descriptors();
+        for _ in 0..20 {
+            let file = File::open(&path).await.expect("it is there");
+            file.close().await.expect("it closes");
+            assert_eq!(
+                aftermath::opened_since(&before),
+                [""; 0],
+                "when close returns, the descriptor is free"
+            );
+        }
+        let mut full = OpenOptions::new().write(true).open("/dev/full").await.expect("Linux has it");
+        full.write_all(b"does not fit").await.expect("the cursor buffers it");
+        let error = full.close().await.expect_err("close is the way to see it");
+        assert_eq!(error.kind(), ErrorKind::StorageFull);
+        rest().await;
+        assert_eq!(aftermath::opened_since(&before), [""; 0], "freed all the same");
+    });
+}
+
+fn whole_files_go_in_one_call(ctx: &Ctx) {
+    let path = ctx.path("file");
+    ctx.run(async {
+        fs::write(&path, "some text").await.expect("the folder can be written");
+        assert_eq!(fs::read(&path).await.expect("it is there"), b"some text");
+        assert_eq!(fs::read_to_string(&path).await.expect("it is text"), "some text");
+        fs::write(&path, b"new").await.expect("it is replaced");
+        assert_eq!(fs::read(&path).await.expect("it is there"), b"new");
+        fs::write(&path, [0xff, 0xfe]).await.expect("any bytes");
+        assert_eq!(fs::read_to_string(&path).await.expect_err("not text").kind(), ErrorKind::InvalidData);
+        fs::remove_file(&path).await.expect("it is there");
+        assert!(!path.exists());
+    });
+}
+
+fn procfs_is_read_whole_though_its_length_is_zero(ctx: &Ctx) {
+    ctx.run(async {
+        let text = fs::read_to_string("/proc/self/status").await.expect("procfs is there");
+        assert!(text.starts_with("Name:") && text.contains("nonvoluntary_ctxt_switches"), "{text}");
+        // More than one page of it, so more than one read.
+        let maps = fs::read("/proc/self/smaps").await.expect("procfs is there");
+        assert!(maps.len() > 8192);
+    });
+}
+
+fn folders_are_made_listed_and_removed(ctx: &Ctx) {
+    let folder = ctx.path("folder");
+    ctx.run(async {
+        fs::create_dir(&folder).await.expect("it is new");
+        let again = fs::create_dir(&folder).await.expect_err("it exists");
+        assert_eq!(again.kind(), ErrorKind::AlreadyExists);
+        let names: BTreeSet<String> = (0..500).map(|number| format!("file-{number}")).collect();
+        for name in &names {
+            std::fs::write(folder.join(name), name).expect("the folder can be written");
+        }
+        fs::create_dir(folder.join("sub")).await.expect("it is new");
+        let mut seen = BTreeSet::new();
+        let mut entries = fs::read_dir(&folder).await.expect("it is there");
+        while let Some(entry) = entries.next().await {
+            let entry = entry.expect("it is readable");
+            let name = entry.file_name().into_string().expect("text");
+            assert_eq!(entry.path(), folder.join(&name));
+            assert_eq!(entry.file_type().expect("ext4 tells").is_dir(), name == "sub");
+            assert!(name == "sub" || seen.insert(name), "each once");
+        }
+        assert_eq!(seen, names);
+        let full = fs::remove_dir(&folder).await.expect_err("it is not empty");
+        assert_eq!(full.kind(), ErrorKind::DirectoryNotEmpty);
+        fs::remove_dir(folder.join("sub")).await.expect("it is empty");
+        join_all(names.iter().map(async |name| fs::remove_file(folder.join(name)).await.expect("there")))
+            .await;
+        fs::remove_dir(&folder).await.expect("it is empty");
+        assert!(!folder.exists());
+        assert_eq!(fs::read_dir(&folder).await.err().expect("gone").kind(), ErrorKind::NotFound);
+    });
+}
+
+fn making_a_tree_of_folders_is_a_race_without_losers(ctx: &Ctx) {
+    ctx.run(async {
+        let deep = ctx.path("a/b/c/d/e");
+        for made in join_all((0..20).map(|_| fs::create_dir_all(&deep))).await {
+            made.expect("whoever made it");
+        }
+        assert!(deep.is_dir());
+        fs::create_dir_all(&deep).await.expect("it exists");
+        std::fs::write(ctx.path("a/file"), b"").expect("the folder can be written");
+        assert!(fs::create_dir_all(ctx.path("a/file/b")).await.is_err(), "a file stands in the way");
+    });
+}
+
+fn a_rename_replaces(ctx: &Ctx) {
+    let (from, to) = (ctx.file("from", b"new"), ctx.file("to", b"old"));
+    ctx.run(async {
+        fs::rename(&from, &to).await.expect("the same file system");
+        assert!(!from.exists());
+        assert_eq!(fs::read(&to).await.expect("it is there"), b"new");
+        let gone = fs::rename(&from, &to).await.expect_err("it is gone");
+        assert_eq!(gone.kind(), ErrorKind::NotFound);
+    });
+}
+
+fn a_missing_file_keeps_its_errno(ctx: &Ctx) {
+    ctx.run(async {
+        let missing = ctx.path("missing");
+        let errors = [
+            File::open(&missing).await.err(),
+            fs::read(&missing).await.err(),
+            fs::metadata(&missing).await.err(),
+            fs::remove_file(&missing).await.err(),
+            fs::remove_dir(&missing).await.err(),
+        ];
+        for error in errors {
+            assert_eq!(error.expect("it is missing").raw_os_error(), Some(nix::libc::ENOENT));
+        }
+        let folder = File::create(ctx.dir()).await.err().expect("it is a folder");
+        assert_eq!(folder.raw_os_error(), Some(nix::libc::EISDIR));
+    });
+}
+
+fn a_path_with_a_nul_is_an_error_not_a_panic(ctx: &Ctx) {
+    ctx.run(async {
+        let odd = "no\0such";
+        assert_eq!(File::open(odd).await.err().expect("a NUL").kind(), ErrorKind::InvalidInput);
+        assert_eq!(fs::metadata(odd).await.err().expect("a NUL").kind(), ErrorKind::InvalidInput);
+        assert_eq!(fs::rename("/tmp", odd).await.err().expect("a NUL").kind(), ErrorKind::InvalidInput);
+    });
+}
+
+/// A file system of one mebibyte: the write that does not fit says how much of it did.
+fn a_full_disk_reports_exactly_what_was_written(ctx: &Ctx) {
+    let small = ctx.path("small");
+    std::fs::create_dir(&small).expect("the folder can be written");
+    // A mount namespace of this process alone: the machine never sees the mount.
+    if let Err(error) = unshare(CloneFlags::CLONE_NEWNS) {
+        ctx.skip(format!("needs a mount namespace: {error}"));
+    }
+    let nowhere = None::<&str>;
+    mount(nowhere, "/", nowhere, MsFlags::MS_REC | MsFlags::MS_PRIVATE, nowhere).expect("root may");
+    mount(Some("tmpfs"), &small, Some("tmpfs"), MsFlags::empty(), Some("size=1m")).expect("root may");
+    ctx.run(async {
+        let path = small.join("file");
+        let file = File::create(&path).await.expect("there is room yet");
+        let error = file.write_all_at(vec![6; 3 << 20], 0).await.expect_err("three do not fit into one");
+        assert_eq!(error.error.kind(), ErrorKind::StorageFull);
+        let there = std::fs::metadata(&path).expect("it is there").len();
+        assert!(there > 500_000, "most of it fits");
+        assert_eq!(error.done as u64, there);
+        assert_eq!(error.into_buf().len(), 3 << 20);
+        file.close().await.expect("it closes");
+    });
+    umount2(&small, MntFlags::MNT_DETACH).expect("root may");
+}
+
+/// Dropping detaches the write: it is on disk when the loop has come to rest.
+fn a_dropped_file_writes_its_cursor_out(ctx: &Ctx) {
+    let path = ctx.path("file");
+    ctx.run(async {
+        let mut file = File::create(&path).await.expect("the folder can be written");
+        file.write_all(b"written late").await.expect("the cursor buffers it");
+        let mut write = Box::pin(file.write_all(b", dropped midway"));
+        let _ = poll_once(&mut write).await;
+        drop(write);
+        drop(file);
+        rest().await;
+        assert!(std::fs::read(&path).expect("it is there").starts_with(b"written late"));
+    });
+}

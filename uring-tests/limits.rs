@@ -1,0 +1,379 @@
+//! What a loop does when the machine has no more to give: descriptors, locked memory, threads, the permission to use
+//! io_uring at all. Each trial lowers the limits of its own process only.
+
+use crate::harness::kinds::{rest, run_on, start, turns};
+use crate::harness::pairs::{bound, clients, connected};
+use crate::harness::probes::{Log, once_pending, poll_once};
+use crate::harness::{Ctx, Trial, aftermath};
+use crate::{io, once};
+use nix::libc;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use ringloop::fs::{self, File};
+use ringloop::net::{TcpListener, TcpStream};
+use ringloop::testing::FaultPlan;
+use ringloop::{Builder, SetupErrorKind, create_task, run, sleep, testing, to_thread};
+use std::io::{ErrorKind, Read, Write};
+use std::time::Duration;
+
+pub const TRIALS: &[Trial] = &[
+    io!(a_listener_without_descriptors_backs_off_and_recovers),
+    io!(a_close_of_ours_lets_a_starved_listener_go_on_at_once),
+    once!(a_starved_listener_enters_seldom),
+    io!(a_call_without_descriptors_says_so),
+    once!(a_thousand_loops_fit_into_64_kib_of_locked_memory).as_an_ordinary_user().seconds(120),
+    once!(a_ring_that_does_not_fit_is_made_smaller).as_an_ordinary_user(),
+    once!(no_locked_memory_at_all_is_named).as_an_ordinary_user(),
+    once!(no_descriptor_for_the_ring_is_named),
+    once!(a_filter_that_blocks_io_uring_is_named),
+    once!(a_kernel_without_io_uring_is_named),
+    once!(a_filter_that_blocks_only_enter_is_named),
+    io!(worker_limits_hold),
+    io!(a_ring_without_a_buffer_ring_receives),
+    io!(operations_that_the_kernel_lacks_go_another_way),
+    once!(kernel_errors_reach_the_caller_with_their_errno),
+    once!(an_unasked_cancel_is_an_error_or_a_retry),
+];
+
+/// Lets this process open so many descriptors more than it has; gives the old limit back when dropped.
+struct Starved {
+    /// The limits before.
+    before: (u64, u64),
+}
+
+impl Starved {
+    fn to(more: usize) -> Self {
+        let before = getrlimit(Resource::RLIMIT_NOFILE).expect("a process may ask");
+        let highest = aftermath::descriptors().into_keys().max().unwrap_or(0);
+        setrlimit(Resource::RLIMIT_NOFILE, highest as u64 + 1 + more as u64, before.1)
+            .expect("lower is allowed");
+        Starved { before }
+    }
+}
+
+impl Drop for Starved {
+    fn drop(&mut self) {
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, self.before.0, self.before.1);
+    }
+}
+
+/// Takes every number below the highest one in use.
+fn fill_gaps() -> Vec<std::fs::File> {
+    let highest = aftermath::descriptors().into_keys().max().unwrap_or(0);
+    let mut fillers = Vec::new();
+    loop {
+        let filler = std::fs::File::open("/dev/null").expect("the limit is still far");
+        if std::os::fd::AsRawFd::as_raw_fd(&filler) > highest {
+            return fillers;
+        }
+        fillers.push(filler);
+    }
+}
+
+fn a_listener_without_descriptors_backs_off_and_recovers(ctx: &Ctx) {
+    ctx.run(async {
+        let (listener, address) = bound().await;
+        let waiting = clients(address, 5);
+        turns(2).await;
+        let fillers = fill_gaps();
+        let starved = Starved::to(0);
+        let accepting = create_task(async move {
+            let mut served = Vec::new();
+            for _ in 0..5 {
+                served
+                    .push(listener.accept().await.map(|(stream, peer)| (stream.local_addr().is_ok(), peer)));
+            }
+            served
+        });
+        sleep(Duration::from_millis(30)).await;
+        assert!(!accepting.is_done(), "the clients wait, and so does the accept");
+        drop(starved);
+        let served = accepting.await.expect("no panic");
+        for (answer, client) in served.into_iter().zip(&waiting) {
+            assert_eq!(answer.expect("it recovered").1, client.local_addr().expect("it is connected"));
+        }
+        drop(fillers);
+    });
+}
+
+fn a_close_of_ours_lets_a_starved_listener_go_on_at_once(ctx: &Ctx) {
+    ctx.run(async {
+        let (listener, address) = bound().await;
+        let (ours, _theirs) = connected().await;
+        let mut waiting = clients(address, 1);
+        turns(2).await;
+        let fillers = fill_gaps();
+        let starved = Starved::to(0);
+        let accepting = create_task(async move {
+            let (stream, _) = listener.accept().await.expect("it recovered");
+            stream.write_all(b"served").await.expect("the client reads");
+            stream.close().await.expect("it closes");
+        });
+        sleep(Duration::from_millis(5)).await;
+        drop(ours);
+        accepting.await.expect("our own close made room");
+        let mut answer = String::new();
+        waiting[0].read_to_string(&mut answer).expect("it was sent");
+        assert_eq!(answer, "served");
+        drop((starved, fillers));
+    });
+}
+
+/// Level-triggered servers spin here at a full core.
+fn a_starved_listener_enters_seldom(ctx: &Ctx) {
+    ctx.run(async {
+        let (listener, address) = bound().await;
+        let waiting = clients(address, 20);
+        turns(2).await;
+        let fillers = fill_gaps();
+        let starved = Starved::to(0);
+        let accepting = create_task(async move { listener.accept().await.map(drop) });
+        turns(2).await;
+        let before = testing::stats().enters;
+        sleep(Duration::from_millis(300)).await;
+        let enters = testing::stats().enters - before;
+        assert!(enters < 60, "{enters} enters in 300 ms for nothing");
+        drop((starved, fillers));
+        accepting.await.expect("no panic").expect("it recovered");
+        drop(waiting);
+    });
+}
+
+fn a_call_without_descriptors_says_so(ctx: &Ctx) {
+    let path = ctx.file("file", b"text");
+    ctx.run(async {
+        turns(2).await;
+        let fillers = fill_gaps();
+        let starved = Starved::to(0);
+        let errors = [
+            File::open(&path).await.err(),
+            fs::read(&path).await.err(),
+            TcpListener::bind("127.0.0.1:0").await.err(),
+            TcpStream::connect("127.0.0.1:9").await.err(),
+        ];
+        drop((starved, fillers));
+        for error in errors {
+            assert_eq!(error.expect("no descriptor is left").raw_os_error(), Some(libc::EMFILE));
+        }
+        assert_eq!(fs::read(&path).await.expect("there are some again"), b"text");
+    });
+}
+
+/// Ring memory counts against the user's limit of locked memory and is given back late: a loop must park its ring for
+/// the next, and wait for memory that is on its way back.
+fn a_thousand_loops_fit_into_64_kib_of_locked_memory(ctx: &Ctx) {
+    setrlimit(Resource::RLIMIT_MEMLOCK, 64 << 10, 64 << 10).expect("lower is allowed");
+    for number in 0..1000 {
+        let mut runner = start(Builder::new());
+        runner
+            .run(async {
+                let (ours, mut theirs) = connected().await;
+                create_task(async move { ours.read(&mut [0; 8]).await }).detach();
+                once_pending().await;
+                let mut create = File::create(ctx.path("file"));
+                let _ = poll_once(&mut create).await;
+                theirs.write_all(b"x").expect("the loop's end is open");
+            })
+            .expect("it runs");
+        runner.close().expect("it ends");
+        // A third of them give their ring back to the kernel and must get another one.
+        if number % 3 == 0 {
+            testing::release_parked_ring();
+        }
+    }
+}
+
+fn a_ring_that_does_not_fit_is_made_smaller(ctx: &Ctx) {
+    setrlimit(Resource::RLIMIT_MEMLOCK, 64 << 10, 64 << 10).expect("lower is allowed");
+    let path = ctx.file("file", b"text");
+    run_on(Builder::new().ring_entries(4096), async {
+        for _ in 0..100 {
+            assert_eq!(fs::read(&path).await.expect("it is there"), b"text");
+        }
+    });
+}
+
+fn no_locked_memory_at_all_is_named(ctx: &Ctx) {
+    setrlimit(Resource::RLIMIT_MEMLOCK, 0, 0).expect("lower is allowed");
+    let Err(error) = Builder::new().build() else {
+        ctx.skip("needs a kernel that counts rings as locked memory");
+    };
+    assert!(matches!(error.kind(), SetupErrorKind::Memlock { limit: 0, .. }), "{error}");
+    assert!(error.to_string().contains("memlock"), "the text says what to raise: {error}");
+    let error = run(async {}).expect_err("no ring");
+    assert!(error.is_setup() && error.to_string().contains("memlock"), "{error}");
+    let error: std::io::Error = error.into();
+    assert_eq!(error.kind(), ErrorKind::OutOfMemory);
+}
+
+fn no_descriptor_for_the_ring_is_named(_: &Ctx) {
+    let fillers = fill_gaps();
+    let starved = Starved::to(0);
+    let refused = Builder::new().build().err();
+    drop((starved, fillers));
+    let error = refused.expect("no descriptor is left");
+    assert_eq!(error.kind(), SetupErrorKind::Descriptors, "{error}");
+    start(Builder::new()).run(async {}).expect("there are some again");
+}
+
+fn a_filter_that_blocks_io_uring_is_named(_: &Ctx) {
+    refuse_calls(
+        &[libc::SYS_io_uring_setup, libc::SYS_io_uring_enter, libc::SYS_io_uring_register],
+        libc::EPERM,
+    );
+    let error = Builder::new().build().err().expect("the filter is in force");
+    assert_eq!(error.kind(), SetupErrorKind::Seccomp, "{error}");
+    assert!(error.to_string().contains("seccomp") && error.to_string().contains("scripts/"), "{error}");
+    assert!(format!("{error:?}").contains("seccomp"), "Debug prints the remedy too: {error:?}");
+}
+
+fn a_kernel_without_io_uring_is_named(_: &Ctx) {
+    refuse_calls(&[libc::SYS_io_uring_setup], libc::ENOSYS);
+    let error = Builder::new().build().err().expect("the filter is in force");
+    // A filter may answer ENOSYS as well (Podman's does): either is an honest reading.
+    assert!(matches!(error.kind(), SetupErrorKind::Missing | SetupErrorKind::Seccomp), "{error}");
+}
+
+fn a_filter_that_blocks_only_enter_is_named(_: &Ctx) {
+    refuse_calls(&[libc::SYS_io_uring_enter], libc::EPERM);
+    let error = Builder::new().build().err().expect("a ring without enter is no ring");
+    assert_eq!(error.kind(), SetupErrorKind::EnterRefused, "{error}");
+}
+
+/// A seccomp filter of this process: these system calls answer `errno`, all others go through.
+fn refuse_calls(calls: &[libc::c_long], errno: i32) {
+    let instruction =
+        |code: u32, jt: usize, k: u32| libc::sock_filter { code: code as u16, jt: jt as u8, jf: 0, k };
+    // Load the call's number; jump to the last instruction if it is one of ours; allow; refuse.
+    let mut program = vec![instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0)];
+    for (place, &call) in calls.iter().enumerate() {
+        program.push(instruction(
+            libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K,
+            calls.len() - place,
+            call as u32,
+        ));
+    }
+    program.push(instruction(libc::BPF_RET | libc::BPF_K, 0, libc::SECCOMP_RET_ALLOW));
+    program.push(instruction(libc::BPF_RET | libc::BPF_K, 0, libc::SECCOMP_RET_ERRNO | errno as u32));
+    let filter = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
+    nix::sys::prctl::set_no_new_privs().expect("it is always allowed");
+    // SAFETY: the kernel copies the program during the call, and it lives until then.
+    let answer = unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &filter) };
+    assert_eq!(answer, 0, "{}", std::io::Error::last_os_error());
+}
+
+/// The kernel's threads for block I/O count for the process: a flood of it must not make thousands of them.
+fn worker_limits_hold(ctx: &Ctx) {
+    run_on(ctx.builder().workers(2, 4), async {
+        let workers = Log::new();
+        let writes = (0..200).map(|number| {
+            let (path, workers) = (ctx.path(&format!("{number}")), workers.clone());
+            create_task(async move {
+                fs::write(path, vec![1; 20_000]).await.expect("the folder can be written");
+                workers.push(kernel_workers());
+            })
+        });
+        for write in writes.collect::<Vec<_>>() {
+            write.await.expect("no panic");
+        }
+        let most = workers.all().into_iter().max().unwrap_or(0);
+        assert!(most <= 6, "{most} kernel workers");
+    });
+}
+
+/// The kernel's own threads in this process.
+fn kernel_workers() -> usize {
+    let tasks = std::fs::read_dir("/proc/self/task").expect("procfs is there");
+    let names = tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok());
+    names.filter(|name| name.starts_with("iou-wrk")).count()
+}
+
+fn a_ring_without_a_buffer_ring_receives(ctx: &Ctx) {
+    let builder = ctx.builder().feature_mask(ringloop::FeatureMask::kernel_6_1().without_buffer_ring());
+    run_on(builder, async {
+        let (ours, mut theirs) = connected().await;
+        for round in 0..20_u8 {
+            theirs.write_all(&[round; 5000]).expect("the loop's end is open");
+            let mut buffer = [0; 5000];
+            ours.read_exact(&mut buffer).await.expect("it was sent");
+            assert_eq!(buffer, [round; 5000]);
+        }
+        theirs.write_all(b"a chunk").expect("the loop's end is open");
+        let chunk = ours.read_chunk().await.expect("it was sent").expect("not the end");
+        assert_eq!(&*chunk, &b"a chunk"[..chunk.len()]);
+    });
+}
+
+/// The floor's kernel lacks operations that newer ones have; what the crate offers is the same.
+fn operations_that_the_kernel_lacks_go_another_way(ctx: &Ctx) {
+    let mask = ["ftruncate", "bind", "listen", "statx", "unlinkat", "renameat", "mkdirat", "openat", "close"];
+    let mask =
+        mask.iter().fold(ringloop::FeatureMask::kernel_6_1(), |mask, name| mask.without_operation(name));
+    run_on(ctx.builder().feature_mask(mask), async {
+        let (from, to) = (ctx.path("from"), ctx.path("folder/to"));
+        fs::create_dir(ctx.path("folder")).await.expect("the folder can be written");
+        fs::write(&from, b"content").await.expect("the folder can be written");
+        fs::rename(&from, &to).await.expect("the same file system");
+        let file = File::options().read(true).write(true).open(&to).await.expect("it is there");
+        file.set_len(4).await.expect("shorter");
+        assert_eq!(file.metadata().await.expect("open").len(), 4);
+        file.close().await.expect("it closes");
+        assert_eq!(fs::read(&to).await.expect("it is there"), b"cont");
+        fs::remove_file(&to).await.expect("it is there");
+        let (listener, address) = bound().await;
+        let client = clients(address, 1);
+        let (_, peer) = listener.accept().await.expect("a client waits");
+        assert_eq!(peer, client[0].local_addr().expect("it is connected"));
+    });
+}
+
+fn kernel_errors_reach_the_caller_with_their_errno(ctx: &Ctx) {
+    let path = ctx.file("file", b"text");
+    let plan = FaultPlan::new().fail("openat", libc::EIO, 1).fail("accept", libc::ENOBUFS, 2);
+    run_on(Builder::new().faults(plan), async {
+        if let Err(error) = File::open(&path).await {
+            assert_eq!(error.raw_os_error(), Some(libc::EIO));
+        }
+        let (listener, address) = bound().await;
+        let waiting = clients(address, 10);
+        let (mut served, mut failed) = (0, 0);
+        while served < waiting.len() {
+            match listener.accept().await {
+                Ok(_) => served += 1,
+                Err(error) => {
+                    assert_eq!(error.raw_os_error(), Some(libc::ENOBUFS));
+                    failed += 1;
+                }
+            }
+            assert!(failed <= 40, "an accept is tried again");
+        }
+        rest().await;
+    });
+}
+
+/// A worker that could not start completes with ECANCELED although nobody asked: that must never look like a cancel.
+fn an_unasked_cancel_is_an_error_or_a_retry(ctx: &Ctx) {
+    let path = ctx.file("file", vec![4; 5000]);
+    let names = ["read", "write", "recv", "send", "openat", "accept"];
+    let plan = names.iter().fold(FaultPlan::new(), |plan, name| plan.fail(name, libc::ECANCELED, 3));
+    run_on(Builder::new().faults(plan), async {
+        for _ in 0..20 {
+            match fs::read(&path).await {
+                Ok(bytes) => assert_eq!(bytes, vec![4; 5000]),
+                Err(error) => assert_ne!(error.kind(), ErrorKind::Interrupted, "{error:?}"),
+            }
+        }
+        let (ours, mut theirs) = connected().await;
+        for round in 0..20_u8 {
+            theirs.write_all(&[round; 10]).expect("the loop's end is open");
+            let mut buffer = [0; 10];
+            ours.read_exact(&mut buffer).await.expect("a receive is tried again");
+            assert_eq!(buffer, [round; 10]);
+            ours.write_all(&buffer).await.expect("a send is tried again");
+        }
+        ours.flush().await.expect("a send is tried again");
+        let mut back = [0; 200];
+        theirs.read_exact(&mut back).expect("it was sent");
+        assert!((0..20).all(|round| back[round * 10..][..10] == [round as u8; 10]));
+        assert_eq!(to_thread(|| 1).await.expect("no panic"), 1);
+    });
+}

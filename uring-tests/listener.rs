@@ -1,0 +1,243 @@
+//! The listener keeps its accepts: every client is served once and in order, nothing accepted is lost with a future, and
+//! what nobody took is closed with the listener.
+
+use crate::harness::kinds::{rest, settle, turns};
+use crate::harness::pairs::{bound, clients};
+use crate::harness::peers::connect;
+use crate::harness::probes::{CountingWaker, Log, poll_with, start_and_drop};
+use crate::harness::{Ctx, Kind, Trial, aftermath};
+use crate::io;
+use ringloop::net::TcpListener;
+use ringloop::{create_task, testing, yield_now};
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::rc::Rc;
+use std::time::Duration;
+
+pub const TRIALS: &[Trial] = &[
+    io!(clients_are_served_in_the_order_of_their_coming),
+    io!(the_address_is_the_clients),
+    io!(accepts_in_flight_are_bounded),
+    io!(several_accepting_tasks_take_turns),
+    io!(a_cancelled_acceptor_leaves_its_turn),
+    io!(a_dropped_listener_frees_its_port),
+    io!(what_nobody_took_is_closed_with_the_listener),
+    io!(an_idle_listener_costs_no_enters),
+    io!(a_client_that_is_gone_already_is_still_accepted),
+    io!(a_bound_port_cannot_be_bound_again),
+    io!(a_listener_survives_a_burst),
+];
+
+fn clients_are_served_in_the_order_of_their_coming(ctx: &Ctx) {
+    ctx.run(async {
+        let (listener, address) = bound().await;
+        for _ in 0..3 {
+            let waiting = clients(address, 40);
+            let mut expected: Vec<_> =
+                waiting.iter().map(|c| c.local_addr().expect("it is connected")).collect();
+            let mut served = Vec::new();
+            for _ in &waiting {
+                served.push(listener.accept().await.expect("a client waits").1);
+            }
+            if ctx.kind == Kind::Faulty {
+                // There completions change places: each once is all that can be asked.
+                expected.sort();
+                served.sort();
+            }
+            assert_eq!(served, expected);
+        }
+    });
+}
+
+fn the_address_is_the_clients(ctx: &Ctx) {
+    ctx.run(async {
+        let (listener, address) = bound().await;
+        let client = connect(address);
+        let (stream, peer) = listener.accept().await.expect("a client waits");
+        assert_eq!(peer, client.local_addr().expect("it is connected"));
+        assert_eq!(stream.peer_addr().expect("it is connected"), peer);
+        assert_eq!(stream.local_addr().expect("it is connected"), address);
+        let Ok(listener) = TcpListener::bind("[::1]:0").await else { return };
+        let client = connect(listener.local_addr().expect("it is bound"));
+        let (_, peer) = listener.accept().await.expect("a client waits");
+        assert_eq!(peer, client.local_addr().expect("it is connected"));
+    });
+}
+
+/// Accepted but untaken plus in flight stays small: a listener takes no thousand connections in a turn for one `accept`.
+fn accepts_in_flight_are_bounded(ctx: &Ctx) {
+    ctx.run(async {
+        let (listener, address) = bound().await;
+        let before = aftermath::descriptors().len();
+        let waiting = clients(address, 100);
+        let with_clients = before + waiting.len();
+        let (first, _) = listener.accept().await.expect("a client waits");
+        turns(20).await;
+        let taken = aftermath::descriptors().len() - with_clients;
+        assert!(taken <= 1 + 32, "{taken} connections accepted, one asked for");
+        for _ in 1..waiting.len() {
+            listener.accept().await.expect("a client waits");
+        }
+        drop(first);
+    });
+}
+
+fn several_accepting_tasks_take_turns(ctx: &Ctx) {
+    ctx.run(async {
+        let (listener, address) = bound().await;
+        let (listener, log) = (Rc::new(listener), Log::new());
+        let tasks: Vec<_> = (0..4)
+            .map(|number| {
+                let (listener, log) = (listener.clone(), log.clone());
+                create_task(async move {
+                    let (_, peer) = listener.accept().await.expect("a client comes");
+                    log.push((number, peer));
+                })
+            })
+            .collect();
+        turns(2).await;
+        let mut expected = Vec::new();
+        let mut waiting = Vec::new();
+        for number in 0..4 {
+            let client = connect(address);
+            expected.push((number, client.local_addr().expect("it is connected")));
+            waiting.push(client);
+        }
+        for task in tasks {
+            task.await.expect("each had its turn");
+        }
+        assert_eq!(log.all(), expected);
+    });
+}
+
+fn a_cancelled_acceptor_leaves_its_turn(ctx: &Ctx) {
+    ctx.run(async {
+        let (listener, address) = bound().await;
+        let listener = Rc::new(listener);
+        let tasks: Vec<_> = (0..2)
+            .map(|_| {
+                let listener = listener.clone();
+                create_task(async move { listener.accept().await.expect("a client comes").1 })
+            })
+            .collect();
+        turns(2).await;
+        tasks[0].cancel();
+        turns(1).await;
+        let client = connect(address);
+        let mut ends = Vec::new();
+        for task in tasks {
+            ends.push(task.await.ok());
+        }
+        assert_eq!(ends, [None, client.local_addr().ok()]);
+    });
+}
+
+fn a_dropped_listener_frees_its_port(ctx: &Ctx) {
+    ctx.run(async {
+        let (listener, address) = bound().await;
+        start_and_drop(listener.accept()).await;
+        turns(2).await;
+        drop(listener);
+        rest().await;
+        let refused =
+            TcpStream::connect_timeout(&address, Duration::from_secs(5)).expect_err("nobody listens");
+        assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
+        let again = TcpListener::bind(address).await.expect("the port is free");
+        let client = connect(address);
+        let (_, peer) = again.accept().await.expect("a client waits");
+        assert_eq!(peer, client.local_addr().expect("it is connected"));
+    });
+}
+
+fn what_nobody_took_is_closed_with_the_listener(ctx: &Ctx) {
+    ctx.run(async {
+        let (listener, address) = bound().await;
+        let before = aftermath::descriptors().len();
+        let waiting = clients(address, 10);
+        let (counter, waker) = CountingWaker::new();
+        let mut accept = Box::pin(listener.accept());
+        if poll_with(&waker, &mut accept).is_pending() {
+            settle(|_| counter.count() > 0).await;
+        }
+        drop(accept);
+        drop(listener);
+        rest().await;
+        for mut client in waiting {
+            // The accepted one gets a FIN or a reset, those in the backlog a reset: no client hangs.
+            let _ = client.write_all(b"hello?");
+            assert!(matches!(client.read(&mut [0; 8]), Ok(0) | Err(_)));
+            drop(client);
+        }
+        assert_eq!(aftermath::descriptors().len(), before - 1, "the listener's own went too");
+    });
+}
+
+fn an_idle_listener_costs_no_enters(ctx: &Ctx) {
+    ctx.run(async {
+        let (listener, _) = bound().await;
+        start_and_drop(listener.accept()).await;
+        turns(5).await;
+        let before = testing::stats().enters;
+        for _ in 0..500 {
+            yield_now().await;
+        }
+        assert!(testing::stats().enters - before <= 2);
+    });
+}
+
+fn a_client_that_is_gone_already_is_still_accepted(ctx: &Ctx) {
+    ctx.run(async {
+        let (listener, address) = bound().await;
+        let mut gone = connect(address);
+        gone.write_all(b"bye").expect("the backlog holds it");
+        drop(gone);
+        let staying = connect(address);
+        let (first, _) = listener.accept().await.expect("its connection is in the backlog");
+        let mut buffer = [0; 3];
+        first.read_exact(&mut buffer).await.expect("it was written");
+        assert_eq!(&buffer, b"bye");
+        assert_eq!(first.read(&mut buffer).await.expect("the end is no error"), 0);
+        let (_, peer) = listener.accept().await.expect("the next one waits");
+        assert_eq!(peer, staying.local_addr().expect("it is connected"));
+    });
+}
+
+fn a_bound_port_cannot_be_bound_again(ctx: &Ctx) {
+    ctx.run(async {
+        let (_listener, address) = bound().await;
+        let error = TcpListener::bind(address).await.err().expect("it is taken");
+        assert_eq!(error.kind(), ErrorKind::AddrInUse);
+    });
+}
+
+fn a_listener_survives_a_burst(ctx: &Ctx) {
+    ctx.run(async {
+        let (listener, address) = bound().await;
+        let burst = crate::harness::peers::Peer::play(move || {
+            let mut served = 0;
+            for round in 0..10_u8 {
+                for mut client in clients(address, 50) {
+                    client.write_all(&[round]).expect("the backlog holds it");
+                    let mut answer = [0];
+                    client.read_exact(&mut answer).expect("the loop answers");
+                    served += u32::from(answer[0] == round);
+                }
+            }
+            served
+        });
+        for _ in 0..500 {
+            let (stream, _) = listener.accept().await.expect("a client comes");
+            create_task(async move {
+                let mut byte = [0];
+                stream.read_exact(&mut byte).await.expect("the client asks");
+                stream.write_all(&byte).await.expect("the client reads");
+            })
+            .detach();
+        }
+        settle(|now| now.tasks <= 1).await;
+        while !burst.is_over() {
+            turns(1).await;
+        }
+        assert_eq!(burst.end(), 500);
+    });
+}

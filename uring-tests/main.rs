@@ -1,0 +1,74 @@
+//! The suite: every trial on every kind of ring, each in a process of its own.
+//!
+//! `cargo test --test uring` runs it all, `cargo test --test uring -- cancel::` one theme, `... ::tiny` one kind of ring,
+//! `... --exact NAME --in-process` one case in this very process, for a debugger. `RINGLOOP_SEED=n` repeats a failure
+//! of a faulty ring, `RINGLOOP_PATIENCE=n` stretches every limit on a slow machine.
+//!
+//! A theme is a file with a table of its trials; how a case is run and judged is told in [`harness`].
+
+mod harness;
+
+mod architecture;
+mod cancel;
+mod combinators;
+mod facts;
+mod files;
+mod fork;
+mod harness_itself;
+mod limits;
+mod listener;
+mod ops;
+mod ring;
+mod shutdown;
+mod sockets;
+mod tasks;
+mod timers;
+mod wakers;
+mod writers;
+
+use harness::process::{self, IN_PROCESS};
+use harness::trial::{Case, Trial};
+use harness_itself::{SPECIMEN, SPECIMENS};
+use libtest_mimic::Arguments;
+
+/// The themes, from the ground up.
+const THEMES: &[(&str, &[Trial])] = &[
+    ("harness", harness_itself::TRIALS),
+    ("architecture", architecture::TRIALS),
+    ("facts", facts::TRIALS),
+    ("ops", ops::TRIALS),
+    ("wakers", wakers::TRIALS),
+    ("ring", ring::TRIALS),
+    ("tasks", tasks::TRIALS),
+    ("cancel", cancel::TRIALS),
+    ("timers", timers::TRIALS),
+    ("combinators", combinators::TRIALS),
+    ("files", files::TRIALS),
+    ("sockets", sockets::TRIALS),
+    ("listener", listener::TRIALS),
+    ("writers", writers::TRIALS),
+    ("limits", limits::TRIALS),
+    ("shutdown", shutdown::TRIALS),
+    ("fork", fork::TRIALS),
+];
+
+fn main() {
+    process::settle_in();
+    let in_process = std::env::args().any(|argument| argument == IN_PROCESS);
+    let mut arguments = Arguments::from_iter(std::env::args().filter(|argument| argument != IN_PROCESS));
+    if in_process {
+        // One after the other on the main thread: the trial's process has no other thread than its own.
+        arguments.test_threads = Some(1);
+    }
+    let run = if in_process { process::run_here } else { process::run_in_child };
+    // What the harness is tried on is wrong on purpose: it is there for the children only.
+    let specimens = in_process.then_some((SPECIMEN, SPECIMENS));
+    let themes = THEMES.iter().copied().chain(specimens);
+    let cases = themes.flat_map(|(theme, trials)| Case::of_theme(theme, trials));
+    let trials: Vec<_> =
+        cases.map(|case| libtest_mimic::Trial::ignorable_test(case.name(), move || run(case))).collect();
+    let all = trials.len() as u64;
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    assert!(!in_process || arguments.list || conclusion.num_filtered_out < all, "no case has that name");
+    conclusion.exit();
+}

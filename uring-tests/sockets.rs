@@ -1,0 +1,668 @@
+//! TCP streams: what is sent arrives, in order, by every reading verb; ends, resets and half closes are told apart; data
+//! and descriptors stay with their connection.
+
+use crate::harness::kinds::{rest, settle, turns};
+use crate::harness::pairs::{both_ends, bound, connected, many_connected};
+use crate::harness::peers::{Peer, Python, echo, finish_sending, listen, read_all, reset, serve_one};
+use crate::harness::probes::{Dice, Log, poll_once, start_and_drop};
+use crate::harness::{Ctx, Need, Trial, aftermath};
+use crate::io;
+use futures_util::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
+use nix::sys::signal::{SigHandler, Signal, signal};
+use ringloop::net::{TcpStream, lookup_host};
+use ringloop::{create_task, join, sleep, timeout};
+use std::cell::Cell;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::fd::AsRawFd;
+use std::rc::Rc;
+use std::time::Duration;
+
+pub const TRIALS: &[Trial] = &[
+    io!(an_echo_of_a_megabyte_is_exact),
+    io!(a_python_peer_agrees).needs(&[Need::Tool("python3")]),
+    io!(every_reading_verb_continues_the_others),
+    io!(a_read_into_nothing_returns_at_once),
+    io!(the_end_of_the_stream_stays_the_end),
+    io!(a_read_exact_cut_short_is_unexpected_eof),
+    io!(a_half_closed_stream_still_sends),
+    io!(a_shut_down_stream_still_receives),
+    io!(a_reset_is_an_error_after_the_data),
+    io!(writing_to_a_closed_peer_is_an_error_not_a_signal),
+    io!(two_readers_take_turns),
+    io!(reading_and_writing_at_once_from_two_tasks),
+    io!(split_halves_work_apart_and_close_together),
+    io!(a_stream_serves_futures_io),
+    io!(lines_need_no_reader_of_their_own),
+    io!(a_chunk_outlives_its_stream),
+    io!(nothing_is_read_ahead_of_demand),
+    io!(a_flooding_socket_does_not_starve_paced_ones),
+    io!(a_reused_descriptor_number_is_a_fresh_start),
+    io!(a_dropped_stream_is_closed_for_its_peer),
+    io!(into_std_hands_everything_over),
+    io!(a_refused_connection_says_so),
+    io!(connect_tries_every_address),
+    io!(a_connect_has_a_limit),
+    io!(names_are_resolved_beside_the_loop),
+    io!(options_reach_the_socket),
+    io!(hundreds_of_connections_at_once).needs(&[Need::Descriptors(1000)]),
+];
+
+fn an_echo_of_a_megabyte_is_exact(ctx: &Ctx) {
+    let bytes = Dice(ctx.seed).bytes(1 << 20);
+    let (address, peer) = serve_one(echo);
+    ctx.run(async {
+        let stream = TcpStream::connect(address).await.expect("the peer listens");
+        let sending = async {
+            for piece in bytes.chunks(10_007) {
+                stream.write_all(piece).await.expect("the peer reads");
+            }
+            stream.shutdown_write().await.expect("it is connected");
+        };
+        let receiving = async {
+            let mut received = Vec::new();
+            let mut buffer = vec![0; 7001];
+            loop {
+                match stream.read(&mut buffer).await.expect("the peer is well") {
+                    0 => return received,
+                    count => received.extend_from_slice(&buffer[..count]),
+                }
+            }
+        };
+        let ((), received) = join!(sending, receiving).await;
+        assert!(received == bytes, "{} bytes came back", received.len());
+    });
+    assert_eq!(peer.end(), 1 << 20);
+}
+
+/// The other side in another language: a server of asyncio.
+fn a_python_peer_agrees(ctx: &Ctx) {
+    const SERVER: &str = r#"
+import asyncio, sys
+async def serve(reader, writer):
+    total = 0
+    while data := await reader.read(1000):
+        total += len(data)
+        writer.write(data.upper())
+        await writer.drain()
+    writer.write(str(total).encode())
+    writer.close()
+async def main():
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    print(server.sockets[0].getsockname()[1], flush=True)
+    await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
+asyncio.run(main())
+"#;
+    let python = Python::start(SERVER, &[]);
+    let port: u16 = python.ready.trim().parse().expect("it prints its port");
+    ctx.run(async {
+        let stream = TcpStream::connect(("127.0.0.1", port)).await.expect("the peer listens");
+        let text = "every byte ".repeat(3000);
+        let (_, answer) = join!(
+            async {
+                stream.write_all(text.as_bytes()).await.expect("the peer reads");
+                stream.shutdown_write().await.expect("it is connected");
+            },
+            async {
+                let mut answer = Vec::new();
+                (&stream).read_to_end(&mut answer).await.expect("the peer answers");
+                answer
+            }
+        )
+        .await;
+        assert_eq!(answer, format!("{}33000", text.to_uppercase()).into_bytes());
+    });
+    python.end();
+}
+
+fn every_reading_verb_continues_the_others(ctx: &Ctx) {
+    let bytes = Dice(ctx.seed).bytes(60_000);
+    let mut dice = Dice(ctx.seed + 1);
+    let sent = bytes.clone();
+    let (address, peer) = serve_one(move |mut stream| stream.write_all(&sent).expect("the loop reads"));
+    ctx.run(async {
+        let mut stream = TcpStream::connect(address).await.expect("the peer listens");
+        let mut received = Vec::new();
+        while received.len() < bytes.len() {
+            let size = (1 + dice.below(700) as usize).min(bytes.len() - received.len());
+            let mut buffer = vec![0; size];
+            match dice.below(4) {
+                0 => {
+                    let count = stream.read(&mut buffer).await.expect("the peer is well");
+                    received.extend_from_slice(&buffer[..count]);
+                }
+                1 => {
+                    stream.read_exact(&mut buffer).await.expect("there is more");
+                    received.extend(buffer);
+                }
+                2 => {
+                    let chunk = stream.read_chunk().await.expect("the peer is well").expect("there is more");
+                    received.extend_from_slice(&chunk);
+                }
+                _ => {
+                    let taken = {
+                        let filled = stream.fill_buf().await.expect("the peer is well");
+                        let taken = filled.len().min(size);
+                        received.extend_from_slice(&filled[..taken]);
+                        taken
+                    };
+                    stream.consume_unpin(taken);
+                }
+            }
+        }
+        assert!(received == bytes);
+        assert!(stream.read_chunk().await.expect("the end is no error").is_none());
+    });
+    peer.end();
+}
+
+fn a_read_into_nothing_returns_at_once(ctx: &Ctx) {
+    ctx.run(async {
+        let (ours, mut theirs) = connected().await;
+        assert_eq!(ours.read(&mut []).await.expect("nothing asked, nothing waited for"), 0);
+        ours.read_exact(&mut []).await.expect("nothing asked");
+        ours.write_all(&[]).await.expect("nothing to do");
+        theirs.write_all(b"x").expect("the loop's end is open");
+        let mut byte = [0];
+        assert_eq!(ours.read(&mut byte).await.expect("it was written"), 1);
+    });
+}
+
+fn the_end_of_the_stream_stays_the_end(ctx: &Ctx) {
+    ctx.run(async {
+        let (ours, mut theirs) = connected().await;
+        theirs.write_all(b"last").expect("the loop's end is open");
+        finish_sending(&theirs);
+        let mut buffer = [0; 10];
+        let mut received = 0;
+        while received < 4 {
+            received += ours.read(&mut buffer[received..]).await.expect("it was written");
+        }
+        for _ in 0..3 {
+            assert_eq!(ours.read(&mut buffer).await.expect("the end is no error"), 0);
+            assert!(ours.read_chunk().await.expect("the end is no error").is_none());
+        }
+    });
+}
+
+fn a_read_exact_cut_short_is_unexpected_eof(ctx: &Ctx) {
+    ctx.run(async {
+        let (ours, mut theirs) = connected().await;
+        theirs.write_all(b"six...").expect("the loop's end is open");
+        finish_sending(&theirs);
+        let mut buffer = [0; 10];
+        let error = ours.read_exact(&mut buffer).await.expect_err("ten were asked for");
+        assert_eq!(error.kind(), ErrorKind::UnexpectedEof);
+        assert_eq!(&buffer[..6], b"six...");
+    });
+}
+
+fn a_half_closed_stream_still_sends(ctx: &Ctx) {
+    let (address, peer) = serve_one(|mut stream| {
+        finish_sending(&stream);
+        let mut all = Vec::new();
+        stream.read_to_end(&mut all).expect("the loop sends");
+        all
+    });
+    ctx.run(async {
+        let stream = TcpStream::connect(address).await.expect("the peer listens");
+        assert_eq!(stream.read(&mut [0; 8]).await.expect("the end is no error"), 0);
+        stream.write_all(&[5; 100_000]).await.expect("the peer still reads");
+        stream.close().await.expect("it closes");
+    });
+    assert_eq!(peer.end(), vec![5; 100_000]);
+}
+
+fn a_shut_down_stream_still_receives(ctx: &Ctx) {
+    let (address, peer) = serve_one(|mut stream| {
+        let mut all = Vec::new();
+        stream.read_to_end(&mut all).expect("the loop sends");
+        stream.write_all(&[7; 50_000]).expect("the loop still reads");
+        all
+    });
+    ctx.run(async {
+        let stream = TcpStream::connect(address).await.expect("the peer listens");
+        stream.write_all(b"question").await.expect("the peer reads");
+        stream.shutdown_write().await.expect("it is connected");
+        let mut answer = Vec::new();
+        (&stream).read_to_end(&mut answer).await.expect("the peer answers");
+        assert_eq!(answer, vec![7; 50_000]);
+        let error = stream.write_all(b"more").await.expect_err("this direction is closed");
+        assert_eq!(error.kind(), ErrorKind::BrokenPipe);
+    });
+    assert_eq!(peer.end(), b"question");
+}
+
+fn a_reset_is_an_error_after_the_data(ctx: &Ctx) {
+    ctx.run(async {
+        let (ours, theirs) = connected().await;
+        let mut byte = [0];
+        let mut read = Box::pin(ours.read(&mut byte));
+        assert!(poll_once(&mut read).await.is_pending());
+        turns(2).await;
+        reset(theirs);
+        assert_eq!(read.await.expect_err("the peer is gone").kind(), ErrorKind::ConnectionReset);
+        // Writing is write-behind: the error may come with the write itself or with the flush.
+        let after =
+            ours.write_all(b"anybody there?").await.and(ours.flush().await).expect_err("the peer is gone");
+        assert!(matches!(after.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset), "{after:?}");
+    });
+}
+
+/// std ignores SIGPIPE, but a program may have put the default back, and a library must not depend on it: the signal would
+/// end the process.
+fn writing_to_a_closed_peer_is_an_error_not_a_signal(ctx: &Ctx) {
+    // SAFETY: no handler is installed, the default action is restored.
+    unsafe { signal(Signal::SIGPIPE, SigHandler::SigDfl) }.expect("SIGPIPE has a default");
+    ctx.run(async {
+        for owned in [false, true] {
+            let (ours, theirs) = connected().await;
+            reset(theirs);
+            let mut error = None;
+            for _ in 0..1000 {
+                let written = match owned {
+                    false => ours.write_all(&[0; 5000]).await,
+                    true => ours.write_owned(vec![0; 5000]).await.map(|_| ()).map_err(std::io::Error::from),
+                };
+                error = written.and(ours.flush().await).err();
+                if error.is_some() {
+                    break;
+                }
+            }
+            let error = error.expect("the peer is gone");
+            assert!(matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset), "{error:?}");
+        }
+    });
+}
+
+/// By `&self`, first come first served: no byte goes to both, none is lost.
+fn two_readers_take_turns(ctx: &Ctx) {
+    ctx.run(async {
+        let (ours, mut theirs) = connected().await;
+        let (ours, log) = (Rc::new(ours), Log::new());
+        let readers: Vec<_> = (0..3)
+            .map(|reader| {
+                let (ours, log) = (ours.clone(), log.clone());
+                create_task(async move {
+                    let mut buffer = [0; 2];
+                    ours.read_exact(&mut buffer).await.expect("it was written");
+                    log.push((reader, buffer));
+                })
+            })
+            .collect();
+        turns(2).await;
+        for byte in b"aabbcc" {
+            theirs.write_all(&[*byte]).expect("the loop's end is open");
+            turns(2).await;
+        }
+        for reader in readers {
+            reader.await.expect("each had its turn");
+        }
+        assert_eq!(log.all(), [(0, *b"aa"), (1, *b"bb"), (2, *b"cc")]);
+    });
+}
+
+fn reading_and_writing_at_once_from_two_tasks(ctx: &Ctx) {
+    ctx.run(async {
+        let (one, other) = both_ends().await;
+        let (one, other) = (Rc::new(one), Rc::new(other));
+        let send = |stream: Rc<TcpStream>, byte: u8| {
+            create_task(async move {
+                for _ in 0..50 {
+                    stream.write_all(&[byte; 10_000]).await.expect("the other reads");
+                }
+                stream.shutdown_write().await.expect("it is connected");
+            })
+        };
+        let receive = |stream: Rc<TcpStream>| {
+            create_task(async move {
+                let (mut count, mut sum) = (0, 0_u64);
+                while let Some(chunk) = stream.read_chunk().await.expect("the other sends") {
+                    count += chunk.len();
+                    sum += chunk.iter().map(|&byte| u64::from(byte)).sum::<u64>();
+                }
+                (count, sum)
+            })
+        };
+        let tasks = (send(one.clone(), 1), send(other.clone(), 2), receive(one), receive(other));
+        assert_eq!(tasks.2.await.expect("no panic"), (500_000, 1_000_000));
+        assert_eq!(tasks.3.await.expect("no panic"), (500_000, 500_000));
+        tasks.0.await.expect("no panic");
+        tasks.1.await.expect("no panic");
+    });
+}
+
+fn split_halves_work_apart_and_close_together(ctx: &Ctx) {
+    let (address, peer) = serve_one(echo);
+    ctx.run(async {
+        rest().await;
+        let before = aftermath::descriptors();
+        let stream = TcpStream::connect(address).await.expect("the peer listens");
+        let (reader, writer) = stream.into_split();
+        let writing = create_task(async move {
+            writer.write_all(b"there and back").await.expect("the peer reads");
+            writer.shutdown_write().await.expect("it is connected");
+        });
+        let reading = create_task(async move {
+            let mut all = Vec::new();
+            let mut reader = reader;
+            reader.read_to_end(&mut all).await.expect("the peer answers");
+            all
+        });
+        writing.await.expect("no panic");
+        assert_eq!(reading.await.expect("no panic"), b"there and back");
+        rest().await;
+        assert_eq!(aftermath::opened_since(&before), [""; 0]);
+    });
+    peer.end();
+}
+
+fn a_stream_serves_futures_io(ctx: &Ctx) {
+    let (address, peer) = serve_one(echo);
+    ctx.run(async {
+        let mut stream = TcpStream::connect(address).await.expect("the peer listens");
+        AsyncWriteExt::write_all(&mut stream, b"by the traits").await.expect("the peer reads");
+        AsyncWriteExt::flush(&mut stream).await.expect("the kernel takes it");
+        let mut buffer = [0; 13];
+        AsyncReadExt::read_exact(&mut stream, &mut buffer).await.expect("the peer answers");
+        assert_eq!(&buffer, b"by the traits");
+        AsyncWriteExt::close(&mut stream).await.expect("it closes its direction");
+        let mut rest = Vec::new();
+        AsyncReadExt::read_to_end(&mut stream, &mut rest).await.expect("the peer closes");
+        assert!(rest.is_empty());
+    });
+    peer.end();
+}
+
+fn lines_need_no_reader_of_their_own(ctx: &Ctx) {
+    ctx.run(async {
+        let (mut ours, mut theirs) = connected().await;
+        theirs.write_all(b"first\nsecond\nbinary").expect("the loop's end is open");
+        let mut line = String::new();
+        AsyncBufReadExt::read_line(&mut ours, &mut line).await.expect("it was written");
+        assert_eq!(line, "first\n");
+        // Dropped midway: what it had looked at is still there.
+        let mut next = String::new();
+        let _ = poll_once(&mut AsyncBufReadExt::read_line(&mut ours, &mut next)).await;
+        let mut binary = [0; 6];
+        if next.is_empty() {
+            AsyncBufReadExt::read_line(&mut ours, &mut next).await.expect("it was written");
+        }
+        assert_eq!(next, "second\n");
+        ours.read_exact(&mut binary).await.expect("it was written");
+        assert_eq!(&binary, b"binary");
+    });
+}
+
+fn a_chunk_outlives_its_stream(ctx: &Ctx) {
+    ctx.run(async {
+        let (ours, mut theirs) = connected().await;
+        theirs.write_all(b"kept").expect("the loop's end is open");
+        let chunk = ours.read_chunk().await.expect("it was written").expect("not the end");
+        drop(ours);
+        rest().await;
+        // Others receive into the rest of the buffers meanwhile.
+        for (ours, mut theirs) in many_connected(20).await {
+            theirs.write_all(&[0xff; 64]).expect("the loop's end is open");
+            ours.read_exact(&mut [0; 64]).await.expect("it was written");
+        }
+        assert_eq!(&*chunk, &b"kept"[..chunk.len()]);
+    });
+}
+
+/// The kernel's own flow control does the rest: a stream that nobody reads takes nothing out of its socket.
+fn nothing_is_read_ahead_of_demand(ctx: &Ctx) {
+    ctx.run(async {
+        let (ours, mut theirs) = connected().await;
+        theirs.write_all(b"for whoever has the descriptor").expect("the loop's end is open");
+        turns(5).await;
+        let (mut std_stream, left) = ours.into_std().await.expect("it is connected");
+        assert!(left.is_empty());
+        std_stream.set_nonblocking(false).expect("it can block");
+        let mut buffer = [0; 30];
+        std_stream.read_exact(&mut buffer).expect("it is all there");
+        assert_eq!(&buffer, b"for whoever has the descriptor");
+    });
+}
+
+/// One peer sends without end; forty requests of another are answered beside it.
+fn a_flooding_socket_does_not_starve_paced_ones(ctx: &Ctx) {
+    let (flood_address, flood) = serve_one(|mut stream| {
+        let block = vec![1; 65_536];
+        while stream.write_all(&block).is_ok() {}
+    });
+    let (address, peer) = serve_one(echo);
+    ctx.run(async {
+        let flooded = Rc::new(Cell::new(0));
+        let reader = create_task({
+            let flooded = flooded.clone();
+            async move {
+                let stream = TcpStream::connect(flood_address).await.expect("the peer listens");
+                while let Some(chunk) = stream.read_chunk().await.expect("the peer is well") {
+                    flooded.set(flooded.get() + chunk.len());
+                }
+            }
+        });
+        let stream = TcpStream::connect(address).await.expect("the peer listens");
+        while flooded.get() == 0 {
+            sleep(Duration::from_millis(1)).await;
+        }
+        for round in 0..40_u8 {
+            let before = flooded.get();
+            stream.write_all(&[round; 100]).await.expect("the peer reads");
+            let mut buffer = [0; 100];
+            stream.read_exact(&mut buffer).await.expect("the peer answers");
+            assert_eq!(buffer, [round; 100]);
+            // A request waits for turns, not for the flood to end: a turn takes a bounded share of it.
+            assert!(
+                flooded.get() - before < 256 << 20,
+                "{} bytes of flood per request",
+                flooded.get() - before
+            );
+        }
+        reader.cancel();
+        assert!(reader.await.is_err());
+    });
+    flood.end();
+    peer.end();
+}
+
+/// Closed and reopened, a number means another file. What was in flight for the old one must not touch the new one.
+fn a_reused_descriptor_number_is_a_fresh_start(ctx: &Ctx) {
+    ctx.run(async {
+        let (listener, address) = listen();
+        let accepted = || listener.accept().expect("the connection is established").0;
+        let mut ours = TcpStream::connect(address).await.expect("the listener is there");
+        let mut theirs = accepted();
+        for round in 0..30_u8 {
+            let number = ours.as_raw_fd();
+            start_and_drop(ours.read(&mut [0; 8])).await;
+            drop(ours);
+            rest().await;
+            let fresh = TcpStream::connect(address).await.expect("the listener is there");
+            assert_eq!(fresh.as_raw_fd(), number, "the trial needs the reuse");
+            let mut fresh_theirs = accepted();
+            fresh_theirs.write_all(&[round; 4]).expect("the loop's end is open");
+            let mut buffer = [0; 4];
+            fresh.read_exact(&mut buffer).await.expect("it was written");
+            assert_eq!(buffer, [round; 4]);
+            assert_eq!(theirs.read(&mut [0; 8]).expect("the old one was closed"), 0);
+            (ours, theirs) = (fresh, fresh_theirs);
+        }
+    });
+}
+
+fn a_dropped_stream_is_closed_for_its_peer(ctx: &Ctx) {
+    ctx.run(async {
+        let mut peers = Vec::new();
+        for (ours, theirs) in many_connected(30).await {
+            start_and_drop(ours.read(&mut [0; 8])).await;
+            drop(ours);
+            peers.push(theirs);
+        }
+        rest().await;
+        for mut theirs in peers {
+            assert_eq!(theirs.read(&mut [0; 8]).expect("a FIN, not a reset"), 0);
+        }
+    });
+}
+
+/// With a receive in flight and bytes in the buffer: std gets the descriptor, and what was taken out of it.
+fn into_std_hands_everything_over(ctx: &Ctx) {
+    ctx.run(async {
+        let (ours, mut theirs) = connected().await;
+        theirs.write_all(b"headbody").expect("the loop's end is open");
+        let mut head = [0; 4];
+        ours.read_exact(&mut head).await.expect("it was written");
+        start_and_drop_maybe(ours.read(&mut [0; 0])).await;
+        ours.write_all(b"queued").await.expect("there is room");
+        let (mut std_stream, left) = ours.into_std().await.expect("it is connected");
+        theirs.write_all(b"tail").expect("std's end is open");
+        finish_sending(&theirs);
+        std_stream.set_nonblocking(false).expect("it can block");
+        let mut all = left.to_vec();
+        std_stream.read_to_end(&mut all).expect("it is all there");
+        assert_eq!(all, b"bodytail");
+        std_stream.write_all(b", sent").expect("the peer is there");
+        drop(std_stream);
+        assert_eq!(read_all(theirs), b"queued, sent");
+    });
+}
+
+/// Polls once, whatever comes of it.
+async fn start_and_drop_maybe<F: Future>(future: F) {
+    let _ = poll_once(&mut Box::pin(future)).await;
+}
+
+fn a_refused_connection_says_so(ctx: &Ctx) {
+    ctx.run(async {
+        let (listener, address) = listen();
+        drop(listener);
+        let error = TcpStream::connect(address).await.err().expect("nobody listens");
+        assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
+        rest().await;
+    });
+}
+
+/// `localhost` is ::1 and 127.0.0.1 on most machines; only one of them listens.
+fn connect_tries_every_address(ctx: &Ctx) {
+    let (address, peer) = serve_one(echo);
+    ctx.run(async {
+        let dead = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(127, 0, 0, 1)), closed_port());
+        let stream = TcpStream::connect(&[dead, dead, address][..]).await.expect("the last one listens");
+        stream.write_all(b"x").await.expect("the peer reads");
+        stream.read_exact(&mut [0]).await.expect("the peer answers");
+        assert_eq!(stream.peer_addr().expect("it is connected"), address);
+        drop(stream);
+        let error = TcpStream::connect(&[dead, dead][..]).await.err().expect("none listens");
+        assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
+    });
+    peer.end();
+}
+
+/// A port of the loopback that nobody listens on.
+fn closed_port() -> u16 {
+    listen().1.port()
+}
+
+fn a_connect_has_a_limit(ctx: &Ctx) {
+    ctx.run(async {
+        rest().await;
+        let before = aftermath::descriptors();
+        let (listener, address) = listen();
+        nix::sys::socket::listen(&listener, nix::sys::socket::Backlog::new(1).expect("a small number"))
+            .expect("a listener can listen again");
+        let connect = || TcpStream::connect(address).timeout(Duration::from_millis(30));
+        let mut connected = Vec::new();
+        let error = loop {
+            assert!(connected.len() < 10, "the backlog is full by then");
+            match connect().await {
+                Ok(stream) => connected.push(stream),
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(error.kind(), ErrorKind::TimedOut);
+        drop((connected, listener));
+        rest().await;
+        assert_eq!(aftermath::opened_since(&before), [""; 0]);
+    });
+}
+
+fn names_are_resolved_beside_the_loop(ctx: &Ctx) {
+    ctx.run(async {
+        let addresses = lookup_host("localhost:80").await.expect("every machine knows it");
+        assert!(
+            addresses.iter().any(|address| address.ip().is_loopback() && address.port() == 80),
+            "{addresses:?}"
+        );
+        let ticks = Rc::new(Cell::new(0));
+        let ticker = create_task({
+            let ticks = ticks.clone();
+            async move {
+                loop {
+                    sleep(Duration::from_micros(100)).await;
+                    ticks.set(ticks.get() + 1);
+                }
+            }
+        });
+        let answer = timeout(Duration::from_secs(10), lookup_host("no-such-name.invalid:1")).await;
+        assert!(answer.is_err() || answer.is_ok_and(|found| found.is_err()), "the name does not exist");
+        ticker.cancel();
+        assert!(ticker.await.is_err());
+    });
+}
+
+fn options_reach_the_socket(ctx: &Ctx) {
+    ctx.run(async {
+        let (ours, theirs) = connected().await;
+        let socket = socket2::SockRef::from(&ours);
+        for on in [true, false] {
+            ours.set_nodelay(on).expect("a TCP option");
+            assert_eq!(socket.tcp_nodelay().expect("a TCP option"), on);
+            assert_eq!(ours.nodelay().expect("a TCP option"), on);
+        }
+        assert_eq!(ours.peer_addr().expect("connected"), theirs.local_addr().expect("connected"));
+        assert_eq!(ours.local_addr().expect("connected"), theirs.peer_addr().expect("connected"));
+        let (listener, address) = listen();
+        let quick = TcpStream::connect(address).nodelay(true).await.expect("the listener is there");
+        assert!(quick.nodelay().expect("a TCP option"));
+        drop(listener);
+    });
+}
+
+fn hundreds_of_connections_at_once(ctx: &Ctx) {
+    ctx.run(async {
+        let (listener, address) = bound().await;
+        let serving = create_task(async move {
+            let mut tasks = Vec::new();
+            for _ in 0..300 {
+                let (stream, _) = listener.accept().await.expect("a client comes");
+                tasks.push(create_task(async move {
+                    let mut buffer = [0; 2];
+                    stream.read_exact(&mut buffer).await.expect("the client asks");
+                    stream.write_all(&buffer).await.expect("the client reads");
+                    stream.close().await.expect("it closes");
+                }));
+            }
+            for task in tasks {
+                task.await.expect("no panic");
+            }
+        });
+        let asking: Vec<_> = (0..300_u16)
+            .map(|number| {
+                create_task(async move {
+                    let stream = TcpStream::connect(address).await.expect("the listener is there");
+                    stream.write_all(&number.to_be_bytes()).await.expect("the server reads");
+                    let mut answer = [0; 2];
+                    stream.read_exact(&mut answer).await.expect("the server answers");
+                    assert_eq!(u16::from_be_bytes(answer), number);
+                })
+            })
+            .collect();
+        for task in asking {
+            task.await.expect("each got its own answer");
+        }
+        serving.await.expect("no panic");
+        settle(|now| now.operations == 0).await;
+    });
+}

@@ -1,0 +1,391 @@
+//! Writing is write-behind: accepted bytes are sent once, in order, whatever becomes of the future that wrote them; a peer
+//! that does not read costs its own connection and nothing else.
+
+use crate::harness::kinds::{rest, run_on, settle, start, turns};
+use crate::harness::pairs::{connected, many_connected};
+use crate::harness::peers::{Peer, echo, read_all, serve_one, slow_reader};
+use crate::harness::probes::{Dice, poll_once};
+use crate::harness::{Ctx, Trial, aftermath};
+use crate::io;
+use bytes::Bytes;
+use futures_util::future::join_all;
+use ringloop::net::TcpStream;
+use ringloop::{DetachLimits, create_task, sleep, testing, timeout};
+use std::io::{ErrorKind, Read};
+use std::rc::Rc;
+use std::time::Duration;
+
+pub const TRIALS: &[Trial] = &[
+    io!(bytes_arrive_in_order_by_every_writing_verb),
+    io!(a_slow_reader_gets_every_byte),
+    io!(a_write_takes_what_fits_and_says_how_much),
+    io!(a_dropped_write_is_sent_at_most_once),
+    io!(writes_under_random_timeouts_send_nothing_twice),
+    io!(two_write_alls_never_interleave),
+    io!(a_peer_that_never_reads_bounds_memory_and_others_go_on),
+    io!(flush_ends_when_the_kernel_has_everything),
+    io!(shutdown_is_ordered_behind_what_was_written),
+    io!(close_is_ordered_behind_what_was_written),
+    io!(an_owned_buffer_comes_back),
+    io!(an_owned_write_dropped_midway_is_sent_whole_or_not_at_all),
+    io!(an_error_surfaces_on_the_next_write),
+    io!(bytes_written_just_before_run_returns_arrive),
+    io!(a_dropped_stream_sends_what_it_accepted),
+    io!(a_detached_writer_ends_at_its_limit_of_time),
+    io!(detached_writers_are_bounded_in_number_and_bytes),
+];
+
+fn bytes_arrive_in_order_by_every_writing_verb(ctx: &Ctx) {
+    let mut dice = Dice(ctx.seed);
+    let bytes = Dice(ctx.seed + 1).bytes(200_000);
+    let (address, peer) = serve_one(read_all);
+    ctx.run(async {
+        let stream = TcpStream::connect(address).await.expect("the peer listens");
+        let mut rest = &bytes[..];
+        while !rest.is_empty() {
+            let (piece, after) = rest.split_at((1 + dice.below(9000) as usize).min(rest.len()));
+            match dice.below(5) {
+                0 => stream.write_all(piece).await.expect("the peer reads"),
+                1 => {
+                    let (count, _) = stream.write_owned(piece.to_vec()).await.expect("the peer reads");
+                    assert_eq!(count, piece.len());
+                }
+                2 => {
+                    let (count, _) =
+                        stream.write_owned(Bytes::copy_from_slice(piece)).await.expect("it reads");
+                    assert_eq!(count, piece.len());
+                }
+                3 => {
+                    let count = stream.write(piece).await.expect("the peer reads");
+                    rest = &rest[count..];
+                    continue;
+                }
+                _ => {
+                    stream.write_all(piece).await.expect("the peer reads");
+                    stream.flush().await.expect("the peer reads");
+                }
+            }
+            rest = after;
+        }
+        stream.close().await.expect("it closes");
+    });
+    assert!(peer.end() == bytes);
+}
+
+fn a_slow_reader_gets_every_byte(ctx: &Ctx) {
+    let bytes = Dice(ctx.seed).bytes(3 << 20);
+    let (address, peer) = serve_one(slow_reader(100_000, Duration::from_millis(2)));
+    ctx.run(async {
+        let stream = TcpStream::connect(address).await.expect("the peer listens");
+        stream.write_all(&bytes).await.expect("the peer reads, slowly");
+        stream.close().await.expect("it closes");
+    });
+    assert!(peer.end() == bytes);
+}
+
+fn a_write_takes_what_fits_and_says_how_much(ctx: &Ctx) {
+    ctx.run(async {
+        let (ours, theirs) = connected().await;
+        let block = vec![3; 8 << 20];
+        let accepted = fill(&ours, &block).await;
+        assert!(accepted > 0 && accepted < 64 << 20, "{accepted} bytes");
+        let reader = Peer::play(move || read_all(theirs).len());
+        ours.write_all(b"end").await.expect("the peer reads now");
+        ours.close().await.expect("it closes");
+        assert_eq!(reader.end(), accepted + 3, "neither more nor less than was accepted");
+    });
+}
+
+/// Writes until nothing more is accepted; how much was.
+async fn fill(stream: &TcpStream, block: &[u8]) -> usize {
+    let mut accepted = 0;
+    while let Ok(count) = timeout(Duration::from_millis(50), stream.write(block)).await {
+        accepted += count.expect("the peer is there, though it does not read");
+    }
+    accepted
+}
+
+/// A record's bytes: each tells its record and, more or less, its place.
+fn record(number: usize, length: usize) -> Vec<u8> {
+    (0..length).map(|place| (number * 31 + place / 64) as u8).collect()
+}
+
+/// Splits what arrived into prefixes of the records, in order; panics where that is not possible. Says how many were whole.
+fn whole_records(mut arrived: &[u8], records: &[Vec<u8>], complete: &[bool]) -> usize {
+    let mut whole = 0;
+    for (number, record) in records.iter().enumerate() {
+        let common = arrived.iter().zip(record).take_while(|(a, b)| a == b).count();
+        if complete[number] {
+            assert_eq!(common, record.len(), "record {number} was written to its end");
+        }
+        whole += usize::from(common == record.len());
+        arrived = &arrived[common..];
+    }
+    assert!(arrived.is_empty(), "{} bytes that nobody wrote, or wrote once", arrived.len());
+    whole
+}
+
+/// Dropped midway: what was accepted is a prefix of it, is sent once, and what follows stands directly behind.
+fn a_dropped_write_is_sent_at_most_once(ctx: &Ctx) {
+    let records: Vec<_> = (0..20).map(|number| record(number, 700_000)).collect();
+    let (address, peer) = serve_one(slow_reader(64 << 10, Duration::from_micros(200)));
+    let complete: Vec<bool> = (0..20).map(|number| number % 2 == 1).collect();
+    ctx.run(async {
+        let stream = TcpStream::connect(address).await.expect("the peer listens");
+        for (record, complete) in records.iter().zip(&complete) {
+            if *complete {
+                stream.write_all(record).await.expect("the peer reads");
+            } else {
+                let mut write = Box::pin(stream.write_all(record));
+                let _ = poll_once(&mut write).await;
+                drop(write);
+            }
+        }
+        stream.close().await.expect("it closes");
+    });
+    let arrived = peer.end();
+    assert!(whole_records(&arrived, &records, &complete) >= 10);
+}
+
+fn writes_under_random_timeouts_send_nothing_twice(ctx: &Ctx) {
+    let mut dice = Dice(ctx.seed);
+    let records: Vec<_> = (0..60).map(|n| record(n, 1000 + dice.below(200_000) as usize)).collect();
+    let (address, peer) = serve_one(slow_reader(64 << 10, Duration::from_micros(500)));
+    let complete = ctx.run(async {
+        let stream = TcpStream::connect(address).await.expect("the peer listens");
+        let mut complete = Vec::new();
+        for record in &records {
+            let limit = Duration::from_micros(dice.below(2000));
+            complete.push(timeout(limit, stream.write_all(record)).await.is_ok());
+        }
+        stream.close().await.expect("it closes");
+        complete
+    });
+    whole_records(&peer.end(), &records, &complete);
+}
+
+/// A `write_all` keeps its turn until its bytes are accepted.
+fn two_write_alls_never_interleave(ctx: &Ctx) {
+    let (address, peer) = serve_one(slow_reader(32 << 10, Duration::ZERO));
+    ctx.run(async {
+        let stream = Rc::new(TcpStream::connect(address).await.expect("the peer listens"));
+        let writers = (1..=5_u8).map(|number| {
+            let stream = stream.clone();
+            async move {
+                for _ in 0..4 {
+                    stream.write_all(&vec![number; 150_000]).await.expect("the peer reads");
+                }
+            }
+        });
+        join_all(writers).await;
+        Rc::into_inner(stream).expect("the writers are done").close().await.expect("it closes");
+    });
+    let arrived = peer.end();
+    assert_eq!(arrived.len(), 20 * 150_000);
+    for block in arrived.chunks(150_000) {
+        assert!(block.iter().all(|&byte| byte == block[0]), "a block of one writer");
+    }
+}
+
+fn a_peer_that_never_reads_bounds_memory_and_others_go_on(ctx: &Ctx) {
+    let (address, peer) = serve_one(echo);
+    ctx.run(async {
+        let stuck = many_connected(5).await;
+        let block = vec![1; 1 << 20];
+        let writers: Vec<_> = stuck
+            .into_iter()
+            .map(|(ours, theirs)| {
+                let block = block.clone();
+                create_task(async move {
+                    let accepted = fill(&ours, &block).await;
+                    (accepted, ours, theirs)
+                })
+            })
+            .collect();
+        let stream = TcpStream::connect(address).await.expect("the peer listens");
+        for round in 0..50_u8 {
+            stream.write_all(&[round; 1000]).await.expect("the peer reads");
+            let mut buffer = [0; 1000];
+            stream.read_exact(&mut buffer).await.expect("the peer answers");
+            assert_eq!(buffer, [round; 1000]);
+        }
+        for writer in writers {
+            let (accepted, ours, theirs) = writer.await.expect("no panic");
+            // The socket buffers of both ends, and one high-water mark of our own.
+            assert!(accepted < 64 << 20, "{accepted} bytes accepted for a peer that never reads");
+            drop(theirs);
+            drop(ours);
+        }
+    });
+    peer.end();
+}
+
+fn flush_ends_when_the_kernel_has_everything(ctx: &Ctx) {
+    ctx.run(async {
+        let (ours, mut theirs) = connected().await;
+        ours.write_all(&[4; 10_000]).await.expect("there is room");
+        ours.flush().await.expect("the kernel takes it");
+        // No turn of the loop in between: what the peer reads now was in the kernel.
+        let mut buffer = [0; 10_000];
+        theirs.read_exact(&mut buffer).expect("it was flushed");
+        let accepted = fill(&ours, &vec![5; 1 << 20]).await;
+        timeout(Duration::from_millis(20), ours.flush()).await.expect_err("the peer does not read");
+        let reader = Peer::play(move || {
+            let mut rest = vec![0; accepted];
+            theirs.read_exact(&mut rest).map(|()| theirs).expect("it was accepted")
+        });
+        ours.flush().await.expect("the peer reads now");
+        drop(reader.end());
+    });
+}
+
+fn shutdown_is_ordered_behind_what_was_written(ctx: &Ctx) {
+    let (address, peer) = serve_one(slow_reader(64 << 10, Duration::from_micros(200)));
+    ctx.run(async {
+        let stream = TcpStream::connect(address).await.expect("the peer listens");
+        let task = stream.write_all(&[1; 2_000_000]);
+        task.await.expect("the peer reads");
+        stream.shutdown_write().await.expect("it is connected");
+        assert_eq!(stream.read(&mut [0; 8]).await.expect("the peer closes at our end"), 0);
+    });
+    assert_eq!(peer.end().len(), 2_000_000);
+}
+
+fn close_is_ordered_behind_what_was_written(ctx: &Ctx) {
+    let (address, peer) = serve_one(slow_reader(64 << 10, Duration::from_micros(200)));
+    ctx.run(async {
+        rest().await;
+        let before = aftermath::descriptors();
+        let stream = TcpStream::connect(address).await.expect("the peer listens");
+        stream.write_all(&[1; 2_000_000]).await.expect("the peer reads");
+        stream.close().await.expect("everything was taken");
+        settle(|now| now.operations == 0).await;
+        assert_eq!(aftermath::opened_since(&before), [""; 0]);
+    });
+    assert_eq!(peer.end().len(), 2_000_000);
+}
+
+fn an_owned_buffer_comes_back(ctx: &Ctx) {
+    let (address, peer) = serve_one(read_all);
+    ctx.run(async {
+        let stream = TcpStream::connect(address).await.expect("the peer listens");
+        let buffer = vec![8; 500_000];
+        let place = buffer.as_ptr();
+        let (count, buffer) = stream.write_owned(buffer).await.expect("the peer reads");
+        assert_eq!((count, buffer.as_ptr(), buffer.len()), (500_000, place, 500_000));
+        stream.close().await.expect("it closes");
+    });
+    assert_eq!(peer.end(), vec![8; 500_000]);
+}
+
+/// Begun, it is sent to its end, whatever becomes of the future: half a message would be worse than a late one. Not begun,
+/// it is not sent at all.
+fn an_owned_write_dropped_midway_is_sent_whole_or_not_at_all(ctx: &Ctx) {
+    ctx.run(async {
+        let (ours, theirs) = connected().await;
+        let begun = vec![6; 32 << 20];
+        assert!(timeout(Duration::from_millis(50), ours.write_owned(begun)).await.is_err(), "nobody reads");
+        let not_begun = vec![7; 1000];
+        assert!(
+            timeout(Duration::from_millis(5), ours.write_owned(not_begun)).await.is_err(),
+            "nobody reads"
+        );
+        let reader = Peer::play(move || read_all(theirs));
+        ours.write_all(b"end").await.expect("the peer reads now");
+        ours.close().await.expect("the peer reads now");
+        let arrived = reader.end();
+        assert_eq!(arrived.len(), (32 << 20) + 3);
+        assert!(arrived.starts_with(&[6; 1000]) && arrived.ends_with(b"\x06end"));
+    });
+}
+
+fn an_error_surfaces_on_the_next_write(ctx: &Ctx) {
+    ctx.run(async {
+        let (ours, theirs) = connected().await;
+        crate::harness::peers::reset(theirs);
+        turns(2).await;
+        let mut kinds = Vec::new();
+        for _ in 0..50 {
+            if let Err(error) = ours.write_all(&[0; 1000]).await {
+                kinds.push(error.kind());
+            }
+            turns(1).await;
+        }
+        assert!(kinds.len() > 40, "errors go on: {}", kinds.len());
+        assert!(kinds.iter().all(|kind| matches!(kind, ErrorKind::BrokenPipe | ErrorKind::ConnectionReset)));
+        ours.flush().await.expect_err("a flush says it too");
+        ours.close().await.expect_err("and so does a close");
+    });
+}
+
+/// asyncio's classic loss: a server's last answer, cut off because the loop ended right after `write`.
+fn bytes_written_just_before_run_returns_arrive(ctx: &Ctx) {
+    for round in 0..5 {
+        let (address, peer) = serve_one(slow_reader(64 << 10, Duration::from_micros(100)));
+        let mut runner = ctx.runner();
+        let stream = runner
+            .run(async {
+                let stream = TcpStream::connect(address).await.expect("the peer listens");
+                stream.write_all(&[round; 700_000]).await.expect("the peer reads");
+                // Half of the rounds leave the stream to the run's frame, half drop it inside.
+                (round % 2 == 0).then_some(stream)
+            })
+            .expect("it runs");
+        drop(stream);
+        runner.close().expect("it ends");
+        assert_eq!(peer.end(), vec![round; 700_000]);
+    }
+}
+
+fn a_dropped_stream_sends_what_it_accepted(ctx: &Ctx) {
+    let (address, peer) = serve_one(slow_reader(64 << 10, Duration::from_micros(200)));
+    ctx.run(async {
+        let stream = TcpStream::connect(address).await.expect("the peer listens");
+        stream.write_all(&[2; 900_000]).await.expect("the peer reads");
+        drop(stream);
+        while !peer.is_over() {
+            sleep(Duration::from_millis(1)).await;
+        }
+    });
+    assert_eq!(peer.end(), vec![2; 900_000]);
+}
+
+/// Nobody waits for ever for a peer that does not read: after its limit the connection is reset, and counted.
+fn a_detached_writer_ends_at_its_limit_of_time(ctx: &Ctx) {
+    let limits = DetachLimits { time: Duration::from_millis(30), ..DetachLimits::default() };
+    run_on(ctx.builder().detached_writers(limits), async {
+        let (ours, mut theirs) = connected().await;
+        fill(&ours, &vec![1; 1 << 20]).await;
+        let reset = testing::stats().writers_reset;
+        drop(ours);
+        settle(|now| now.operations == 0 && now.writers_reset == reset + 1).await;
+        let end = theirs.read_to_end(&mut Vec::new()).expect_err("it was cut, and says so");
+        assert_eq!(end.kind(), ErrorKind::ConnectionReset);
+    });
+}
+
+fn detached_writers_are_bounded_in_number_and_bytes(ctx: &Ctx) {
+    for limits in [
+        DetachLimits { streams: 2, ..DetachLimits::default() },
+        DetachLimits { bytes: 1, ..DetachLimits::default() },
+    ] {
+        let few = limits.streams == 2;
+        let mut runner =
+            start(ctx.builder().detached_writers(limits).drain_timeout(Duration::from_millis(50)));
+        runner
+            .run(async {
+                let mut peers = Vec::new();
+                for (ours, theirs) in many_connected(5).await {
+                    fill(&ours, &vec![1; 1 << 20]).await;
+                    drop(ours);
+                    peers.push(theirs);
+                }
+                settle(|now| now.writers_reset >= if few { 3 } else { 4 }).await;
+                // Those that end in a reset say so to their peers; two may still be at it.
+                drop(peers);
+                settle(|now| now.operations == 0).await;
+            })
+            .expect("it runs");
+        runner.close().expect("it ends");
+    }
+}
