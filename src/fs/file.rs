@@ -389,8 +389,11 @@ impl File {
             self.descriptor.forget_unwritten();
         }
         let closed = match Rc::try_unwrap(self.into_descriptor()) {
-            Ok(descriptor) => Op::new(Close::new(descriptor.into_fd(), |result| result)).await,
-            Err(_in_flight) => Ok(()),
+            Ok(descriptor) if !descriptor.closes_at_once() => {
+                Op::new(Close::new(descriptor.into_fd(), |result| result)).await
+            }
+            // Dropping it closes it: now, or when an operation in flight has ended.
+            _ => Ok(()),
         };
         flushed.and(closed)
     }
