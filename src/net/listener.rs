@@ -69,7 +69,7 @@ impl TcpListener {
     /// Listens on the first address of `to` that can be bound. SO_REUSEADDR is set, as asyncio and tokio do.
     ///
     /// # Errors
-    /// `AddrInUse`, `PermissionDenied` and what bind(2) and listen(2) name; the text has the address.
+    /// `AddrInUse`, `PermissionDenied` and what bind(2) and listen(2) name, for the last address tried.
     ///
     /// # Cancellation
     /// Nothing to lose.

@@ -273,6 +273,7 @@ unsafe impl<F: AsRawFd + 'static, B: IoBufMut, P: Position> Operation for Read<F
         let aim = (self.extent, self.len);
         let result = self.progress.end(outcome, P::IF_BLOCKED, aim, io::ErrorKind::UnexpectedEof);
         let (mut buf, done) = (self.buf, self.progress.done.min(self.len));
+        // A read that failed before it began has changed nothing.
         if done > 0 || result.is_ok() {
             // SAFETY: the kernel has filled that many bytes from the start, which is within the capacity.
             unsafe { buf.set_len(done) };
