@@ -33,8 +33,8 @@ pub use yield_now::{YieldNow, yield_now};
 use crate::error::{JoinError, LoopClosed};
 use remote::Mail;
 use task::{
-    ABORT, AGAIN, CANCEL, CANCELLED, COMPLETE, ENDING, HANDLE, OFFERED, RUNNING, Ref, SCHEDULED,
-    STARTED, Typed,
+    ABORT, AGAIN, CANCEL, CANCELLED, COMPLETE, ENDING, HANDLE, OFFERED, RUNNING, Ref, SCHEDULED, STARTED,
+    Typed,
 };
 
 thread_local! {

@@ -78,9 +78,7 @@ impl TcpListener {
         for address in resolve(to.to_target()).await? {
             match open(address) {
                 Ok(socket) => return Ok(Self::new(socket)),
-                Err(error) => {
-                    last = Some(io::Error::new(error.kind(), format!("listening on {address}: {error}")))
-                }
+                Err(error) => last = Some(error),
             }
         }
         Err(last.unwrap_or_else(|| {
