@@ -24,7 +24,7 @@ use std::collections::HashMap;
 use std::mem::MaybeUninit;
 use std::os::fd::RawFd;
 
-use nix::sys::statfs;
+use nix::sys::statfs::{self, FsType};
 
 /// What statx(2) answers.
 pub(crate) type Status = libc::statx;
@@ -40,13 +40,13 @@ const SYS_STATMOUNT: libc::c_long = 457;
 const SB_BASIC: u64 = 1;
 
 /// File systems whose `getattr` reads memory of this machine, by magic number.
-const LOCAL: [i64; 6] = [
-    statfs::EXT4_SUPER_MAGIC.0,
-    statfs::XFS_SUPER_MAGIC.0,
-    statfs::BTRFS_SUPER_MAGIC.0,
-    statfs::TMPFS_MAGIC.0,
-    statfs::OVERLAYFS_SUPER_MAGIC.0,
-    statfs::F2FS_SUPER_MAGIC.0,
+const LOCAL: [FsType; 6] = [
+    statfs::EXT4_SUPER_MAGIC,
+    statfs::XFS_SUPER_MAGIC,
+    statfs::BTRFS_SUPER_MAGIC,
+    statfs::TMPFS_MAGIC,
+    statfs::OVERLAYFS_SUPER_MAGIC,
+    statfs::F2FS_SUPER_MAGIC,
 ];
 
 thread_local! {
@@ -139,7 +139,7 @@ fn is_local_mount(mount: u64) -> bool {
     // SAFETY: both structs are the kernel's, or begin like them, and outlive the call; their sizes are told.
     let result =
         unsafe { libc::syscall(SYS_STATMOUNT, &raw const request, place, size_of::<MountStatus>(), 0) };
-    result == 0 && status.mask & SB_BASIC != 0 && LOCAL.contains(&(status.magic as i64))
+    result == 0 && status.mask & SB_BASIC != 0 && LOCAL.contains(&FsType(status.magic as _))
 }
 
 #[cfg(test)]
