@@ -53,6 +53,10 @@ pub use pool::{Executor, Job, Refused, ThreadPool};
 pub use reactor::Op;
 pub use ring::{Clock, Diagnosis, FeatureMask, Features, SetupError, SetupErrorKind, diagnose};
 pub use sync::{Event, FutureValue, Lock, Mutex, Promise, Semaphore, new_future};
-pub use task::{TaskBuilder, YieldNow, create_task, spawn, timeout, timeout_at, yield_now};
+#[doc(hidden)]
+pub use task::private as __private;
+pub use task::{
+    Gather, TaskBuilder, YieldNow, create_task, gather, gather_settled, spawn, timeout, timeout_at, yield_now,
+};
 pub use thread::{Blocking, run_in_executor, spawn_blocking, to_thread};
 pub use time::{Sleep, now, sleep, sleep_until};

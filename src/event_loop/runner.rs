@@ -316,7 +316,9 @@ impl EventLoop {
                     names(&left)
                 ));
             }
-            let settled = |event_loop: &Self| event_loop.executor.task_count() == 0 && event_loop.detached.pending().0 == 0;
+            let settled = |event_loop: &Self| {
+                event_loop.executor.task_count() == 0 && event_loop.detached.pending().0 == 0
+            };
             if !self.turn_until(deadline, settled) {
                 let (writers, bytes) = self.detached.pending();
                 self.report(&format!(

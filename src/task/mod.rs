@@ -1,12 +1,22 @@
 //! What programs do with tasks: make them, give way, wait with a limit, wait for several.
 
+mod gather;
+mod join;
+mod select;
 mod timeout;
+
+/// What the macros expand to; not for use by hand.
+pub mod private {
+    pub use super::gather::{Children, GatherTuple, Gathering, gather_tuple};
+    pub use super::join::{Branch, JoinTuple, Round, join_tuple};
+}
 
 use std::borrow::Cow;
 use std::future::{Future, IntoFuture};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+pub use gather::{Gather, gather, gather_settled};
 pub use timeout::{timeout, timeout_at};
 
 use crate::event_loop::expect_running;

@@ -65,24 +65,24 @@ enum When {
     At(Instant),
     /// The timer runs.
     Waiting(Sleep),
-    /// It has passed, and the offer was not made yet.
-    Due,
+    /// It has passed; the offer to make next, a blocked one again.
+    Due(Offer),
     /// A handler inside took the offer.
     Offered,
 }
 
 impl When {
-    /// Whether it is time to make the offer; keeps the timer otherwise.
-    fn is_due(&mut self, cx: &mut Context<'_>) -> bool {
+    /// The offer, if it is time to make it; keeps the timer otherwise.
+    fn due(&mut self, cx: &mut Context<'_>) -> Option<Offer> {
         loop {
             *self = match self {
-                When::Never | When::Offered => return false,
-                When::Due => return true,
+                When::Never | When::Offered => return None,
+                When::Due(offer) => return Some(*offer),
                 When::After(limit) => now().checked_add(*limit).map_or(When::Never, When::At),
                 When::At(deadline) => When::Waiting(sleep_until(*deadline)),
                 When::Waiting(sleep) => match Pin::new(sleep).poll(cx) {
-                    Poll::Pending => return false,
-                    Poll::Ready(()) => When::Due,
+                    Poll::Pending => return None,
+                    Poll::Ready(()) => When::Due(Offer::Raised),
                 },
             }
         }
@@ -103,11 +103,13 @@ async fn scope<F: Future>(mut when: When, future: F) -> Result<F::Output, Elapse
             return Poll::Ready(Ok(value));
         }
         let left = offer();
-        passed |= outer == Offer::Raised && left == Offer::None;
-        let resumed = matches!(when, When::Offered) && outer != Offer::Raised && !passed;
-        let mut elapsed = left == Offer::Raised && resumed;
-        if left != Offer::Raised && when.is_due(cx) {
-            set_offer(Offer::Raised);
+        passed |= outer.is_raised() && left == Offer::None;
+        let resumed = matches!(when, When::Offered) && !outer.is_raised() && !passed;
+        let mut elapsed = left.is_raised() && resumed;
+        if !left.is_raised()
+            && let Some(offer) = when.due(cx)
+        {
+            set_offer(offer);
             if let Some(task) = current_task() {
                 task.wake_handlers();
             }
@@ -116,10 +118,10 @@ async fn scope<F: Future>(mut when: When, future: F) -> Result<F::Output, Elapse
                 return Poll::Ready(Ok(value));
             }
             match set_offer(left) {
-                Offer::Raised => elapsed = true,
+                Offer::Raised | Offer::Again => elapsed = true,
                 Offer::None => when = When::Offered,
                 // A section inside must not be interrupted: again when it has ended.
-                Offer::Blocked => {}
+                Offer::Blocked => when = When::Due(Offer::Again),
             }
         }
         if elapsed {
