@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-use super::cancel::{Listed, take_offer};
+use super::cancel::take_offer;
 use super::task::{
     ABORT, AGAIN, CANCEL, CANCELLED, COMPLETE, Cold, HANDLE, HIDDEN, OFFERED, OUTPUT, PANICKED, REQUEST,
     RUNNING, Ref, STARTED, Typed,
@@ -117,10 +117,6 @@ impl TaskRef {
     /// Whether both name the same task.
     pub fn same(&self, other: &TaskRef) -> bool {
         self.0.same(&other.0)
-    }
-
-    pub(super) fn owns(&self, waker: &Waker) -> bool {
-        self.0.owns(waker)
     }
 
     pub(crate) fn is_hidden(&self) -> bool {
@@ -279,7 +275,7 @@ impl<T> Task<T> {
         Poll::Pending
     }
 
-    /// Keeps this handle in the list of the task that awaits it; see [`Listed`].
+    /// Keeps this handle in the list of the task that awaits it; see `cancel::Listed`.
     fn list(&self, cx: &Context<'_>) {
         let header = self.typed.task.0.header();
         let mut listed = header.peek_cold(|cold| std::mem::take(&mut cold.listed)).unwrap_or_default();
