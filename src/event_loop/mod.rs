@@ -136,7 +136,7 @@ impl EventLoop {
         Inside {
             _executor: self.executor.enter(),
             _reactor: self.reactor.enter(),
-            before: CURRENT.replace(Some(self.clone())),
+            before: CURRENT.try_with(|current| current.replace(Some(self.clone()))).ok().flatten(),
         }
     }
 

@@ -9,14 +9,15 @@
 //! Every nested poll that must not see the offer, and every destructor run by a handler, runs under [`Hidden`], which
 //! puts the word back even if they panic. Handlers below wakers that are not the task's own (`FuturesUnordered` and the
 //! like) would not be polled by the request; they keep such a waker in the task's list while they are pending
-//! ([`Listed`]), and a request wakes the list first.
+//! ([`Listed`]), and the list is woken before each poll that raises the offer. Handlers are [`catch_cancel`], the
+//! handle of a task, [`uncancellable`], which blocks the offer, and scopes such as a timeout.
 
 use std::cell::Cell;
 use std::future::{Future, IntoFuture};
 use std::task::{Context, Poll};
 
-use super::current_task;
 use super::join::TaskRef;
+use super::{current_task, task_behind};
 use crate::error::Cancelled;
 
 /// The state of the offer in the poll that runs now.
@@ -24,10 +25,19 @@ use crate::error::Cancelled;
 pub(crate) enum Offer {
     /// No request, or it was taken.
     None,
-    /// Whoever is pending may take it.
+    /// A new request: whoever is pending may take it.
     Raised,
+    /// A request that was blocked in an earlier poll: whoever is pending may take it who has not taken it then.
+    Again,
     /// A section that must not be interrupted was pending: the request waits for it to end.
     Blocked,
+}
+
+impl Offer {
+    /// Whether it may be taken.
+    pub(crate) fn is_raised(self) -> bool {
+        matches!(self, Offer::Raised | Offer::Again)
+    }
 }
 
 thread_local! {
@@ -46,7 +56,7 @@ pub(crate) fn set_offer(offer: Offer) -> Offer {
 
 /// Takes the offer if it is raised.
 pub(crate) fn take_offer() -> bool {
-    let raised = OFFER.get() == Offer::Raised;
+    let raised = OFFER.get().is_raised();
     if raised {
         OFFER.set(Offer::None);
     }
@@ -75,15 +85,16 @@ pub(crate) struct Listed(Option<(TaskRef, usize)>);
 impl Listed {
     /// Notes the waker of a pending poll, if a wake of the task would not reach this handler.
     pub(crate) fn pending(&mut self, cx: &Context<'_>) {
-        let Some(task) = current_task() else { return };
-        if task.owns(cx.waker()) {
-            return self.clear();
-        }
+        let Some(task) = task_behind(cx.waker()) else { return self.clear() };
         if self.0.as_ref().is_some_and(|(listed, _)| !listed.same(&task)) {
             self.clear();
         }
         let key = task.list_handler(self.0.as_ref().map(|(_, key)| *key), cx.waker().clone());
         self.0 = Some((task, key));
+    }
+
+    pub(crate) fn is_listed(&self) -> bool {
+        self.0.is_some()
     }
 
     fn clear(&mut self) {
@@ -196,12 +207,20 @@ pub async fn resume_cancel() -> ! {
 /// Hidden from `future`. A drop by the owner cannot be held off: do not race it in a `select!`.
 pub async fn uncancellable<F: IntoFuture>(future: F) -> F::Output {
     let mut future = std::pin::pin!(future.into_future());
+    let mut listed = Listed::default();
     std::future::poll_fn(move |cx| {
         let hidden = Hidden::new();
         let polled = future.as_mut().poll(cx);
+        let left = offer();
         drop(hidden);
-        if polled.is_pending() && offer() == Offer::Raised {
-            set_offer(Offer::Blocked);
+        if polled.is_pending() {
+            listed.pending(cx);
+            // What the section itself resumes, a child of its own that was cancelled, ends it and goes on outward.
+            if left.is_raised() {
+                set_offer(Offer::Raised);
+            } else if offer().is_raised() {
+                set_offer(Offer::Blocked);
+            }
         }
         polled
     })
@@ -213,33 +232,40 @@ pub async fn uncancellable<F: IntoFuture>(future: F) -> F::Output {
 /// # Cancellation
 /// This is what it is for.
 pub async fn check_cancel() {
-    let mut first = true;
+    // Each once: a request that another branch takes, or that is blocked, does not hold up the computation.
+    let (mut waited, mut offered) = (false, false);
     std::future::poll_fn(move |cx| {
-        let requested = current_task().is_some_and(|task| task.is_cancel_pending());
-        match std::mem::take(&mut first) && (requested || offer() == Offer::Raised) {
-            true => {
-                cx.waker().wake_by_ref();
-                Poll::Pending
-            }
-            false => Poll::Ready(()),
+        let stop = match offer().is_raised() {
+            true => !std::mem::replace(&mut offered, true),
+            // Asked for in the poll that runs: delivered by the next one.
+            false => !waited && current_task().is_some_and(|task| task.is_cancel_pending()),
+        };
+        waited = true;
+        if !stop {
+            return Poll::Ready(());
         }
+        cx.waker().wake_by_ref();
+        Poll::Pending
     })
     .await
 }
 
 /// Offers a cancel to every branch of a combinator that polls several futures in one task.
 ///
-/// Each pending branch sees the offer. A branch that takes it is left alone until it ends. While one that took it still
-/// cleans up, the request is blocked for what stands outside, so that the others do not drop it; after that, a branch
-/// that nobody handled in leaves the offer raised.
-#[derive(Default)]
+/// Each pending branch sees the offer. One that takes it is left to its clean-up; only a new request is offered to it
+/// again. While one cleans up or blocks, the request is blocked for what stands outside, so that the others do not drop
+/// it; after that, a branch that nobody handled in leaves the offer raised.
 pub(crate) struct Branches {
     /// The offer at the start of this poll.
-    outer: Option<Offer>,
-    /// A branch did not take the raised offer.
+    outer: Offer,
+    /// A branch must not be interrupted now.
+    blocked: bool,
+    /// A branch did not take the offer, or resumes what it took.
     untaken: bool,
     /// A branch that took an offer, now or earlier, is pending.
     cleaning: bool,
+    /// A branch took the offer and has ended.
+    settled: bool,
 }
 
 /// Whether a branch has taken an offer and is still at it.
@@ -248,44 +274,46 @@ pub(crate) struct Took(bool);
 
 impl Branches {
     pub(crate) fn start() -> Self {
-        Branches { outer: Some(offer()), ..Branches::default() }
+        Branches { outer: offer(), blocked: false, untaken: false, cleaning: false, settled: false }
     }
 
     /// Polls one branch under the offer.
     pub(crate) fn poll<T>(&mut self, took: &mut Took, poll: impl FnOnce() -> Poll<T>) -> Poll<T> {
-        let outer = self.outer.unwrap_or(Offer::None);
-        set_offer(if took.0 { Offer::None } else { outer });
+        let offered = match self.outer {
+            Offer::Again if took.0 => Offer::None,
+            outer => outer,
+        };
+        set_offer(offered);
         let polled = poll();
-        let after = offer();
-        if polled.is_ready() {
-            took.0 = false;
-        } else if took.0 && after == Offer::Raised {
-            // It resumes a cancellation that it took before.
-            took.0 = false;
-            self.outer = Some(Offer::Raised);
-            self.untaken = true;
-        } else if took.0 || (outer == Offer::Raised && after != Offer::Raised) {
-            took.0 = true;
-            self.cleaning = true;
-        } else if after == Offer::Raised {
-            self.untaken = true;
+        let left = offer();
+        match polled {
+            Poll::Ready(_) => self.settled |= offered.is_raised() && left == Offer::None,
+            Poll::Pending if left.is_raised() => {
+                took.0 = false;
+                self.untaken = true;
+            }
+            Poll::Pending if left == Offer::Blocked => self.blocked = true,
+            Poll::Pending => {
+                took.0 |= offered.is_raised();
+                self.cleaning |= took.0;
+            }
         }
         polled
     }
 
     /// Leaves the offer for what stands outside, after a poll in which the whole is still pending.
     pub(crate) fn pending(self) {
-        let outer = self.outer.unwrap_or(Offer::None);
-        set_offer(match (self.cleaning, self.untaken) {
-            (true, true) => Offer::Blocked,
-            (true, false) => Offer::None,
-            (false, true) => Offer::Raised,
-            (false, false) => outer,
+        set_offer(match () {
+            () if self.blocked || (self.untaken && self.cleaning) => Offer::Blocked,
+            () if self.cleaning => Offer::None,
+            () if self.untaken && !self.outer.is_raised() => Offer::Raised,
+            () => self.outer,
         });
     }
 
-    /// Leaves the offer as it was, after a poll in which the whole has ended.
+    /// Leaves the offer for what stands outside, after a poll in which the whole has ended: as it was, unless a branch
+    /// that has ended took it. A branch that took it and is dropped now has handled nothing.
     pub(crate) fn ready(self) {
-        set_offer(self.outer.unwrap_or(Offer::None));
+        set_offer(if self.settled { Offer::None } else { self.outer });
     }
 }

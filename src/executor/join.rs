@@ -8,11 +8,11 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use super::cancel::take_offer;
-use super::current;
 use super::task::{
-    ABORT, CANCEL, CANCELLED, COMPLETE, HANDLE, HIDDEN, OUTPUT, PANICKED, REQUEST, RUNNING, Ref, STARTED,
-    Typed,
+    ABORT, AGAIN, CANCEL, CANCELLED, COMPLETE, Cold, HANDLE, HIDDEN, OFFERED, OUTPUT, PANICKED, REQUEST,
+    RUNNING, Ref, STARTED, Typed,
 };
+use super::{current, current_task, wake};
 use crate::error::JoinError;
 
 /// Names a task: cancel it, ask for its state. Cheap to clone; keeps the task's memory, not its future.
@@ -30,9 +30,12 @@ impl TaskRef {
         if header.is(COMPLETE) {
             return false;
         }
-        header.state.set(header.state.get().saturating_add(REQUEST));
+        // The count stands above the flags: it must stay at its limit, not carry over.
+        if let Some(more) = header.state.get().checked_add(REQUEST) {
+            header.state.set(more);
+        }
         header.set(CANCEL);
-        self.wake_handlers();
+        header.clear(AGAIN);
         self.0.wake();
         true
     }
@@ -51,13 +54,18 @@ impl TaskRef {
         self.0.header().state.get() / REQUEST
     }
 
-    /// Takes one request back, and returns how many are left. At zero an undelivered request is withdrawn.
+    /// Takes one request back, and returns how many are left. At zero a request that nobody has taken is withdrawn.
     pub fn uncancel(&self) -> u32 {
         let header = self.0.header();
-        if !header.is(COMPLETE) && self.cancelling() > 0 {
-            header.state.set(header.state.get() - REQUEST);
-            if self.cancelling() == 0 {
-                header.clear(CANCEL);
+        if header.is(COMPLETE) || self.cancelling() == 0 {
+            return self.cancelling();
+        }
+        header.state.set(header.state.get() - REQUEST);
+        if self.cancelling() == 0 {
+            header.clear(CANCEL | AGAIN);
+            // A value beat the offer in this poll, and the code that got it calls here before its next await.
+            if header.is(OFFERED) {
+                take_offer();
             }
         }
         self.cancelling()
@@ -111,10 +119,6 @@ impl TaskRef {
         self.0.same(&other.0)
     }
 
-    pub(super) fn owns(&self, waker: &Waker) -> bool {
-        self.0.owns(waker)
-    }
-
     pub(crate) fn is_hidden(&self) -> bool {
         self.0.header().is(HIDDEN)
     }
@@ -134,23 +138,31 @@ impl TaskRef {
     }
 
     pub(super) fn unlist_handler(&self, key: usize) {
-        let waker = self.0.header().with_cold(|cold| cold.handlers.try_remove(key));
+        let waker = self.0.header().peek_cold(|cold| cold.handlers.try_remove(key));
         drop(waker);
     }
 
-    /// Wakes the handlers that a wake of the task alone would not reach.
+    /// Wakes the handlers that a wake of the task alone would not reach. They list themselves again when they are polled.
     pub(crate) fn wake_handlers(&self) {
         let header = self.0.header();
-        let Some(last) = header.peek_cold(|cold| cold.handlers.iter().map(|(key, _)| key).max()).flatten()
-        else {
-            return;
-        };
+        let listed = |cold: &mut Cold| cold.handlers.iter().map(|(key, _)| key).max();
+        let Some(last) = header.peek_cold(listed).flatten() else { return };
         for key in 0..=last {
-            let waker = header.with_cold(|cold| cold.handlers.get_mut(key).and_then(Option::take));
-            if let Some(waker) = waker {
-                waker.wake();
+            let waker = header.peek_cold(|cold| cold.handlers.get_mut(key).and_then(Option::take));
+            if let Some(waker) = waker.flatten() {
+                wake(waker);
             }
         }
+    }
+
+    /// Cancels `other` as this task was cancelled: with the same reason.
+    pub(crate) fn pass_cancel_to(&self, other: &TaskRef) {
+        let header = self.0.header();
+        let reason = header.peek_cold(|cold| cold.reason.clone()).flatten();
+        match reason {
+            Some(reason) if header.is(OFFERED) => other.cancel_with(reason),
+            _ => other.cancel(),
+        };
     }
 
     fn state(&self) -> &'static str {
@@ -241,7 +253,7 @@ impl<T> Task<T> {
     }
 
     /// Polls for the output without taking a cancel offer.
-    fn poll_output(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, JoinError>> {
+    pub(crate) fn poll_output(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, JoinError>> {
         if let Some(result) = self.try_result() {
             return Poll::Ready(result);
         }
@@ -249,7 +261,7 @@ impl<T> Task<T> {
         if header.is(COMPLETE) {
             panic!("the output of {:?} was taken before: a Task gives it once", self.typed.task);
         }
-        if header.is(RUNNING) && super::current_task().is_some_and(|task| task.same(&self.typed.task)) {
+        if header.is(RUNNING) && current_task().is_some_and(|task| task.same(&self.typed.task)) {
             return Poll::Ready(Err(JoinError::self_join()));
         }
         let before = header.awaiter.take();
@@ -261,6 +273,39 @@ impl<T> Task<T> {
             }
         }
         Poll::Pending
+    }
+
+    /// Keeps this handle in the list of the task that awaits it; see `cancel::Listed`.
+    fn list(&self, cx: &Context<'_>) {
+        let header = self.typed.task.0.header();
+        let mut listed = header.peek_cold(|cold| std::mem::take(&mut cold.listed)).unwrap_or_default();
+        listed.pending(cx);
+        if listed.is_listed() {
+            header.with_cold(|cold| cold.listed = listed);
+        }
+    }
+}
+
+impl<T, E: From<JoinError>> Task<Result<T, E>> {
+    /// A future of the task's own result: what ended the task otherwise becomes an `E`.
+    ///
+    /// For `?`, and for [`gather`](crate::gather) over tasks of fallible futures, which would otherwise take the outer
+    /// `Ok` of a failed one for a success.
+    ///
+    /// # Cancellation
+    /// As awaiting the task itself.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), ringloop::RunError> {
+    /// ringloop::run(async {
+    ///     let task = ringloop::create_task(async { "7".parse::<u8>().map_err(std::io::Error::other) });
+    ///     assert_eq!(task.flatten().await?, 7);
+    ///     std::io::Result::Ok(())
+    /// })
+    /// # .map(Result::unwrap) }
+    /// ```
+    pub fn flatten(self) -> Flatten<T, E> {
+        Flatten { task: self }
     }
 }
 
@@ -278,8 +323,13 @@ impl<T> Future for Task<T> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let polled = self.poll_output(cx);
-        if polled.is_pending() && take_offer() {
-            self.typed.task.cancel();
+        if polled.is_pending() {
+            self.list(cx);
+            if take_offer()
+                && let Some(current) = current_task()
+            {
+                current.pass_cancel_to(&self.typed.task);
+            }
         }
         polled
     }
@@ -297,6 +347,7 @@ impl<T> Drop for Task<T> {
             }
         }
         drop(header.awaiter.take());
+        drop(header.peek_cold(|cold| std::mem::take(&mut cold.listed)));
     }
 }
 
@@ -319,6 +370,22 @@ impl<T> Future for Shield<T> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         self.task.poll_output(cx)
+    }
+}
+
+/// The own result of a fallible task; see [`Task::flatten`].
+#[must_use = "futures do nothing unless awaited"]
+pub struct Flatten<T, E> {
+    task: Task<Result<T, E>>,
+}
+
+impl<T, E> Unpin for Flatten<T, E> {}
+
+impl<T, E: From<JoinError>> Future for Flatten<T, E> {
+    type Output = Result<T, E>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.task).poll(cx).map(|ended| ended.unwrap_or_else(|error| Err(error.into())))
     }
 }
 

@@ -14,6 +14,7 @@ mod meeting;
 mod refs;
 mod remote;
 mod task;
+mod yield_now;
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -24,13 +25,17 @@ use std::task::Waker;
 
 pub(crate) use cancel::{Branches, Hidden, Listed, Offer, Took, offer, set_offer, take_offer};
 pub use cancel::{Exit, catch_cancel, check_cancel, resume_cancel, uncancellable, with_cleanup};
-pub use join::{AbortOnDrop, Shield, Task, TaskRef};
-pub(crate) use meeting::{Delivery, Meeting, meeting};
+pub use join::{AbortOnDrop, Flatten, Shield, Task, TaskRef};
+pub(crate) use meeting::{Meeting, meeting};
 pub(crate) use remote::Shared;
+pub use yield_now::{YieldNow, yield_now};
 
 use crate::error::{JoinError, LoopClosed};
 use remote::Mail;
-use task::{ABORT, CANCEL, CANCELLED, COMPLETE, HANDLE, HIDDEN, RUNNING, Ref, SCHEDULED, STARTED, Typed};
+use task::{
+    ABORT, AGAIN, CANCEL, CANCELLED, COMPLETE, ENDING, HANDLE, OFFERED, RUNNING, Ref, SCHEDULED, STARTED,
+    Typed,
+};
 
 thread_local! {
     /// The loop this thread is inside; zero for none. Plain data, so that a waker may ask at any time.
@@ -68,6 +73,16 @@ pub fn current_task() -> Option<TaskRef> {
         .ok()
         .flatten()
         .map(TaskRef)
+}
+
+/// The task that runs now, unless `waker` is its own: then a wake of the task also reaches who was polled with `waker`.
+fn task_behind(waker: &Waker) -> Option<TaskRef> {
+    let behind = |current: &RefCell<Option<Rc<Executor>>>| {
+        let current = current.borrow();
+        let running = current.as_ref()?.running.borrow();
+        running.as_ref().filter(|task| !task.owns(waker)).cloned().map(TaskRef)
+    };
+    CURRENT.try_with(behind).ok().flatten()
 }
 
 /// The tasks of this loop that have not ended, in order of their creation; empty outside of a loop.
@@ -123,6 +138,8 @@ pub(crate) struct Executor {
     last_id: Cell<u32>,
     /// Mail in the making, kept for its memory.
     mail: RefCell<Vec<Mail>>,
+    /// The inbox is closed; a task made now ends at once.
+    closed: Cell<bool>,
     /// Told of panics that nobody else will see.
     on_panic: OnPanic,
 }
@@ -154,6 +171,7 @@ impl Executor {
             running: RefCell::default(),
             last_id: Cell::new(0),
             mail: RefCell::default(),
+            closed: Cell::new(false),
             on_panic,
         })
     }
@@ -168,13 +186,18 @@ impl Executor {
 
     /// Makes this the thread's loop until the guard goes.
     pub(crate) fn enter(self: &Rc<Self>) -> Inside {
-        Inside { before: (NUMBER.replace(self.number), CURRENT.replace(Some(self.clone()))) }
+        // Late in a thread's end there is no place for it: what asks then finds no loop.
+        let before = CURRENT.try_with(|current| current.replace(Some(self.clone()))).ok().flatten();
+        Inside { before: (NUMBER.replace(self.number), before) }
     }
 
     /// Makes a task, and schedules it: it runs for the first time in the next turn.
     pub(crate) fn spawn<F: Future + 'static>(&self, future: F, how: Spawn) -> Task<F::Output> {
         let typed = Typed::new(future, self.shared, self.number, self.next_id());
         self.adopt(&typed.task.0, how);
+        if self.closed.get() {
+            self.cancelled(&typed.task.0);
+        }
         Task::new(typed)
     }
 
@@ -250,29 +273,36 @@ impl Executor {
     /// One poll of one task, and what follows from it.
     fn step(&self, task: Ref) {
         let header = task.header();
-        header.clear(SCHEDULED);
-        if header.is(COMPLETE) {
+        if header.is(COMPLETE | ABORT) || (header.is(CANCEL) && !header.is(STARTED)) {
+            header.clear(SCHEDULED);
+            if !header.is(COMPLETE) {
+                self.cancelled(&task);
+            }
             return;
         }
-        if header.is(CANCEL) && !header.is(STARTED) {
-            return self.cancelled(&task);
+        let mut offer = Offer::None;
+        if header.is(CANCEL) {
+            offer = if header.is(AGAIN) { Offer::Again } else { Offer::Raised };
+            header.set(OFFERED);
+            // While SCHEDULED still stands, so that these wakes do not schedule the task once more.
+            TaskRef(task.clone()).wake_handlers();
         }
+        header.clear(SCHEDULED | CANCEL | AGAIN);
         header.set(STARTED | RUNNING);
         STEP.set(STEP.get() + 1);
-        let requested = header.is(CANCEL);
-        header.clear(CANCEL);
         let before = self.running.replace(Some(task.clone()));
-        set_offer(if requested { Offer::Raised } else { Offer::None });
+        set_offer(offer);
         let done = task.poll();
         let left = set_offer(Offer::None);
         drop(self.running.replace(before));
-        header.clear(RUNNING);
+        header.clear(RUNNING | OFFERED);
         match left {
             _ if done => self.complete(&task),
-            Offer::Raised => self.cancelled(&task),
+            Offer::Raised | Offer::Again => self.cancelled(&task),
             _ if header.is(ABORT) => self.cancelled(&task),
-            Offer::Blocked => header.set(CANCEL),
-            Offer::None => {}
+            // A request that came meanwhile is delivered in its place, as a new one.
+            Offer::Blocked if !header.is(CANCEL) => header.set(CANCEL | AGAIN),
+            Offer::Blocked | Offer::None => {}
         }
     }
 
@@ -302,9 +332,7 @@ impl Executor {
         if !header.is(HANDLE) {
             self.discard(task);
         }
-        let handlers =
-            header.peek_cold(|_| ()).map(|()| header.with_cold(|cold| std::mem::take(&mut cold.handlers)));
-        drop(handlers);
+        drop(header.peek_cold(|cold| std::mem::take(&mut cold.handlers)));
         if let Some(awaiter) = header.awaiter.take() {
             wake(awaiter);
         }
@@ -313,23 +341,20 @@ impl Executor {
 
     /// Drops an output that nobody will ask for.
     fn discard(&self, task: &Ref) {
-        let hidden = Hidden::new();
+        let _hidden = Hidden::new();
         if let Some(panic) = task.discard() {
-            (self.on_panic)(&TaskRef(task.clone()).name(), &panic);
+            let name = TaskRef(task.clone()).name();
+            if catch_unwind(AssertUnwindSafe(|| (self.on_panic)(&name, &panic))).is_err() {
+                tracing::error!(target: "ringloop", "the exception handler panicked on the panic of task '{name}'");
+            }
         }
-        drop(hidden);
     }
 
     /// Takes in what other threads have sent.
     pub(crate) fn take_mail(&self) {
         let mut mail = self.mail.take();
         self.shared.take(&mut mail);
-        self.open(mail.drain(..));
-        self.mail.replace(mail);
-    }
-
-    fn open(&self, mail: impl Iterator<Item = Mail>) {
-        for item in mail {
+        for item in mail.drain(..) {
             match item {
                 Mail::Task(parcel) => {
                     if let Some(task) = parcel.open() {
@@ -339,6 +364,7 @@ impl Executor {
                 Mail::Call(function) => self.call_soon(function),
             }
         }
+        self.mail.replace(mail);
     }
 
     /// Announces to other threads that the loop sleeps now. False: there is mail, it must not.
@@ -357,9 +383,15 @@ impl Executor {
         tasks
     }
 
-    /// Whether all tasks have ended but the loop's own.
-    pub(crate) fn only_hidden(&self) -> bool {
-        self.tasks.borrow().iter().all(|task| task.header().is(HIDDEN))
+    /// The loop ends: asks every task to end that was not asked for this reason before, but for the loop's own. True:
+    /// none is left.
+    pub(crate) fn cancel_all(&self) -> bool {
+        let tasks = self.all_tasks();
+        for task in tasks.iter().filter(|task| !task.0.header().is(ENDING)) {
+            task.0.header().set(ENDING);
+            task.cancel();
+        }
+        tasks.is_empty()
     }
 
     pub(crate) fn task_count(&self) -> usize {
@@ -368,14 +400,28 @@ impl Executor {
 
     /// Ends every task at once, without a chance to clean up by awaiting, and closes the inbox.
     pub(crate) fn close(self: &Rc<Self>) {
-        let _inside = self.enter();
-        self.open(self.shared.close().into_iter());
+        if self.closed.get() {
+            return;
+        }
+        let inside = self.enter();
         // A destructor may spawn; what it spawns ends as well.
         while let Some(task) = { self.tasks.borrow().last().cloned() } {
             self.cancelled(&task);
         }
-        let ready = self.ready.take();
-        drop(ready);
+        drop(self.ready.take());
+        drop(inside);
+        // A pusher that finds the inbox closed adds up a cell's two counts by itself, so from here on this thread must
+        // not touch the local ones: it counts as a foreign one even if its caller is still inside.
+        if current_number() == self.number {
+            NUMBER.set(0);
+        }
+        self.closed.set(true);
+        for mail in self.shared.close() {
+            match mail {
+                Mail::Task(parcel) => parcel.merge(),
+                Mail::Call(function) => drop(function),
+            }
+        }
     }
 }
 

@@ -8,15 +8,18 @@
 //! * The owner's `local` reaching zero sets MERGED: from then on `remote` is the whole count, for everybody.
 //! * A foreign drop that takes `remote` below zero puts the cell into the owner's inbox (QUEUED, in the same atomic
 //!   step), because only the owner can add the two numbers. The owner cannot have freed it: `local` is above zero then.
-//! * QUEUED keeps the cell alive until the owner has taken it from the inbox, or until the pusher found the loop gone
-//!   and did the addition itself, under the inbox's lock.
+//! * QUEUED keeps the cell alive until the owner has taken it from the inbox, or until the pusher found the inbox closed
+//!   and did the addition itself.
 //!
 //! Deliberately not here: what a task is. The protocol stands alone so that it can be modelled under loom.
 
-use std::cell::Cell;
-
 #[cfg(loom)]
-use loom::sync::atomic::{AtomicU32, Ordering::*};
+use loom::{
+    cell::Cell,
+    sync::atomic::{AtomicU32, Ordering::*},
+};
+#[cfg(not(loom))]
+use std::cell::Cell;
 #[cfg(not(loom))]
 use std::sync::atomic::{AtomicU32, Ordering::*};
 
@@ -136,10 +139,11 @@ impl Refs {
         Arrival { wake: before & WAKE != 0, free: sum == 0 }
     }
 
-    /// The pusher found the loop gone and adds the two numbers in the owner's place. True: free the cell.
+    /// The inbox is closed; whoever has the cell in hand adds the two numbers in the owner's place. True: free the cell.
     ///
-    /// Only under the inbox's lock, which the owner held when it closed the inbox: its last writes to `local` are visible
-    /// here, and after its end it counts like everybody else.
+    /// Only by the one who set QUEUED, under the inbox's lock, or by the old owner for what it took from the inbox when it
+    /// closed it. The owner counts like everybody else from before it takes that lock on, so its last writes to `local`
+    /// are visible here, and QUEUED keeps a second one out until this one is through.
     #[must_use]
     pub(super) fn merge_closed(&self) -> bool {
         let local = self.local.replace(0);

@@ -5,7 +5,7 @@
 //! otherwise a push costs no system call.
 //!
 //! The loop goes to sleep in this order: set `asleep`, look into the inbox under its lock, enter the kernel. A pusher
-//! takes the lock, pushes, releases it and then looks at `asleep`. Whoever has the lock first, one of the two sees the other.
+//! takes the lock, pushes and looks at `asleep` before it lets go. Whoever has the lock first, one of the two sees the other.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::*};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -91,20 +91,14 @@ impl Shared {
         }
         inbox.mail.push(mail);
         self.mail.store(true, Release);
-        drop(inbox);
-        self.notify_if_asleep(number);
-        true
-    }
-
-    fn notify_if_asleep(&self, number: u32) {
-        if self.asleep.load(Relaxed) && self.asleep.swap(false, AcqRel) {
-            let inbox = lock(&self.inbox);
-            if inbox.number == number
-                && let Some(notify) = &inbox.notify
-            {
+        // Under the lock: once it is let go, the place may have another owner, whose flag this is not.
+        if self.asleep.load(Relaxed) {
+            self.asleep.store(false, Relaxed);
+            if let Some(notify) = &inbox.notify {
                 notify.wake_by_ref();
             }
         }
+        true
     }
 
     /// Moves the mail into `into`; costs one load when there is none.
@@ -118,7 +112,7 @@ impl Shared {
 
     /// Announces sleep. False: mail has come, do not sleep.
     pub(super) fn fall_asleep(&self) -> bool {
-        self.asleep.store(true, SeqCst);
+        self.asleep.store(true, Relaxed);
         let empty = lock(&self.inbox).mail.is_empty();
         if !empty {
             self.wake_up();

@@ -15,7 +15,7 @@
 //!
 //! SCHEDULED is set by `schedule` (spawn, wake, cancel) and cleared when the turn takes the task from the ready queue.
 //! RUNNING stands during a poll; a wake in a poll schedules at once. CANCEL is a request not yet delivered: `cancel` sets
-//! it, the next poll clears it and raises the offer (see `cancel.rs`), a blocked offer or nothing puts it back.
+//! it, the next poll clears it and raises the offer (see `cancel.rs`), a blocked offer puts it back, with AGAIN.
 //! ABORT asks for the end right after the poll that runs now. HANDLE says that a `Task<T>` may still ask for the output.
 //!
 //! # Who may touch what
@@ -41,6 +41,7 @@ use std::task::{Context, RawWaker, RawWakerVTable, Waker};
 
 use slab::Slab;
 
+use super::cancel::Listed;
 use super::join::TaskRef;
 use super::refs::{After, Refs};
 use super::remote::{Mail, Shared};
@@ -59,8 +60,14 @@ pub(super) const CANCELLED: u32 = 1 << 8;
 pub(super) const PANICKED: u32 = 1 << 9;
 /// The loop's own, a callback for instance: not listed, and not cancelled before the loop's end.
 pub(super) const HIDDEN: u32 = 1 << 10;
+/// The request in CANCEL was raised before and blocked.
+pub(super) const AGAIN: u32 = 1 << 11;
+/// The offer of the poll that runs stems from a request, not from a scope inside the task.
+pub(super) const OFFERED: u32 = 1 << 12;
+/// The loop's end has asked the task to end.
+pub(super) const ENDING: u32 = 1 << 13;
 /// The number of cancel requests stands above the flags.
-pub(super) const REQUEST: u32 = 1 << 12;
+pub(super) const REQUEST: u32 = 1 << 14;
 
 /// What every task has, whatever its future.
 pub(super) struct Header {
@@ -95,6 +102,8 @@ pub(super) struct Cold {
     pub(super) location: Option<&'static Location<'static>>,
     /// Wakers of the cancel handlers that wait below wakers which are not the task's own.
     pub(super) handlers: Slab<Option<Waker>>,
+    /// The handle's place in that list of the task which awaits it: a handle is a handler.
+    pub(super) listed: Listed,
 }
 
 struct VTable {
@@ -224,10 +233,10 @@ impl Header {
         result
     }
 
-    /// The cold part if there is one.
-    pub(super) fn peek_cold<R>(&self, f: impl FnOnce(&Cold) -> R) -> Option<R> {
-        let cold = self.cold.take()?;
-        let result = f(&cold);
+    /// The cold part if there is one, for the time of one call. `f` must run no user code.
+    pub(super) fn peek_cold<R>(&self, f: impl FnOnce(&mut Cold) -> R) -> Option<R> {
+        let mut cold = self.cold.take()?;
+        let result = f(&mut cold);
         self.cold.set(Some(cold));
         Some(result)
     }
@@ -377,7 +386,7 @@ pub(super) fn scoped<F: Future, R>(
 /// A cell on its way to its owner. QUEUED in its count keeps it alive.
 pub(super) struct Parcel(NonNull<Header>);
 
-// SAFETY: T1: the receiving end is the owner's inbox, or `merge_closed` under the inbox's lock.
+// SAFETY: T1: the receiving end is the owner's inbox, or `merge` when the owner has closed it.
 unsafe impl Send for Parcel {}
 
 impl Parcel {
@@ -398,8 +407,8 @@ impl Parcel {
         })
     }
 
-    /// The loop is gone. Under the inbox's lock.
-    fn merge(self) {
+    /// The inbox is closed: by a pusher, under its lock, or by the old owner, with what was left in it.
+    pub(super) fn merge(self) {
         // SAFETY: QUEUED kept the cell alive until here.
         let header = unsafe { self.0.as_ref() };
         if header.refs.merge_closed() {

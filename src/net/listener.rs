@@ -69,7 +69,7 @@ impl TcpListener {
     /// Listens on the first address of `to` that can be bound. SO_REUSEADDR is set, as asyncio and tokio do.
     ///
     /// # Errors
-    /// `AddrInUse`, `PermissionDenied` and what bind(2) and listen(2) name; the text has the address.
+    /// `AddrInUse`, `PermissionDenied` and what bind(2) and listen(2) name, for the last address tried.
     ///
     /// # Cancellation
     /// Nothing to lose.
@@ -78,9 +78,7 @@ impl TcpListener {
         for address in resolve(to.to_target()).await? {
             match open(address) {
                 Ok(socket) => return Ok(Self::new(socket)),
-                Err(error) => {
-                    last = Some(io::Error::new(error.kind(), format!("listening on {address}: {error}")))
-                }
+                Err(error) => last = Some(error),
             }
         }
         Err(last.unwrap_or_else(|| {

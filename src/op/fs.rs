@@ -23,7 +23,7 @@ use super::{Nature, Next, Operation, route};
 use crate::pool::Job;
 use crate::ring::{Entry, Outcome};
 
-pub(crate) use super::route::{Status, StatusTime};
+pub(crate) use super::route::{Facts, Status, StatusTime, facts};
 pub(crate) use whole::{ReadFile, ReadToEnd};
 
 /// Paths are relative to the working directory.

@@ -273,8 +273,11 @@ unsafe impl<F: AsRawFd + 'static, B: IoBufMut, P: Position> Operation for Read<F
         let aim = (self.extent, self.len);
         let result = self.progress.end(outcome, P::IF_BLOCKED, aim, io::ErrorKind::UnexpectedEof);
         let (mut buf, done) = (self.buf, self.progress.done.min(self.len));
-        // SAFETY: the kernel has filled that many bytes from the start, which is within the capacity.
-        unsafe { buf.set_len(done) };
+        // A read that failed before it began has changed nothing.
+        if done > 0 || result.is_ok() {
+            // SAFETY: the kernel has filled that many bytes from the start, which is within the capacity.
+            unsafe { buf.set_len(done) };
+        }
         match result {
             Ok(()) => Ok((done, buf)),
             Err(error) => Err(BufError { error, buf, done }),
@@ -373,18 +376,18 @@ unsafe impl<F: AsRawFd + 'static, B: IoBufMut> Operation for ReadVectored<F, B> 
     }
 
     fn finish(mut self, outcome: Outcome) -> Self::Output {
-        let count = outcome.count();
-        let mut left = *count.as_ref().unwrap_or(&0);
+        let count = match outcome.count() {
+            Ok(count) => count,
+            Err(error) => return Err(BufError { error, buf: self.bufs, done: 0 }),
+        };
+        let mut left = count;
         for buf in &mut self.bufs {
             let filled = left.min(buf.capacity());
             // SAFETY: the kernel has filled the buffers in order, each up to its capacity.
             unsafe { buf.set_len(filled) };
             left -= filled;
         }
-        match count {
-            Ok(count) => Ok((count, self.bufs)),
-            Err(error) => Err(BufError { error, buf: self.bufs, done: 0 }),
-        }
+        Ok((count, self.bufs))
     }
 }
 

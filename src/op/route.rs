@@ -5,7 +5,8 @@
 //! | `fstat` on a local file system | plain call | reads memory; the ring would use a kernel worker for it |
 //! | the size hint of whole-file reads | plain call, without synchronisation | a stale hint costs a read, not a byte |
 //! | `lseek`, `fcntl`, `dup` | plain call | they touch the open file only |
-//! | close | ring | `flush` of FUSE and NFS waits for somebody else; elsewhere it completes inside the enter |
+//! | close on a local file system, of a pipe | plain call | it waits for nobody |
+//! | close of anything else | ring | FUSE and NFS write back first, terminals drain, devices flush |
 //! | all else that the ring can do | ring | it may wait for a disk or a server |
 //! | `fchmod`, `utimensat`, `readlink`, `getdents`, `realpath`, `copy_file_range`; `ftruncate` before 6.9 | pool | the ring has no such operation |
 //!
@@ -40,12 +41,12 @@ const SB_BASIC: u64 = 1;
 
 /// File systems whose `getattr` reads memory of this machine, by magic number.
 const LOCAL: [i64; 6] = [
-    statfs::EXT4_SUPER_MAGIC.0 as i64,
-    statfs::XFS_SUPER_MAGIC.0 as i64,
-    statfs::BTRFS_SUPER_MAGIC.0 as i64,
-    statfs::TMPFS_MAGIC.0 as i64,
-    statfs::OVERLAYFS_SUPER_MAGIC.0 as i64,
-    statfs::F2FS_SUPER_MAGIC.0 as i64,
+    statfs::EXT4_SUPER_MAGIC.0,
+    statfs::XFS_SUPER_MAGIC.0,
+    statfs::BTRFS_SUPER_MAGIC.0,
+    statfs::TMPFS_MAGIC.0,
+    statfs::OVERLAYFS_SUPER_MAGIC.0,
+    statfs::F2FS_SUPER_MAGIC.0,
 ];
 
 thread_local! {
@@ -72,6 +73,32 @@ pub(super) fn status_at_once(fd: RawFd) -> Option<Status> {
 /// How long the file probably is, and whether it is local.
 pub(super) fn size_hint(fd: RawFd) -> (u64, bool) {
     remembered(fd).map_or((0, false), |status| (status.stx_size, is_local(&status)))
+}
+
+/// What is known of an open file without asking anybody else than the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Facts {
+    /// It has offsets; pipes, terminals and sockets have none.
+    pub(crate) seekable: bool,
+    /// To close it waits for nobody: no server to write back to, no terminal to drain, no device to flush.
+    pub(crate) closes_at_once: bool,
+}
+
+/// Learns the facts of an open file.
+pub(crate) fn facts(fd: RawFd) -> Facts {
+    // SAFETY: it touches the open file only.
+    let has_position = || unsafe { libc::lseek(fd, 0, libc::SEEK_CUR) } >= 0;
+    let Some(status) = remembered(fd) else {
+        return Facts { seekable: has_position(), closes_at_once: false };
+    };
+    let (seekable, closes_at_once) = match u32::from(status.stx_mode) & libc::S_IFMT {
+        libc::S_IFREG | libc::S_IFDIR | libc::S_IFLNK => (true, is_local(&status)),
+        libc::S_IFIFO => (false, true),
+        libc::S_IFSOCK => (false, false),
+        libc::S_IFBLK => (true, false),
+        _ => (has_position(), false),
+    };
+    Facts { seekable, closes_at_once }
 }
 
 /// Whether the file lies on a local file system.
@@ -130,5 +157,24 @@ mod tests {
         assert_eq!(size_hint(procfs.as_raw_fd()), (0, false));
         assert!(status_at_once(procfs.as_raw_fd()).is_none());
         assert_eq!(size_hint(-1), (0, false));
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "asks the kernel")]
+    fn what_has_offsets_is_told_from_what_has_none() {
+        let (reader, _writer) = std::io::pipe().expect("a pipe can be made");
+        assert_eq!(facts(reader.as_raw_fd()), Facts { seekable: false, closes_at_once: true });
+        for (path, seekable) in
+            [("/proc/self/status", true), ("/dev/null", true), ("/dev/zero", true), ("/", true)]
+        {
+            assert_eq!(
+                facts(File::open(path).expect("Linux has it").as_raw_fd()).seekable,
+                seekable,
+                "{path}"
+            );
+        }
+        let (one, _other) = std::os::unix::net::UnixStream::pair().expect("sockets can be made");
+        assert_eq!(facts(one.as_raw_fd()), Facts { seekable: false, closes_at_once: false });
+        assert_eq!(facts(-1), Facts { seekable: false, closes_at_once: false });
     }
 }

@@ -57,6 +57,7 @@ pub fn run_in_child(case: Case) -> Result<Completion, Failed> {
     let mut log = unlinked_file()?;
     let mut child = start(&case, &log)?;
     let status = wait(&mut child, limit(&case) + GRACE)?;
+    super::ctx::sweep(child.id());
     let mut said = String::new();
     log.rewind()?;
     io::Read::by_ref(&mut log).take(1 << 20).read_to_string(&mut said)?;
@@ -80,7 +81,8 @@ pub fn run_here(case: Case) -> Result<Completion, Failed> {
     }
     let watchdog = Watchdog::start(case.name(), limit(&case));
     let before = Before::take();
-    let ctx = Ctx::new(case.kind.unwrap_or(Kind::Default))?;
+    let ctx =
+        Ctx::new(case.kind.unwrap_or(Kind::Default)).inspect_err(|error| eprintln!("no folder: {error}"))?;
     let outcome = catch_unwind(AssertUnwindSafe(|| (case.trial.body)(&ctx)));
     let seed = ctx.seed;
     drop(ctx);
