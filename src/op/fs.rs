@@ -183,8 +183,12 @@ unsafe impl<T: 'static> Operation for Stat<T> {
     const NATURE: Nature = Nature::Finite;
 
     fn call(&mut self) -> Option<Outcome> {
-        let Subject::File(file) = &self.subject else { return None };
-        self.status.write(route::status_at_once(file.as_raw_fd())?);
+        let status = match &self.subject {
+            Subject::Path(path) => route::status_at_once_by_path(path, 0),
+            Subject::Link(path) => route::status_at_once_by_path(path, libc::O_NOFOLLOW),
+            Subject::File(file) => route::status_at_once(file.as_raw_fd()),
+        };
+        self.status.write(status?);
         Some(Outcome { result: 0, flags: 0 })
     }
 

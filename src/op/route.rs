@@ -3,6 +3,7 @@
 //! | operation | way | why |
 //! |---|---|---|
 //! | `fstat` on a local file system | plain call | reads memory; the ring would use a kernel worker for it |
+//! | `stat` of a cached path that leads to one | plain calls | the same; a path that is not cached goes through the ring |
 //! | the size hint of whole-file reads | plain call, without synchronisation | a stale hint costs a read, not a byte |
 //! | `lseek`, `fcntl`, `dup` | plain call | they touch the open file only |
 //! | close on a local file system, of a pipe | plain call | it waits for nobody |
@@ -21,8 +22,9 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::ffi::CStr;
 use std::mem::MaybeUninit;
-use std::os::fd::RawFd;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::sys::statfs::{self, FsType};
 
@@ -68,6 +70,24 @@ fn remembered(fd: RawFd) -> Option<Status> {
 /// The status of an open file, if it can be had without waiting and is not stale.
 pub(super) fn status_at_once(fd: RawFd) -> Option<Status> {
     remembered(fd).filter(is_local)
+}
+
+/// The status of what a path leads to, if the way there is in the kernel's cache and the file is local. `O_NOFOLLOW` is the
+/// only flag that makes sense.
+///
+/// `RESOLVE_CACHED` gives up where walking would have to wait, and an `O_PATH` descriptor is opened and closed without asking the
+/// file system.
+pub(super) fn status_at_once_by_path(path: &CStr, flags: i32) -> Option<Status> {
+    // SAFETY: plain numbers, for which all bits are valid.
+    let mut how: libc::open_how = unsafe { std::mem::zeroed() };
+    how.flags = (libc::O_PATH | libc::O_CLOEXEC | flags) as u64;
+    how.resolve = libc::RESOLVE_CACHED;
+    let (how, size) = (&raw const how, size_of::<libc::open_how>());
+    // SAFETY: path and struct outlive the call, and the struct's size is told.
+    let fd = unsafe { libc::syscall(libc::SYS_openat2, libc::AT_FDCWD, path.as_ptr(), how, size) };
+    // SAFETY: the kernel has just made this descriptor for us.
+    let place = (fd >= 0).then(|| unsafe { OwnedFd::from_raw_fd(fd as RawFd) })?;
+    status_at_once(place.as_raw_fd())
 }
 
 /// How long the file probably is, and whether it is local.
@@ -157,6 +177,27 @@ mod tests {
         assert_eq!(size_hint(procfs.as_raw_fd()), (0, false));
         assert!(status_at_once(procfs.as_raw_fd()).is_none());
         assert_eq!(size_hint(-1), (0, false));
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "asks the kernel")]
+    fn a_path_says_the_same_at_once_as_through_the_file_system() {
+        use std::os::unix::fs::MetadataExt;
+        let by_path = |path: &CStr, flags| status_at_once_by_path(path, flags).map(|status| status.stx_ino);
+        let inode = |path: &str| std::fs::metadata(path).expect("Linux has it").ino();
+        // Where the kernel cannot tell what is local there is no answer, and never another one.
+        for (path, name) in [(c"/", "/"), (c"/tmp/..", "/")] {
+            assert!(by_path(path, 0).is_none_or(|ino| ino == inode(name)), "{name}");
+        }
+        assert_eq!(by_path(c"/proc/self", 0), None, "not a local file system");
+        assert_eq!(by_path(c"/no/such/path", 0), None);
+        let link = std::env::temp_dir().join(format!("ringloop-route-{}", std::process::id()));
+        std::os::unix::fs::symlink("/", &link).expect("the folder can be written");
+        let path = std::ffi::CString::new(link.as_os_str().as_encoded_bytes()).expect("no NUL");
+        let own = std::fs::symlink_metadata(&link).expect("it is there").ino();
+        assert!(by_path(&path, libc::O_NOFOLLOW).is_none_or(|ino| ino == own));
+        assert!(by_path(&path, 0).is_none_or(|ino| ino == inode("/")));
+        std::fs::remove_file(link).expect("it is there");
     }
 
     #[test]
