@@ -108,7 +108,8 @@ impl TcpListener {
         }
     }
 
-    /// The next connection, and its peer's address. Several tasks take turns.
+    /// The next connection, and its peer's address. Several tasks take turns. Connections come in the order in which the
+    /// kernel completed them; on old kernels (seen on 6.1) up to eight that came at once may change places.
     ///
     /// # Errors
     /// What accept(2) names for the listener itself. Errors of one incoming connection are passed over; running out of
