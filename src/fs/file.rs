@@ -133,6 +133,20 @@ impl File {
     ///
     /// # Cancellation
     /// It goes on.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let path = std::env::temp_dir().join(format!("ringloop-len-{}", std::process::id()));
+    /// # std::fs::write(&path, "too long a text")?;
+    /// ringloop::run(async {
+    ///     let file = ringloop::fs::File::options().write(true).open(&path).await?;
+    ///     file.set_len(8).await?;
+    ///     file.sync_all().await
+    /// })??;
+    /// assert_eq!(std::fs::read(&path)?, b"too long");
+    /// # std::fs::remove_file(path)?;
+    /// # Ok(()) }
+    /// ```
     #[doc(alias = "ftruncate")]
     pub fn set_len(&self, len: u64) -> Op<io::Result<()>> {
         if reactor::current().is_some_and(|reactor| reactor.supports(Truncate::<Descriptor>::CODE)) {
@@ -150,6 +164,21 @@ impl File {
     ///
     /// # Cancellation
     /// It goes on.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let path = std::env::temp_dir().join(format!("ringloop-room-{}", std::process::id()));
+    /// ringloop::run(async {
+    ///     let file = ringloop::fs::File::create(&path).await?;
+    ///     match file.allocate(0, 1 << 20).await {
+    ///         Ok(()) => assert_eq!(file.metadata().await?.len(), 1 << 20),
+    ///         Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::Unsupported),
+    ///     }
+    ///     std::io::Result::Ok(())
+    /// })??;
+    /// # std::fs::remove_file(path)?;
+    /// # Ok(()) }
+    /// ```
     #[doc(alias = "fallocate")]
     pub fn allocate(&self, offset: u64, len: u64) -> Op<io::Result<()>> {
         let file = self.descriptor.clone();
@@ -210,6 +239,20 @@ impl File {
     ///
     /// # Errors
     /// `EMFILE`.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// ringloop::run(async {
+    ///     let mut one = ringloop::fs::File::open("/proc/version").await?;
+    ///     let mut other = one.try_clone()?;
+    ///     let (mut left, mut right) = ([0; 5], [0; 5]);
+    ///     one.read_exact(&mut left).await?;
+    ///     other.read_exact(&mut right).await?;
+    ///     assert_eq!(left, right);
+    ///     std::io::Result::Ok(())
+    /// })??;
+    /// # Ok(()) }
+    /// ```
     pub fn try_clone(&self) -> io::Result<File> {
         let fd = self.descriptor.as_fd().try_clone_to_owned()?;
         Ok(File { descriptor: Descriptor::new(fd), cursor: self.cursor.beside() })
@@ -227,6 +270,20 @@ impl File {
     ///
     /// # Cancellation
     /// As a drop of the file.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::io::Read;
+    /// let mut file = ringloop::run(async {
+    ///     let mut file = ringloop::fs::File::open("/proc/version").await?;
+    ///     file.read_exact(&mut [0; 6]).await?;
+    ///     file.into_std().await
+    /// })??;
+    /// let mut rest = String::new();
+    /// file.read_to_string(&mut rest)?;
+    /// assert!(rest.starts_with("version"));
+    /// # Ok(()) }
+    /// ```
     pub async fn into_std(mut self) -> io::Result<std::fs::File> {
         self.flush().await?;
         let position = self.stream_position().await.ok();
@@ -252,6 +309,17 @@ impl File {
     ///
     /// # Cancellation
     /// As a drop of the file: it goes on, and errors reach the exception handler.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let closed = ringloop::run(async {
+    ///     let mut full = ringloop::fs::OpenOptions::new().write(true).open("/dev/full").await?;
+    ///     full.write_all(b"gathered, and not written yet").await?;
+    ///     full.close().await
+    /// })?;
+    /// assert_eq!(closed.unwrap_err().kind(), std::io::ErrorKind::StorageFull);
+    /// # Ok(()) }
+    /// ```
     pub async fn close(mut self) -> io::Result<()> {
         let flushed = self.flush().await;
         if flushed.is_err() {

@@ -82,6 +82,23 @@ impl File {
     ///
     /// # Panics
     /// If the buffer has room for less than `len` bytes.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let path = std::env::temp_dir().join(format!("ringloop-exact-{}", std::process::id()));
+    /// # std::fs::write(&path, "some more text")?;
+    /// ringloop::run(async {
+    ///     let file = ringloop::fs::File::open(&path).await?;
+    ///     let (n, word) = file.read_exact_at([0; 4], 5, 4).await?;
+    ///     assert_eq!((n, &word), (4, b"more"));
+    ///     // An array has no other length than its own; a vector is as long as what was read.
+    ///     let error = file.read_exact_at(Vec::with_capacity(64), 10, 64).await.unwrap_err();
+    ///     assert_eq!((error.done, &error.buf[..]), (4, &b"text"[..]));
+    ///     std::io::Result::Ok(())
+    /// })??;
+    /// # std::fs::remove_file(path)?;
+    /// # Ok(()) }
+    /// ```
     #[track_caller]
     pub fn read_exact_at<B: IoBufMut>(&self, buf: B, offset: u64, len: usize) -> Op<BufResult<B>> {
         let room = buf.capacity();
@@ -99,6 +116,19 @@ impl File {
     ///
     /// # Cancellation
     /// As [`write_at`](Self::write_at).
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let path = std::env::temp_dir().join(format!("ringloop-all-{}", std::process::id()));
+    /// ringloop::run(async {
+    ///     let file = ringloop::fs::File::create(&path).await?;
+    ///     let (n, text) = file.write_all_at(String::from("comes back"), 0).await?;
+    ///     assert_eq!((n, &text[..]), (10, "comes back"));
+    ///     std::io::Result::Ok(())
+    /// })??;
+    /// # std::fs::remove_file(path)?;
+    /// # Ok(()) }
+    /// ```
     pub fn write_all_at<B: IoBuf>(&self, buf: B, offset: u64) -> Op<BufResult<B>> {
         self.transfer(Effect::Changes, Write::new(self.descriptor.clone(), buf, offset, Extent::All))
     }
@@ -110,6 +140,17 @@ impl File {
     ///
     /// # Cancellation
     /// As [`read_at`](Self::read_at).
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// ringloop::run(async {
+    ///     let file = ringloop::fs::File::open("/proc/self/status").await?;
+    ///     let (n, rest) = file.read_to_end_at(Vec::new(), 5).await?;
+    ///     assert!(n > 100 && rest.len() == n);
+    ///     std::io::Result::Ok(())
+    /// })??;
+    /// # Ok(()) }
+    /// ```
     pub fn read_to_end_at(&self, buf: Vec<u8>, offset: u64) -> Op<BufResult<Vec<u8>>> {
         self.transfer(Effect::None, ReadToEnd::new(self.descriptor.clone(), buf, offset))
     }
@@ -134,6 +175,20 @@ impl File {
     ///
     /// # Cancellation
     /// As [`write_at`](Self::write_at).
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let path = std::env::temp_dir().join(format!("ringloop-vectors-{}", std::process::id()));
+    /// ringloop::run(async {
+    ///     let file = ringloop::fs::File::create_new(&path).await?;
+    ///     file.write_vectored_at(vec!["head", ", ", "body"], 0).await?;
+    ///     let (n, parts) = file.read_vectored_at(vec![Vec::with_capacity(6), Vec::with_capacity(100)], 0).await?;
+    ///     assert_eq!((n, &parts[1][..]), (10, &b"body"[..]));
+    ///     std::io::Result::Ok(())
+    /// })??;
+    /// # std::fs::remove_file(path)?;
+    /// # Ok(()) }
+    /// ```
     #[doc(alias = "pwritev")]
     pub fn write_vectored_at<B: IoBuf>(&self, bufs: Vec<B>, offset: u64) -> Op<BufResult<Vec<B>>> {
         self.transfer(Effect::Changes, WriteVectored::new(self.descriptor.clone(), bufs, offset))

@@ -10,13 +10,13 @@ mod calls;
 mod errand;
 mod whole;
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::rc::Rc;
 
-use io_uring::{opcode, types};
+use io_uring::{opcode, squeue, types};
 
 use super::io::{INTERRUPTED, Patience};
 use super::{Nature, Next, Operation, route};
@@ -85,6 +85,13 @@ impl<T> Open<T> {
     }
 }
 
+/// The entry that opens a path.
+pub(super) fn open_entry(path: &CStr, flags: i32, mode: u32) -> Entry {
+    let entry = opcode::OpenAt::new(HERE, path.as_ptr()).flags(flags).mode(mode).build();
+    let on_worker = flags & (libc::O_CREAT | libc::O_TRUNC) == 0 && route::opens_on_worker(path);
+    if on_worker { entry.flags(squeue::Flags::ASYNC) } else { entry }
+}
+
 /// Takes over the descriptor that an outcome is.
 pub(super) fn adopt(outcome: Outcome) -> io::Result<OwnedFd> {
     let fd = outcome.count()?;
@@ -99,7 +106,7 @@ unsafe impl<T: 'static> Operation for Open<T> {
     const NATURE: Nature = Nature::Finite;
 
     fn entry(&mut self) -> Entry {
-        opcode::OpenAt::new(HERE, self.path.as_ptr()).flags(self.flags).mode(self.mode).build()
+        open_entry(&self.path, self.flags, self.mode)
     }
 
     fn advance(&mut self, outcome: Outcome) -> Next {

@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 use io_uring::{opcode, types};
 
-use super::{HERE, adopt, nothing};
+use super::{adopt, nothing, open_entry};
 use crate::error::{BufError, BufResult, Cancelled};
 use crate::op::io::{At, INTERRUPTED, MOST, Noted, Patience, Position, Progress};
 use crate::op::{Nature, Next, Operation, route};
@@ -179,9 +179,7 @@ unsafe impl<T: 'static> Operation for ReadFile<T> {
 
     fn entry(&mut self) -> Entry {
         match &self.file {
-            None => {
-                opcode::OpenAt::new(HERE, self.path.as_ptr()).flags(libc::O_RDONLY | libc::O_CLOEXEC).build()
-            }
+            None => open_entry(&self.path, libc::O_RDONLY | libc::O_CLOEXEC, 0),
             Some(file) => self.content.entry(file.as_raw_fd(), 0),
         }
     }
