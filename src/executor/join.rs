@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-use super::cancel::{Listed, take_offer};
+use super::cancel::take_offer;
 use super::task::{
     ABORT, AGAIN, CANCEL, CANCELLED, COMPLETE, Cold, HANDLE, HIDDEN, OFFERED, OUTPUT, PANICKED, REQUEST,
     RUNNING, Ref, STARTED, Typed,

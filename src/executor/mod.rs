@@ -14,6 +14,8 @@ mod meeting;
 mod refs;
 mod remote;
 mod task;
+#[cfg(test)]
+pub(crate) mod tests;
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
