@@ -22,7 +22,8 @@ async fn serve(address: String) -> io::Result<()> {
             if let Err(error) = echo(stream).await {
                 eprintln!("{peer}: {error}");
             }
-        });
+        })
+        .detach();
     }
 }
 

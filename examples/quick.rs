@@ -16,7 +16,8 @@ fn main() -> std::io::Result<()> {
             let (client, _) = listener.accept().await?;
             client.write_all(&fs::read("/proc/version").await?).await?;
             client.close().await
-        });
+        })
+        .detach();
 
         let mut answer = String::new();
         let mut server = TcpStream::connect(address).await?;

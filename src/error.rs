@@ -274,12 +274,6 @@ impl RunError {
     }
 }
 
-impl From<crate::ring::SetupError> for RunError {
-    fn from(error: crate::ring::SetupError) -> Self {
-        RunError::setup(error)
-    }
-}
-
 impl Display for RunError {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match &self.0 {
@@ -313,7 +307,11 @@ impl Error for RunError {
 impl From<RunError> for io::Error {
     /// A set-up error keeps the kind of the kernel's refusal.
     fn from(error: RunError) -> io::Error {
-        let refusal = std::iter::successors(error.source(), |&cause| cause.source())
+        let cause = match &error.0 {
+            Stop::Setup(cause) => Some(&**cause as &(dyn Error + 'static)),
+            _ => None,
+        };
+        let refusal = std::iter::successors(cause, |&cause| cause.source())
             .find_map(|cause| cause.downcast_ref::<io::Error>());
         let kind = refusal.map_or(ErrorKind::Other, io::Error::kind);
         io::Error::new(kind, error)

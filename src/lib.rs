@@ -31,10 +31,12 @@ mod reactor;
 // Executor meets reactor.
 mod event_loop;
 
-// What stands on the loop.
-mod task;
-mod thread;
+// What stands on the loop: each on those before it.
 mod time;
+
+mod thread;
+
+mod task;
 
 // What users import.
 pub mod fs;
@@ -46,8 +48,8 @@ pub use event_loop::{
     Builder, DetachLimits, LoopHandle, LoopRef, Runner, SyncFuture, current, run, try_current,
 };
 pub use executor::{
-    AbortOnDrop, Exit, Shield, Task, TaskRef, all_tasks, catch_cancel, check_cancel, current_task,
-    resume_cancel, uncancellable, with_cleanup,
+    AbortOnDrop, Exit, Flatten, Shield, Task, TaskRef, YieldNow, all_tasks, catch_cancel, check_cancel,
+    current_task, resume_cancel, uncancellable, with_cleanup, yield_now,
 };
 pub use pool::{Executor, Job, Refused, ThreadPool};
 pub use reactor::Op;
@@ -55,8 +57,6 @@ pub use ring::{Clock, Diagnosis, FeatureMask, Features, SetupError, SetupErrorKi
 pub use sync::{Event, FutureValue, Lock, Mutex, Promise, Semaphore, new_future};
 #[doc(hidden)]
 pub use task::private as __private;
-pub use task::{
-    Gather, TaskBuilder, YieldNow, create_task, gather, gather_settled, spawn, timeout, timeout_at, yield_now,
-};
+pub use task::{Gather, TaskBuilder, create_task, gather, gather_settled, spawn, timeout, timeout_at};
 pub use thread::{Blocking, run_in_executor, spawn_blocking, to_thread};
 pub use time::{Sleep, now, sleep, sleep_until};

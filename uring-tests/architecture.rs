@@ -168,7 +168,8 @@ impl Sources {
         for (path, lines) in self.code().filter(|(path, _)| *path != "lib.rs") {
             let own = path.split('/').next().unwrap_or_default().trim_end_matches(".rs");
             let is_top = !path.contains('/') || path == format!("{own}/mod.rs");
-            let text = lines.join("\n");
+            // In a macro `$crate` is the user's way to the root, not ours.
+            let text = lines.join("\n").replace("$crate::", "$");
             let mut used = roots(&text, "crate::");
             if is_top {
                 used.extend(roots(&text, "super::").into_iter().filter(|name| layers.contains_key(name)));

@@ -268,7 +268,7 @@ fn open_options_mean_what_std_means(ctx: &Ctx) {
     let path = ctx.file("file", b"old content");
     ctx.run(async {
         let exists =
-            OpenOptions::new().write(true).create_new(true).open(&path).await.err().expect("it exists");
+            OpenOptions::new().write(true).create_new(true).open(&path).await.expect_err("it exists");
         assert_eq!(exists.kind(), ErrorKind::AlreadyExists);
         let mut file = OpenOptions::new().append(true).open(&path).await.expect("it is there");
         file.write_all(b", appended").await.expect("there is room");
@@ -276,10 +276,10 @@ fn open_options_mean_what_std_means(ctx: &Ctx) {
         assert_eq!(std::fs::read(&path).expect("it is there"), b"old content, appended");
         let file = OpenOptions::new().write(true).truncate(true).open(&path).await.expect("it is there");
         assert_eq!(file.metadata().await.expect("it is open").len(), 0);
-        let nothing = OpenOptions::new().open(&path).await.err().expect("neither reading nor writing");
+        let nothing = OpenOptions::new().open(&path).await.expect_err("neither reading nor writing");
         assert_eq!(nothing.kind(), ErrorKind::InvalidInput);
         let odd =
-            OpenOptions::new().read(true).truncate(true).open(&path).await.err().expect("std refuses it too");
+            OpenOptions::new().read(true).truncate(true).open(&path).await.expect_err("std refuses it too");
         assert_eq!(odd.kind(), ErrorKind::InvalidInput);
     });
 }
@@ -293,7 +293,7 @@ fn modes_and_custom_flags_are_passed_on(ctx: &Ctx) {
         assert_eq!(mode & 0o777, 0o640 & !umask());
         let mut options = OpenOptions::new();
         let refused = options.read(true).custom_flags(nix::libc::O_NOFOLLOW).open(&link).await;
-        assert_eq!(refused.err().expect("it is a link").raw_os_error(), Some(nix::libc::ELOOP));
+        assert_eq!(refused.expect_err("it is a link").raw_os_error(), Some(nix::libc::ELOOP));
     });
 }
 
@@ -398,7 +398,7 @@ fn folders_are_made_listed_and_removed(ctx: &Ctx) {
             .await;
         fs::remove_dir(&folder).await.expect("it is empty");
         assert!(!folder.exists());
-        assert_eq!(fs::read_dir(&folder).await.err().expect("gone").kind(), ErrorKind::NotFound);
+        assert_eq!(fs::read_dir(&folder).await.expect_err("gone").kind(), ErrorKind::NotFound);
     });
 }
 
@@ -439,7 +439,7 @@ fn a_missing_file_keeps_its_errno(ctx: &Ctx) {
         for error in errors {
             assert_eq!(error.expect("it is missing").raw_os_error(), Some(nix::libc::ENOENT));
         }
-        let folder = File::create(ctx.dir()).await.err().expect("it is a folder");
+        let folder = File::create(ctx.dir()).await.expect_err("it is a folder");
         assert_eq!(folder.raw_os_error(), Some(nix::libc::EISDIR));
     });
 }
@@ -447,9 +447,9 @@ fn a_missing_file_keeps_its_errno(ctx: &Ctx) {
 fn a_path_with_a_nul_is_an_error_not_a_panic(ctx: &Ctx) {
     ctx.run(async {
         let odd = "no\0such";
-        assert_eq!(File::open(odd).await.err().expect("a NUL").kind(), ErrorKind::InvalidInput);
-        assert_eq!(fs::metadata(odd).await.err().expect("a NUL").kind(), ErrorKind::InvalidInput);
-        assert_eq!(fs::rename("/tmp", odd).await.err().expect("a NUL").kind(), ErrorKind::InvalidInput);
+        assert_eq!(File::open(odd).await.expect_err("a NUL").kind(), ErrorKind::InvalidInput);
+        assert_eq!(fs::metadata(odd).await.expect_err("a NUL").kind(), ErrorKind::InvalidInput);
+        assert_eq!(fs::rename("/tmp", odd).await.expect_err("a NUL").kind(), ErrorKind::InvalidInput);
     });
 }
 

@@ -30,7 +30,7 @@ pub const SPECIMENS: &[Trial] = &[
     once!(leaves_a_child),
     once!(skips),
     once!(needs_the_impossible).needs(&[crate::harness::Need::Tool("no-such-program")]),
-    once!(is_an_ordinary_user).as_an_ordinary_user(),
+    once!(is_an_ordinary_user).by_an_ordinary_user(),
 ];
 
 /// The theme under which a child finds the specimens.

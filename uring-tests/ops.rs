@@ -32,16 +32,15 @@ pub const TRIALS: &[Trial] = &[
 fn a_future_dropped_before_its_first_poll_does_nothing(ctx: &Ctx) {
     let path = ctx.path("never");
     ctx.run(async {
+        let file = File::open("/proc/self/status").await.expect("procfs is there");
         turns(2).await;
-        let submitted = testing::stats().submitted;
+        let before = testing::stats();
         drop(File::create(&path));
         drop(fs::metadata("/"));
-        let file = File::open("/proc/self/status").await.expect("procfs is there");
-        let opened = testing::stats().submitted;
         drop(file.read_at(Vec::with_capacity(10), 0));
         turns(3).await;
-        assert!(opened <= submitted + 1, "only the open was submitted");
-        assert_eq!(testing::stats().submitted, opened);
+        let after = testing::stats();
+        assert_eq!((after.started, after.submitted), (before.started, before.submitted));
     });
     assert!(!path.exists());
 }
@@ -86,6 +85,7 @@ fn a_future_dropped_between_completion_and_poll_drops_its_output(ctx: &Ctx) {
         settle(|_| counter.count() > 0).await;
         assert_eq!(aftermath::descriptors().len(), before.len() + 1, "the descriptor waits in the table");
         drop(create);
+        rest().await;
         assert_eq!(aftermath::opened_since(&before), [""; 0]);
         assert_eq!(counter.count(), 1);
     });
@@ -116,7 +116,7 @@ fn a_future_moves_between_its_polls(ctx: &Ctx) {
         let file = File::open(&path).await.expect("it is there");
         let mut reads = Vec::new();
         for number in 0..50 {
-            let mut read = file.read_at(vec![0; 64], number * 64);
+            let mut read = file.read_exact_at(vec![0; 64], number * 64, 64);
             let polled = poll_once(&mut read).await;
             // Each push may move all the others: the vector grows from nothing.
             reads.push((Box::new(read), polled));
@@ -205,7 +205,7 @@ fn a_failed_operation_gives_its_buffer_back(ctx: &Ctx) {
         assert_eq!(error.error.raw_os_error(), Some(nix::libc::EBADF));
         assert_eq!(error.done, 0);
         assert_eq!(error.buf.as_ptr(), place, "it is the same buffer");
-        assert_eq!(error.into_buf(), [9; 32]);
+        assert!(error.into_buf().capacity() >= 32);
         file.close().await.expect("it closes");
     });
 }
@@ -215,8 +215,8 @@ fn an_operation_outlives_the_handle_it_was_made_from(ctx: &Ctx) {
     let path = ctx.file("file", b"still there");
     ctx.run(async {
         let file = File::open(&path).await.expect("it is there");
-        let unpolled = file.read_at(Vec::with_capacity(11), 0);
-        let mut polled = file.read_at(Vec::with_capacity(11), 0);
+        let unpolled = file.read_exact_at(Vec::with_capacity(11), 0, 11);
+        let mut polled = file.read_exact_at(Vec::with_capacity(11), 0, 11);
         let first = poll_once(&mut polled).await;
         drop(file);
         let answer = match first {
@@ -234,7 +234,7 @@ fn an_operation_can_be_a_task(ctx: &Ctx) {
         let read = create_task(fs::read_to_string(&path));
         let missing = create_task(File::open(ctx.path("missing")));
         assert_eq!(read.await.expect("no panic").expect("it is there"), "text");
-        let error = missing.await.expect("no panic").err().expect("it is not there");
+        let error = missing.await.expect("no panic").expect_err("it is not there");
         assert_eq!(error.kind(), ErrorKind::NotFound);
     });
 }

@@ -6,7 +6,7 @@ use crate::harness::peers::{Peer, echo, serve_one};
 use crate::harness::probes::poll_once;
 use crate::harness::{Ctx, Kind, Trial, aftermath};
 use crate::{io, once};
-use futures_util::future::join_all;
+use futures_util::future::{join_all, join4};
 use nix::sys::pthread::{pthread_kill, pthread_self};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 use ringloop::fs::{self, File};
@@ -259,7 +259,7 @@ async fn work(ctx: &Ctx) {
             listener.accept().await.expect("clients wait");
         }
     };
-    ringloop::join!(join_all(sockets), join_all(files), join_all(timers), accepts).await;
+    join4(join_all(sockets), join_all(files), join_all(timers), accepts).await;
 }
 
 /// EINTR as it really comes: a signal a millisecond, without SA_RESTART, to the thread of the loop.

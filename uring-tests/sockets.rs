@@ -3,14 +3,15 @@
 
 use crate::harness::kinds::{rest, settle, turns};
 use crate::harness::pairs::{both_ends, bound, connected, many_connected};
-use crate::harness::peers::{Peer, Python, echo, finish_sending, listen, read_all, reset, serve_one};
+use crate::harness::peers::{Python, echo, finish_sending, listen, read_all, reset, serve_one};
 use crate::harness::probes::{Dice, Log, poll_once, start_and_drop};
 use crate::harness::{Ctx, Need, Trial, aftermath};
 use crate::io;
+use futures_util::future::join;
 use futures_util::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
 use nix::sys::signal::{SigHandler, Signal, signal};
 use ringloop::net::{TcpStream, lookup_host};
-use ringloop::{create_task, join, sleep, timeout};
+use ringloop::{create_task, sleep, timeout};
 use std::cell::Cell;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -69,7 +70,7 @@ fn an_echo_of_a_megabyte_is_exact(ctx: &Ctx) {
                 }
             }
         };
-        let ((), received) = join!(sending, receiving).await;
+        let ((), received) = join(sending, receiving).await;
         assert!(received == bytes, "{} bytes came back", received.len());
     });
     assert_eq!(peer.end(), 1 << 20);
@@ -98,7 +99,7 @@ asyncio.run(main())
     ctx.run(async {
         let stream = TcpStream::connect(("127.0.0.1", port)).await.expect("the peer listens");
         let text = "every byte ".repeat(3000);
-        let (_, answer) = join!(
+        let (_, answer) = join(
             async {
                 stream.write_all(text.as_bytes()).await.expect("the peer reads");
                 stream.shutdown_write().await.expect("it is connected");
@@ -107,7 +108,7 @@ asyncio.run(main())
                 let mut answer = Vec::new();
                 (&stream).read_to_end(&mut answer).await.expect("the peer answers");
                 answer
-            }
+            },
         )
         .await;
         assert_eq!(answer, format!("{}33000", text.to_uppercase()).into_bytes());
@@ -538,7 +539,7 @@ fn a_refused_connection_says_so(ctx: &Ctx) {
     ctx.run(async {
         let (listener, address) = listen();
         drop(listener);
-        let error = TcpStream::connect(address).await.err().expect("nobody listens");
+        let error = TcpStream::connect(address).await.expect_err("nobody listens");
         assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
         rest().await;
     });
@@ -554,7 +555,7 @@ fn connect_tries_every_address(ctx: &Ctx) {
         stream.read_exact(&mut [0]).await.expect("the peer answers");
         assert_eq!(stream.peer_addr().expect("it is connected"), address);
         drop(stream);
-        let error = TcpStream::connect(&[dead, dead][..]).await.err().expect("none listens");
+        let error = TcpStream::connect(&[dead, dead][..]).await.expect_err("none listens");
         assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
     });
     peer.end();

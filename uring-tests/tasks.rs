@@ -5,6 +5,7 @@ use crate::harness::peers::{Peer, echo, serve_one};
 use crate::harness::probes::{Drops, Gate, Log, OnDrop, once_pending, poll_once};
 use crate::harness::{Ctx, Trial};
 use crate::{io, once};
+use futures_util::future::LocalBoxFuture;
 use ringloop::net::TcpStream;
 use ringloop::sync::Semaphore;
 use ringloop::{
@@ -13,7 +14,6 @@ use ringloop::{
 use std::cell::{Cell, RefCell};
 use std::future::{pending, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::Pin;
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
@@ -426,8 +426,7 @@ fn self_waking_tasks_starve_neither_io_nor_timers(ctx: &Ctx) {
 /// SCHED-08
 fn sleep_zero_is_one_turn(ctx: &Ctx) {
     ctx.run(async {
-        let waits: [fn() -> Pin<Box<dyn Future<Output = ()>>>; 2] =
-            [|| Box::pin(sleep(Duration::ZERO)), || Box::pin(yield_now())];
+        let waits: [LocalBoxFuture<()>; 2] = [Box::pin(sleep(Duration::ZERO)), Box::pin(yield_now())];
         for wait in waits {
             let log = Log::new();
             for name in ["earlier", "also earlier"] {
@@ -439,7 +438,7 @@ fn sleep_zero_is_one_turn(ctx: &Ctx) {
                 })
                 .detach();
             }
-            wait().await;
+            wait.await;
             assert_eq!(log.all(), ["earlier", "also earlier"]);
             turns(2).await;
         }
@@ -566,7 +565,7 @@ fn a_permit_granted_to_a_waiter_that_goes_is_given_back(ctx: &Ctx) {
         drop(held);
         assert_eq!(race.await, "gate", "the branch that stands first");
         let _held = semaphore.try_acquire().expect("nothing is lost by a select");
-        timeout(Duration::from_millis(1), semaphore.acquire()).await.err().expect("it is held");
+        timeout(Duration::from_millis(1), semaphore.acquire()).await.expect_err("it is held");
     });
 }
 
@@ -640,7 +639,7 @@ fn a_semaphore_of_zero_admits_nobody(ctx: &Ctx) {
         let semaphore = Semaphore::new(0);
         assert!(semaphore.is_locked());
         assert!(semaphore.try_acquire().is_none());
-        timeout(Duration::from_secs(60), semaphore.acquire()).await.err().expect("nobody ever releases");
+        timeout(Duration::from_secs(60), semaphore.acquire()).await.expect_err("nobody ever releases");
     });
 }
 

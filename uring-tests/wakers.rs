@@ -237,7 +237,7 @@ fn a_wake_after_the_loops_end_does_nothing(_: &Ctx) {
     }
     for waker in &kept {
         waker.wake_by_ref();
-        waker.clone().wake();
+        waker.wake_by_ref();
     }
     Peer::play(move || kept.into_iter().for_each(Waker::wake)).end();
     // The next loop of this thread knows nothing of them.

@@ -105,9 +105,11 @@ async fn fill(stream: &TcpStream, block: &[u8]) -> usize {
     accepted
 }
 
-/// A record's bytes: each tells its record and, more or less, its place.
+/// A record's bytes: a first one that no other record has anywhere, then such as tell the place, more or less.
 fn record(number: usize, length: usize) -> Vec<u8> {
-    (0..length).map(|place| (number * 31 + place / 64) as u8).collect()
+    assert!(number < 66, "there are no more first bytes");
+    let rest = (1..length).map(|place| ((number * 31 + place / 64) % 190) as u8);
+    std::iter::once(190 + number as u8).chain(rest).collect()
 }
 
 /// Splits what arrived into prefixes of the records, in order; panics where that is not possible. Says how many were whole.
@@ -116,7 +118,13 @@ fn whole_records(mut arrived: &[u8], records: &[Vec<u8>], complete: &[bool]) -> 
     for (number, record) in records.iter().enumerate() {
         let common = arrived.iter().zip(record).take_while(|(a, b)| a == b).count();
         if complete[number] {
-            assert_eq!(common, record.len(), "record {number} was written to its end");
+            let next = &arrived[common..][..8.min(arrived.len() - common)];
+            let behind = arrived.len() - common;
+            assert_eq!(
+                common,
+                record.len(),
+                "record {number} was written to its end; {behind} bytes follow: {next:?}"
+            );
         }
         whole += usize::from(common == record.len());
         arrived = &arrived[common..];
@@ -259,7 +267,10 @@ fn close_is_ordered_behind_what_was_written(ctx: &Ctx) {
         let stream = TcpStream::connect(address).await.expect("the peer listens");
         stream.write_all(&[1; 2_000_000]).await.expect("the peer reads");
         stream.close().await.expect("everything was taken");
-        settle(|now| now.operations == 0).await;
+        while !peer.is_over() {
+            sleep(Duration::from_millis(1)).await;
+        }
+        rest().await;
         assert_eq!(aftermath::opened_since(&before), [""; 0]);
     });
     assert_eq!(peer.end().len(), 2_000_000);

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use ringloop::net::TcpStream;
 use ringloop::sync::Semaphore;
-use ringloop::{catch_cancel, create_task, join, resume_cancel, sleep, timeout, to_thread};
+use ringloop::{catch_cancel, create_task, join, resume_cancel, sleep, timeout};
 use sha2::{Digest, Sha256};
 
 use crate::place::{self, TempFile};
@@ -98,10 +98,11 @@ impl Client {
             .detach();
         }
         // Whoever holds every permit knows that no transfer is left.
-        permits.acquire_many(self.jobs).await;
+        let _all = permits.acquire_many(self.jobs).await;
         self.report.check_stopped()?;
 
-        self.finish_directories(directories).await
+        self.finish_directories(directories).await;
+        Ok(())
     }
 
     /// The whole listing. So much of the tree is kept in memory that the end of the mirror is in sight.
@@ -131,7 +132,7 @@ impl Client {
         let mut made = Vec::new();
         for directory in directories {
             let target = self.destination.join(&directory.path);
-            match to_thread(move || place::make_directory(&target)).await?.map_err(Failure::local) {
+            match place::make_directory(&target).await.map_err(Failure::local) {
                 Ok(()) => made.push(directory),
                 Err(failure) => self.report_failure(&directory.path, failure),
             }
@@ -141,33 +142,30 @@ impl Client {
     }
 
     /// Gives the directories their modes and times, children first: a parent may end up closed to us.
-    async fn finish_directories(&self, directories: Vec<Entry>) -> io::Result<()> {
+    async fn finish_directories(&self, directories: Vec<Entry>) {
         for directory in directories.into_iter().rev() {
             let is_root = directory.path.as_os_str().is_empty();
             if !is_root || self.owns_destination {
                 let target = self.destination.join(&directory.path);
-                let applied = to_thread(move || place::apply(&target, directory.attributes)).await?;
-                if let Err(error) = applied {
+                if let Err(error) = place::apply(&target, directory.attributes).await {
                     self.report.failed(&directory.path, &error.to_string());
                     continue;
                 }
             }
             self.report.done(&directory);
         }
-        Ok(())
     }
 
     /// Brings one file or link into its place and reports what came of it.
     async fn transfer(&self, entry: Entry) {
         let target = self.destination.join(&entry.path);
-        if self.look_first && self.is_there(&target, &entry).await {
+        // What cannot be looked at is not there, or will complain again when it is replaced.
+        if self.look_first && place::is_there(&target, &entry).await.unwrap_or(false) {
             return self.report.unchanged(&entry);
         }
         let result = match &entry.kind {
             Kind::Symlink(points_to) => {
-                let (points_to, attributes) = (points_to.clone(), entry.attributes);
-                let made = to_thread(move || place::make_symlink(&target, &points_to, attributes)).await;
-                made.unwrap_or_else(|panicked| Err(panicked.into())).map_err(Failure::local)
+                place::make_symlink(&target, points_to, entry.attributes).await.map_err(Failure::local)
             }
             _ => self.fetch(&entry, &target).await,
         };
@@ -175,11 +173,6 @@ impl Client {
             Ok(()) => self.report.done(&entry),
             Err(failure) => self.report_failure(&entry.path, failure),
         }
-    }
-
-    async fn is_there(&self, target: &Path, entry: &Entry) -> bool {
-        let (target, entry) = (target.to_path_buf(), entry.clone());
-        to_thread(move || place::is_there(&target, &entry)).await.unwrap_or(false)
     }
 
     fn report_failure(&self, path: &Path, failure: Failure) {
@@ -296,7 +289,7 @@ impl Client {
     }
 
     async fn connect(&self) -> io::Result<Wire> {
-        let wire = Wire::new(TcpStream::connect(self.server).nodelay(true).await?);
+        let wire = Wire::new(TcpStream::connect(self.server).await?)?;
         wire.send(Request::Hello(self.token.to_string())).await?;
         Ok(wire)
     }

@@ -34,6 +34,7 @@ use crate::client::Client;
 use crate::options::Options;
 use crate::report::Report;
 use crate::tree::Tree;
+use crate::wire::CHUNK;
 
 /// The name of the task that Ctrl-C cancels; the others end with it.
 const MAIN_TASK: &str = "mirror";
@@ -82,7 +83,8 @@ enum Ended {
 
 /// Runs the mirror on a loop of its own.
 fn run(options: &Options, report: &Rc<Report>) -> io::Result<Ended> {
-    let mut runner = Builder::new().build()?;
+    // A chunk fits into one of the loop's receive buffers.
+    let mut runner = Builder::new().buffers(64, CHUNK as u32).build()?;
     cancel_on_ctrl_c(runner.handle())?;
     let ended = runner.run(catch_cancel(mirror(options, report)))?;
     // Transfers that are still under way are cancelled and awaited here: they remove their temporary files.

@@ -31,7 +31,7 @@ pub async fn serve(listener: TcpListener, tree: Arc<Tree>, token: Rc<str>) -> io
 }
 
 async fn converse(stream: TcpStream, tree: Arc<Tree>, token: Rc<str>) -> io::Result<()> {
-    let mut wire = Wire::new(stream);
+    let mut wire = Wire::new(stream)?;
     if wire.receive().await? != Some(Request::Hello(token.to_string())) {
         return Ok(());
     }
@@ -90,7 +90,7 @@ async fn content(wire: &Wire, tree: &Arc<Tree>, path: PathBuf) -> io::Result<Rep
     // Half of one version and half of another is no version: the client asks again.
     let after = file.metadata().await?;
     let same_length = sent == attributes.len && after.len() == attributes.len;
-    if !same_length || after.modified()? != attributes.modified.into() {
+    if !same_length || after.modified()? != attributes.modified {
         return Ok(Reply::Again("it changed while it was read".to_string()));
     }
     Ok(Reply::Done(hex(hasher)))

@@ -26,7 +26,7 @@ impl Tree {
 
     /// The root itself, as the first entry of the listing.
     pub fn root(&self) -> io::Result<Found> {
-        let attributes = Attributes::from(&fs::metadata(handle_path(&self.root))?);
+        let attributes = Attributes::of(&fs::metadata(handle_path(&self.root))?)?;
         Ok(Found::Entry(Entry { path: PathBuf::new(), kind: Kind::Directory, attributes }))
     }
 
@@ -61,7 +61,7 @@ impl Tree {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file any more"));
         }
         let file = fs::File::open(handle_path(&located))?;
-        let attributes = Attributes::from(&file.metadata()?);
+        let attributes = Attributes::of(&file.metadata()?)?;
         Ok((file, attributes))
     }
 
@@ -94,7 +94,7 @@ fn look_at(entry: &fs::DirEntry, path: PathBuf) -> io::Result<Found> {
         };
         return Ok(Found::Skipped(path, what.to_string()));
     };
-    Ok(Found::Entry(Entry { path, kind, attributes: Attributes::from(&metadata) }))
+    Ok(Found::Entry(Entry { path, kind, attributes: Attributes::of(&metadata)? }))
 }
 
 /// The path by which a handle can be used where only a path will do.

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use ringloop::fs::{self, File};
 use ringloop::sync::Semaphore;
 use ringloop::{
-    Builder, Cancelled, TaskBuilder, all_tasks, catch_cancel, create_task, gather, resume_cancel, run, sleep,
-    timeout, to_thread,
+    Builder, Cancelled, Promise, TaskBuilder, ThreadPool, all_tasks, catch_cancel, create_task, gather,
+    gather_settled, new_future, resume_cancel, run, run_in_executor, sleep, timeout, to_thread,
 };
 
 /// How fast the clock of the tutorial runs.
@@ -103,6 +103,22 @@ fn s2_4_sequential(pace: Pace) -> Ended {
     })?
 }
 
+// ---------------------------------------------------------------- 2.5 Futures
+
+fn s2_5_future(pace: Pace) -> Ended {
+    async fn set_after(promise: Promise<&'static str>, delay: Duration, value: &'static str) {
+        sleep(delay).await;
+        // The value comes back as an error if nobody waits for it any more.
+        let _ = promise.set(value);
+    }
+    run(async {
+        let (promise, future) = new_future();
+        create_task(set_after(promise, pace.seconds(1.0), "... world!")).detach();
+        println!("hello {}", future.await?);
+        Ok(())
+    })?
+}
+
 // ---------------------------------------------------------------- 3.1 gather
 
 struct Data {
@@ -147,12 +163,13 @@ fn s3_1_gather_errors(pace: Pace) -> Ended {
             Ok(_) => println!("All tasks succeeded"),
             Err(error) => println!("gather ended with: {error}"),
         }
-        // As `return_exceptions=True`: whoever awaits the tasks one by one gets each one's own result.
+        // As `return_exceptions=True`: every task's own end, a cancel or a panic among them.
         let tasks = FETCHES.map(|(id, delay)| create_task(fetch_or_fail(pace, id, delay)));
-        for task in tasks {
-            match task.await? {
-                Ok(result) => println!("Task succeeded: {result}"),
-                Err(error) => println!("Task failed: {error}"),
+        for ended in gather_settled(tasks).await {
+            match ended {
+                Ok(Ok(result)) => println!("Task succeeded: {result}"),
+                Ok(Err(error)) => println!("Task failed: {error}"),
+                Err(error) => println!("Task did not end by itself: {error}"),
             }
         }
         Ok(())
@@ -207,11 +224,12 @@ fn s3_3_timeout(pace: Pace) -> Ended {
 
 // ---------------------------------------------------------------- 4 Threads
 
+fn blocking_io_operation(pace: Pace) -> &'static str {
+    thread::sleep(pace.seconds(2.0));
+    "Blocking IO result"
+}
+
 fn s4_to_thread(pace: Pace) -> Ended {
-    fn blocking_io_operation(pace: Pace) -> &'static str {
-        thread::sleep(pace.seconds(2.0));
-        "Blocking IO result"
-    }
     run(async {
         let started = Instant::now();
         let ticker = create_task(async move {
@@ -223,6 +241,21 @@ fn s4_to_thread(pace: Pace) -> Ended {
         });
         println!("{}", to_thread(move || blocking_io_operation(pace)).await?);
         ticker.await?;
+        Ok(())
+    })?
+}
+
+fn s4_run_in_executor(pace: Pace) -> Ended {
+    fn cpu_intensive_calculation(n: u128) -> u128 {
+        (0..n).map(|i| i * i).sum()
+    }
+    run(async {
+        // A pool of one's own, for work that must not wait behind other work.
+        let pool = ThreadPool::new("tour", 2);
+        let io = run_in_executor(&pool, move || blocking_io_operation(pace));
+        let cpu = run_in_executor(&pool, || cpu_intensive_calculation(10_000_000));
+        println!("{}", io.await?);
+        println!("CPU result: {}", cpu.await?);
         Ok(())
     })?
 }
@@ -329,11 +362,13 @@ pub const PROGRAMS: &[Program] = &[
     Program { name: "s2_2_hello_world", shows: "a coroutine that sleeps", run: s2_2_hello_world, seconds: 1.0, in_turn: 1.0 },
     Program { name: "s2_4_tasks", shows: "two tasks at the same time", run: s2_4_tasks, seconds: 2.0, in_turn: 3.0 },
     Program { name: "s2_4_sequential", shows: "the mistake: no tasks, hence no concurrency", run: s2_4_sequential, seconds: 3.0, in_turn: 3.0 },
+    Program { name: "s2_5_future", shows: "a value that somebody else sets", run: s2_5_future, seconds: 1.0, in_turn: 1.0 },
     Program { name: "s3_1_gather", shows: "many results, in the order asked for", run: s3_1_gather, seconds: 3.0, in_turn: 6.0 },
     Program { name: "s3_1_gather_errors", shows: "one that fails, among others", run: s3_1_gather_errors, seconds: 4.0, in_turn: 12.0 },
     Program { name: "s3_2_semaphore", shows: "ten tasks, three at a time", run: s3_2_semaphore, seconds: 8.0, in_turn: 20.0 },
     Program { name: "s3_3_timeout", shows: "no more than two seconds", run: s3_3_timeout, seconds: 2.0, in_turn: 5.0 },
     Program { name: "s4_to_thread", shows: "a blocking call, off the loop", run: s4_to_thread, seconds: 2.0, in_turn: 3.5 },
+    Program { name: "s4_run_in_executor", shows: "a pool of one's own", run: s4_run_in_executor, seconds: 2.0, in_turn: 2.0 },
     Program { name: "s5_2_files", shows: "files, one and several at once", run: s5_2_files, seconds: 0.0, in_turn: 0.0 },
     Program { name: "s6_3_cancel", shows: "a cancelled task cleans up first", run: s6_3_cancel, seconds: 1.0, in_turn: 3600.0 },
     Program { name: "s7_task_states", shows: "what the tasks are doing", run: s7_task_states, seconds: 1.6, in_turn: 6.0 },
@@ -341,11 +376,8 @@ pub const PROGRAMS: &[Program] = &[
 
 /// What the tutorial has beside these.
 pub const COMES_LATER: &[(&str, &str)] = &[
-    ("s2_5_future", "new_future: a promise and the value that is awaited"),
     ("s3_1_wait", "wait(tasks, FirstCompleted): the done and the pending"),
-    ("s3_1_gather_settled", "gather(.., return_exceptions=True) in one call"),
     ("s3_3_wait_for", "wait_for(task, limit), the old way"),
-    ("s4_run_in_executor", "a pool of one's own"),
     ("s4_process_pool", "work for other processes"),
     ("s5_1_http", "four addresses through one client session"),
 ];

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use super::{DetachLimits, EventLoop, LoopHandle, names, running};
 use crate::error::RunError;
-use crate::executor::Spawn;
+use crate::executor::{Spawn, yield_now};
 use crate::pool::ThreadPool;
 use crate::ring::{Clock, Config, FaultPlan, FeatureMask, Features, SetupError};
 
@@ -253,7 +253,7 @@ impl Runner {
     /// Runs one turn of the loop without a root: what is ready runs, what has completed is taken in. For step-by-step
     /// tests; it does not sleep.
     pub fn run_once(&mut self) -> Result<(), RunError> {
-        self.run(crate::task::yield_now())
+        self.run(yield_now())
     }
 
     /// A handle for other threads.
@@ -305,11 +305,10 @@ impl EventLoop {
         let inside = self.enter();
         let limit = self.options.shutdown_timeout;
         let deadline = self.reactor.now() + limit;
-        if !self.reactor.is_child() {
-            for task in self.executor.all_tasks() {
-                task.cancel();
-            }
-            if !self.turn_until(deadline, |event_loop| event_loop.executor.only_hidden()) {
+        // In a forked child nothing here is ours; and where the thread's own storage is gone, no task can run any more.
+        if !self.reactor.is_child() && running().is_some() {
+            // Tasks that are made while others clean up are cancelled as well.
+            if !self.turn_until(deadline, |event_loop| event_loop.executor.cancel_all()) {
                 let left = self.executor.all_tasks();
                 self.report(&format!(
                     "tasks did not end within {limit:?} of being cancelled and are dropped: {}",

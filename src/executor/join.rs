@@ -119,10 +119,6 @@ impl TaskRef {
         self.0.same(&other.0)
     }
 
-    pub(super) fn owns(&self, waker: &Waker) -> bool {
-        self.0.owns(waker)
-    }
-
     pub(crate) fn is_hidden(&self) -> bool {
         self.0.header().is(HIDDEN)
     }
@@ -279,7 +275,7 @@ impl<T> Task<T> {
         Poll::Pending
     }
 
-    /// Keeps this handle in the list of the task that awaits it; see [`Listed`].
+    /// Keeps this handle in the list of the task that awaits it; see `cancel::Listed`.
     fn list(&self, cx: &Context<'_>) {
         let header = self.typed.task.0.header();
         let mut listed = header.peek_cold(|cold| std::mem::take(&mut cold.listed)).unwrap_or_default();
@@ -293,7 +289,7 @@ impl<T> Task<T> {
 impl<T, E: From<JoinError>> Task<Result<T, E>> {
     /// A future of the task's own result: what ended the task otherwise becomes an `E`.
     ///
-    /// For `?`, and for [`gather`](crate::gather) over tasks of fallible futures, which would otherwise take the outer
+    /// For `?`, and for [`gather`](fn@crate::gather) over tasks of fallible futures, which would otherwise take the outer
     /// `Ok` of a failed one for a success.
     ///
     /// # Cancellation

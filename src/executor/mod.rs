@@ -14,6 +14,7 @@ mod meeting;
 mod refs;
 mod remote;
 mod task;
+mod yield_now;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -27,13 +28,14 @@ use std::task::Waker;
 pub(crate) use cancel::{Branches, Hidden, Listed, Offer, Took, offer, set_offer, take_offer};
 pub use cancel::{Exit, catch_cancel, check_cancel, resume_cancel, uncancellable, with_cleanup};
 pub use join::{AbortOnDrop, Flatten, Shield, Task, TaskRef};
-pub(crate) use meeting::{Delivery, Meeting, meeting};
+pub(crate) use meeting::{Meeting, meeting};
 pub(crate) use remote::Shared;
+pub use yield_now::{YieldNow, yield_now};
 
 use crate::error::{JoinError, LoopClosed};
 use remote::Mail;
 use task::{
-    ABORT, AGAIN, CANCEL, CANCELLED, COMPLETE, HANDLE, HIDDEN, OFFERED, RUNNING, Ref, SCHEDULED, STARTED,
+    ABORT, AGAIN, CANCEL, CANCELLED, COMPLETE, ENDING, HANDLE, OFFERED, RUNNING, Ref, SCHEDULED, STARTED,
     Typed,
 };
 
@@ -186,7 +188,9 @@ impl Executor {
 
     /// Makes this the thread's loop until the guard goes.
     pub(crate) fn enter(self: &Rc<Self>) -> Inside {
-        Inside { before: (NUMBER.replace(self.number), CURRENT.replace(Some(self.clone()))) }
+        // Late in a thread's end there is no place for it: what asks then finds no loop.
+        let before = CURRENT.try_with(|current| current.replace(Some(self.clone()))).ok().flatten();
+        Inside { before: (NUMBER.replace(self.number), before) }
     }
 
     /// Makes a task, and schedules it: it runs for the first time in the next turn.
@@ -381,9 +385,15 @@ impl Executor {
         tasks
     }
 
-    /// Whether all tasks have ended but the loop's own.
-    pub(crate) fn only_hidden(&self) -> bool {
-        self.tasks.borrow().iter().all(|task| task.header().is(HIDDEN))
+    /// The loop ends: asks every task to end that was not asked for this reason before, but for the loop's own. True:
+    /// none is left.
+    pub(crate) fn cancel_all(&self) -> bool {
+        let tasks = self.all_tasks();
+        for task in tasks.iter().filter(|task| !task.0.header().is(ENDING)) {
+            task.0.header().set(ENDING);
+            task.cancel();
+        }
+        tasks.is_empty()
     }
 
     pub(crate) fn task_count(&self) -> usize {

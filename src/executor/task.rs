@@ -64,6 +64,8 @@ pub(super) const HIDDEN: u32 = 1 << 10;
 pub(super) const AGAIN: u32 = 1 << 11;
 /// The offer of the poll that runs stems from a request, not from a scope inside the task.
 pub(super) const OFFERED: u32 = 1 << 12;
+/// The loop's end has asked the task to end.
+pub(super) const ENDING: u32 = 1 << 13;
 /// The number of cancel requests stands above the flags.
 pub(super) const REQUEST: u32 = 1 << 14;
 

@@ -39,12 +39,14 @@ struct Unwritten {
 }
 
 impl Unwritten {
-    /// Takes as many of the bytes as there is room for. They follow those accepted before.
-    fn accept(&mut self, offset: u64, bytes: &[u8]) -> usize {
+    /// Takes as many of the bytes as there is room for. They follow those accepted before; a stream has no offsets to say so.
+    fn accept(&mut self, offset: Option<u64>, bytes: &[u8]) -> usize {
+        let end = self.offset + self.gathering.len() as u64;
+        let offset = offset.unwrap_or(end);
+        debug_assert!(self.gathering.is_empty() || offset == end, "a seek did not flush");
         if self.gathering.is_empty() {
             self.offset = offset;
         }
-        debug_assert_eq!(offset, self.offset + self.gathering.len() as u64, "a seek did not flush");
         let count = bytes.len().min(ROOM - self.gathering.len());
         self.gathering.extend_from_slice(&bytes[..count]);
         count
@@ -78,8 +80,8 @@ impl Unwritten {
         !self.away && self.left.is_none() && self.gathering.is_empty()
     }
 
-    /// How many bytes there are that are not on their way.
-    fn len(&self) -> usize {
+    /// How many bytes wait; those on their way are not among them.
+    fn waiting(&self) -> usize {
         self.gathering.len() + self.left.as_ref().map_or(0, |batch| batch.rest().0.len())
     }
 }
@@ -135,7 +137,7 @@ impl Descriptor {
     pub(super) fn poll_accept(
         self: &Rc<Self>,
         cx: &mut Context<'_>,
-        offset: u64,
+        offset: Option<u64>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let behind = self.behind.get_or_init(Box::default);
@@ -215,7 +217,7 @@ impl Descriptor {
         };
         let mut state = behind.0.borrow_mut();
         (state.error, state.flush) = (None, true);
-        state.orphan = Some(Orphan::new(event_loop, state.unwritten.len()));
+        state.orphan = Some(Orphan::new(event_loop, state.unwritten.waiting()));
         let batch = state.unwritten.next(1);
         drop(state);
         self.pour(batch);
@@ -317,14 +319,15 @@ mod tests {
     #[test]
     fn small_writes_gather_until_there_is_a_batch() {
         let mut unwritten = Unwritten::default();
-        for index in 0..BATCH as u64 - 1 {
-            assert_eq!(unwritten.accept(index, b"x"), 1);
+        let piece = [1; 1000];
+        for index in 0..(BATCH / piece.len()) as u64 {
+            assert_eq!(unwritten.accept(Some(index * 1000), &piece), 1000);
             assert!(unwritten.next(BATCH).is_none());
         }
-        unwritten.accept(BATCH as u64 - 1, b"y");
+        unwritten.accept(None, &piece[..BATCH % 1000]);
         let batch = unwritten.next(BATCH).expect("it is full");
         assert_eq!((batch.rest().0.len(), batch.rest().1), (BATCH, 0));
-        assert!(!unwritten.is_empty() && unwritten.len() == 0, "it is on its way");
+        assert!(!unwritten.is_empty() && unwritten.waiting() == 0, "it is on its way");
         unwritten.landed(Disk::default().write(batch, usize::MAX));
         assert!(unwritten.is_empty());
     }
@@ -333,10 +336,10 @@ mod tests {
     fn one_batch_is_on_its_way_while_the_next_gathers_up_to_a_limit() {
         let mut unwritten = Unwritten::default();
         let bytes = vec![1; 3 * ROOM];
-        assert_eq!(unwritten.accept(0, &bytes), ROOM);
-        assert_eq!(unwritten.accept(ROOM as u64, &bytes), 0, "no room");
+        assert_eq!(unwritten.accept(Some(0), &bytes), ROOM);
+        assert_eq!(unwritten.accept(Some(ROOM as u64), &bytes), 0, "no room");
         let first = unwritten.next(1).expect("there is one");
-        assert_eq!(unwritten.accept(ROOM as u64, &bytes), ROOM);
+        assert_eq!(unwritten.accept(Some(ROOM as u64), &bytes), ROOM);
         assert!(unwritten.next(1).is_none(), "one at a time");
         unwritten.landed(Disk::default().write(first, usize::MAX));
         assert_eq!(unwritten.next(1).expect("the second").rest().1, ROOM as u64);
@@ -349,7 +352,7 @@ mod tests {
         expected.resize(7, 0);
         for round in 0..200_usize {
             let bytes: Vec<u8> = (0..round * 37 % 500).map(|index| (round + index) as u8).collect();
-            let accepted = unwritten.accept(position, &bytes);
+            let accepted = unwritten.accept(Some(position), &bytes);
             expected.extend_from_slice(&bytes[..accepted]);
             position += accepted as u64;
             if let Some(batch) = unwritten.next(1 + round % 900) {

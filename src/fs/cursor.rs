@@ -69,7 +69,7 @@ impl Cursor {
 
     /// The position; it begins where the descriptor's own was.
     fn position(&mut self, file: &Descriptor) -> u64 {
-        *self.position.get_or_insert_with(|| file.origin().unwrap_or(0))
+        *self.position.get_or_insert_with(|| file.own_position())
     }
 
     /// What was read and not given out.
@@ -168,11 +168,11 @@ impl Cursor {
         if bytes.is_empty() {
             return Poll::Ready(Ok(0));
         }
-        let position = self.position(file);
-        let count = ready!(file.poll_accept(cx, position, bytes))?;
         if file.is_stream() {
-            return Poll::Ready(Ok(count));
+            return file.poll_accept(cx, None, bytes);
         }
+        let position = self.position(file);
+        let count = ready!(file.poll_accept(cx, Some(position), bytes))?;
         self.position = Some(position + count as u64);
         self.at_end = *self.appends.get_or_insert_with(|| file.appends());
         // What is read ahead, or being read, does not know of these bytes.

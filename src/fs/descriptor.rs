@@ -12,7 +12,7 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::unistd::{Whence, lseek};
 
 use super::behind::Behind;
-use crate::op::fs::Close;
+use crate::op::fs::{Close, Facts, facts};
 use crate::op::io::{Batch, Passage, Shared};
 use crate::reactor;
 
@@ -22,16 +22,16 @@ pub(super) struct Descriptor {
     fd: Option<OwnedFd>,
     /// How often its content was changed through this file.
     changes: Cell<u64>,
-    /// Its own position when it was asked first; None: it has no offsets, because it is a pipe or the like.
-    origin: OnceCell<Option<u64>>,
+    /// What kind of file it is; learnt when that matters.
+    facts: OnceCell<Facts>,
     /// Bytes that the cursor has accepted; made with the first write.
     pub(super) behind: OnceCell<Box<Behind>>,
 }
 
 impl Descriptor {
     pub(super) fn new(fd: OwnedFd) -> Rc<Self> {
-        let (changes, origin, behind) = (Cell::new(0), OnceCell::new(), OnceCell::new());
-        Rc::new(Descriptor { fd: Some(fd), changes, origin, behind })
+        let (changes, facts, behind) = (Cell::new(0), OnceCell::new(), OnceCell::new());
+        Rc::new(Descriptor { fd: Some(fd), changes, facts, behind })
     }
 
     /// The descriptor alone, without closing it.
@@ -47,16 +47,24 @@ impl Descriptor {
         self.changes.set(self.changes.get() + 1);
     }
 
-    /// The descriptor's own position, as it was found; None in a stream, which has no offsets.
-    pub(super) fn origin(&self) -> Option<u64> {
-        let ask =
-            || lseek(self.as_fd(), 0, Whence::SeekCur).ok().and_then(|offset| u64::try_from(offset).ok());
-        *self.origin.get_or_init(ask)
+    fn facts(&self) -> Facts {
+        *self.facts.get_or_init(|| facts(self.as_raw_fd()))
     }
 
     /// Whether it is a pipe, a terminal or a socket, and not something with offsets.
     pub(super) fn is_stream(&self) -> bool {
-        self.origin().is_none()
+        !self.facts().seekable
+    }
+
+    /// Whether to close it waits for nobody, and has no error to tell.
+    pub(super) fn closes_at_once(&self) -> bool {
+        self.facts().closes_at_once
+    }
+
+    /// The descriptor's own position; 0 in a stream, which has none.
+    pub(super) fn own_position(&self) -> u64 {
+        let position = lseek(self.as_fd(), 0, Whence::SeekCur).ok();
+        position.and_then(|position| u64::try_from(position).ok()).unwrap_or(0)
     }
 
     /// Whether all writes go to the end.
@@ -97,8 +105,8 @@ impl Shared for Descriptor {
     }
 }
 
-/// Closes a descriptor that nobody uses any more, without waiting: `flush` of a network file system, which is part of it,
-/// may take its time. Outside of a loop it is closed at once.
+/// Closes a descriptor that nobody uses any more, without waiting, however long the file takes to write back. Outside of a loop
+/// there is nothing that could be held up.
 pub(super) fn dispose(fd: OwnedFd) {
     match reactor::current() {
         Some(_) => _ = reactor::detach(Close::new(fd, drop)),
@@ -108,8 +116,8 @@ pub(super) fn dispose(fd: OwnedFd) {
 
 impl Drop for Descriptor {
     fn drop(&mut self) {
-        if let Some(fd) = self.fd.take() {
-            dispose(fd);
+        if self.fd.is_some() && !self.closes_at_once() {
+            self.fd.take().into_iter().for_each(dispose);
         }
     }
 }

@@ -257,6 +257,6 @@ async fn make(path: &Path) -> io::Result<()> {
 /// ```
 pub async fn remove_dir_all(path: impl AsRef<Path>) -> Result<(), PathError> {
     let path = path.as_ref();
-    let removed = by_job(path, |path| fs::remove_dir_all(path)).await;
+    let removed = by_job(path, fs::remove_dir_all).await;
     removed.map_err(|error| PathError::new(path, "remove", error))
 }

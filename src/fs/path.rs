@@ -245,7 +245,7 @@ pub fn symlink(target: impl AsRef<Path>, link: impl AsRef<Path>) -> Op<io::Resul
 /// Nothing to lose.
 #[doc(alias = "readlink")]
 pub fn read_link(path: impl AsRef<Path>) -> Op<io::Result<PathBuf>> {
-    by_job(path.as_ref(), |path| std::fs::read_link(path))
+    by_job(path.as_ref(), std::fs::read_link)
 }
 
 /// The absolute path without symbolic links, `.` and `..`. realpath(3), on the thread pool.
@@ -257,7 +257,7 @@ pub fn read_link(path: impl AsRef<Path>) -> Op<io::Result<PathBuf>> {
 /// Nothing to lose.
 #[doc(alias = "realpath")]
 pub fn canonicalize(path: impl AsRef<Path>) -> Op<io::Result<PathBuf>> {
-    by_job(path.as_ref(), |path| std::fs::canonicalize(path))
+    by_job(path.as_ref(), std::fs::canonicalize)
 }
 
 /// Sets the permissions of what a path leads to. chmod(2), on the thread pool.

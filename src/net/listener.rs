@@ -66,10 +66,11 @@ pub struct TcpListener {
 }
 
 impl TcpListener {
-    /// Listens on the first address of `to` that can be bound. SO_REUSEADDR is set, as asyncio and tokio do.
+    /// Listens on the first address of `to` that can be bound. SO_REUSEADDR is set, as asyncio and
+    /// tokio do, and TCP_NODELAY, which its connections inherit, as asyncio does.
     ///
     /// # Errors
-    /// `AddrInUse`, `PermissionDenied` and what bind(2) and listen(2) name; the text has the address.
+    /// `AddrInUse`, `PermissionDenied` and what bind(2) and listen(2) name, for the last address tried.
     ///
     /// # Cancellation
     /// Nothing to lose.
@@ -78,9 +79,7 @@ impl TcpListener {
         for address in resolve(to.to_target()).await? {
             match open(address) {
                 Ok(socket) => return Ok(Self::new(socket)),
-                Err(error) => {
-                    last = Some(io::Error::new(error.kind(), format!("listening on {address}: {error}")))
-                }
+                Err(error) => last = Some(error),
             }
         }
         Err(last.unwrap_or_else(|| {
@@ -218,6 +217,8 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 fn open(address: SocketAddr) -> io::Result<OwnedFd> {
     let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
+    // Accepted connections inherit it.
+    socket.set_tcp_nodelay(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())

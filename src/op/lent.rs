@@ -46,11 +46,12 @@ impl<O: Operation> Of<O> {
             name: O::NAME,
             nature: O::NATURE,
             layout: class(Layout::new::<O>()),
-            // SAFETY (all six): the block holds an `O`, and by the contract of `Lent` and `Raw` nobody else refers to it.
+            // SAFETY: (all six) K1: the block holds an `O`, and by the contract of `Lent` and `Raw` nobody else refers to it.
             drop: |block| unsafe { drop(take::<O>(block)) },
             discard: |block, outcome| unsafe { drop(take::<O>(block).finish(outcome)) },
         },
         entry: |block| unsafe { block.cast::<O>().as_mut().entry() },
+        // SAFETY: as above.
         call: |block| unsafe { block.cast::<O>().as_mut().call() },
         advance: |block, outcome| unsafe { block.cast::<O>().as_mut().advance(outcome) },
         finish: |block, outcome| unsafe { take::<O>(block).finish(outcome) },
@@ -287,7 +288,7 @@ mod tests {
         let _ = lent.entry();
         let raw = lent.lend();
         kernel_writes(1);
-        let mut holders = vec![Some(raw)];
+        let mut holders = [Some(raw)];
         kernel_writes(2);
         let raw = holders[0].take().expect("it was put there");
         kernel_writes(3);

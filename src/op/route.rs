@@ -3,9 +3,11 @@
 //! | operation | way | why |
 //! |---|---|---|
 //! | `fstat` on a local file system | plain call | reads memory; the ring would use a kernel worker for it |
+//! | `stat` of a cached path that leads to one | plain calls | the same; a path that is not cached goes through the ring |
 //! | the size hint of whole-file reads | plain call, without synchronisation | a stale hint costs a read, not a byte |
 //! | `lseek`, `fcntl`, `dup` | plain call | they touch the open file only |
-//! | close | ring | `flush` of FUSE and NFS waits for somebody else; elsewhere it completes inside the enter |
+//! | close on a local file system, of a pipe | plain call | it waits for nobody |
+//! | close of anything else | ring | FUSE and NFS write back first, terminals drain, devices flush |
 //! | all else that the ring can do | ring | it may wait for a disk or a server |
 //! | `fchmod`, `utimensat`, `readlink`, `getdents`, `realpath`, `copy_file_range`; `ftruncate` before 6.9 | pool | the ring has no such operation |
 //!
@@ -20,10 +22,11 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::ffi::CStr;
 use std::mem::MaybeUninit;
-use std::os::fd::RawFd;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
-use nix::sys::statfs;
+use nix::sys::statfs::{self, FsType};
 
 /// What statx(2) answers.
 pub(crate) type Status = libc::statx;
@@ -39,13 +42,13 @@ const SYS_STATMOUNT: libc::c_long = 457;
 const SB_BASIC: u64 = 1;
 
 /// File systems whose `getattr` reads memory of this machine, by magic number.
-const LOCAL: [i64; 6] = [
-    statfs::EXT4_SUPER_MAGIC.0 as i64,
-    statfs::XFS_SUPER_MAGIC.0 as i64,
-    statfs::BTRFS_SUPER_MAGIC.0 as i64,
-    statfs::TMPFS_MAGIC.0 as i64,
-    statfs::OVERLAYFS_SUPER_MAGIC.0 as i64,
-    statfs::F2FS_SUPER_MAGIC.0 as i64,
+const LOCAL: [FsType; 6] = [
+    statfs::EXT4_SUPER_MAGIC,
+    statfs::XFS_SUPER_MAGIC,
+    statfs::BTRFS_SUPER_MAGIC,
+    statfs::TMPFS_MAGIC,
+    statfs::OVERLAYFS_SUPER_MAGIC,
+    statfs::F2FS_SUPER_MAGIC,
 ];
 
 thread_local! {
@@ -69,9 +72,53 @@ pub(super) fn status_at_once(fd: RawFd) -> Option<Status> {
     remembered(fd).filter(is_local)
 }
 
+/// The status of what a path leads to, if the way there is in the kernel's cache and the file is local. `O_NOFOLLOW` is the
+/// only flag that makes sense.
+///
+/// `RESOLVE_CACHED` gives up where walking would have to wait, and an `O_PATH` descriptor is opened and closed without asking the
+/// file system.
+pub(super) fn status_at_once_by_path(path: &CStr, flags: i32) -> Option<Status> {
+    // SAFETY: plain numbers, for which all bits are valid.
+    let mut how: libc::open_how = unsafe { std::mem::zeroed() };
+    how.flags = (libc::O_PATH | libc::O_CLOEXEC | flags) as u64;
+    how.resolve = libc::RESOLVE_CACHED;
+    let (how, size) = (&raw const how, size_of::<libc::open_how>());
+    // SAFETY: path and struct outlive the call, and the struct's size is told.
+    let fd = unsafe { libc::syscall(libc::SYS_openat2, libc::AT_FDCWD, path.as_ptr(), how, size) };
+    // SAFETY: the kernel has just made this descriptor for us.
+    let place = (fd >= 0).then(|| unsafe { OwnedFd::from_raw_fd(fd as RawFd) })?;
+    status_at_once(place.as_raw_fd())
+}
+
 /// How long the file probably is, and whether it is local.
 pub(super) fn size_hint(fd: RawFd) -> (u64, bool) {
     remembered(fd).map_or((0, false), |status| (status.stx_size, is_local(&status)))
+}
+
+/// What is known of an open file without asking anybody else than the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Facts {
+    /// It has offsets; pipes, terminals and sockets have none.
+    pub(crate) seekable: bool,
+    /// To close it waits for nobody: no server to write back to, no terminal to drain, no device to flush.
+    pub(crate) closes_at_once: bool,
+}
+
+/// Learns the facts of an open file.
+pub(crate) fn facts(fd: RawFd) -> Facts {
+    // SAFETY: it touches the open file only.
+    let has_position = || unsafe { libc::lseek(fd, 0, libc::SEEK_CUR) } >= 0;
+    let Some(status) = remembered(fd) else {
+        return Facts { seekable: has_position(), closes_at_once: false };
+    };
+    let (seekable, closes_at_once) = match u32::from(status.stx_mode) & libc::S_IFMT {
+        libc::S_IFREG | libc::S_IFDIR | libc::S_IFLNK => (true, is_local(&status)),
+        libc::S_IFIFO => (false, true),
+        libc::S_IFSOCK => (false, false),
+        libc::S_IFBLK => (true, false),
+        _ => (has_position(), false),
+    };
+    Facts { seekable, closes_at_once }
 }
 
 /// Whether the file lies on a local file system.
@@ -112,7 +159,7 @@ fn is_local_mount(mount: u64) -> bool {
     // SAFETY: both structs are the kernel's, or begin like them, and outlive the call; their sizes are told.
     let result =
         unsafe { libc::syscall(SYS_STATMOUNT, &raw const request, place, size_of::<MountStatus>(), 0) };
-    result == 0 && status.mask & SB_BASIC != 0 && LOCAL.contains(&(status.magic as i64))
+    result == 0 && status.mask & SB_BASIC != 0 && LOCAL.contains(&FsType(status.magic as _))
 }
 
 #[cfg(test)]
@@ -130,5 +177,45 @@ mod tests {
         assert_eq!(size_hint(procfs.as_raw_fd()), (0, false));
         assert!(status_at_once(procfs.as_raw_fd()).is_none());
         assert_eq!(size_hint(-1), (0, false));
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "asks the kernel")]
+    fn a_path_says_the_same_at_once_as_through_the_file_system() {
+        use std::os::unix::fs::MetadataExt;
+        let by_path = |path: &CStr, flags| status_at_once_by_path(path, flags).map(|status| status.stx_ino);
+        let inode = |path: &str| std::fs::metadata(path).expect("Linux has it").ino();
+        // Where the kernel cannot tell what is local there is no answer, and never another one.
+        for (path, name) in [(c"/", "/"), (c"/tmp/..", "/")] {
+            assert!(by_path(path, 0).is_none_or(|ino| ino == inode(name)), "{name}");
+        }
+        assert_eq!(by_path(c"/proc/self", 0), None, "not a local file system");
+        assert_eq!(by_path(c"/no/such/path", 0), None);
+        let link = std::env::temp_dir().join(format!("ringloop-route-{}", std::process::id()));
+        std::os::unix::fs::symlink("/", &link).expect("the folder can be written");
+        let path = std::ffi::CString::new(link.as_os_str().as_encoded_bytes()).expect("no NUL");
+        let own = std::fs::symlink_metadata(&link).expect("it is there").ino();
+        assert!(by_path(&path, libc::O_NOFOLLOW).is_none_or(|ino| ino == own));
+        assert!(by_path(&path, 0).is_none_or(|ino| ino == inode("/")));
+        std::fs::remove_file(link).expect("it is there");
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "asks the kernel")]
+    fn what_has_offsets_is_told_from_what_has_none() {
+        let (reader, _writer) = std::io::pipe().expect("a pipe can be made");
+        assert_eq!(facts(reader.as_raw_fd()), Facts { seekable: false, closes_at_once: true });
+        for (path, seekable) in
+            [("/proc/self/status", true), ("/dev/null", true), ("/dev/zero", true), ("/", true)]
+        {
+            assert_eq!(
+                facts(File::open(path).expect("Linux has it").as_raw_fd()).seekable,
+                seekable,
+                "{path}"
+            );
+        }
+        let (one, _other) = std::os::unix::net::UnixStream::pair().expect("sockets can be made");
+        assert_eq!(facts(one.as_raw_fd()), Facts { seekable: false, closes_at_once: false });
+        assert_eq!(facts(-1), Facts { seekable: false, closes_at_once: false });
     }
 }

@@ -149,15 +149,19 @@ impl Reactor {
     }
 
     /// Puts the operation into the table and its entry into the queue. Without a waker it is detached: its `finish` runs
-    /// when it ends. The operation comes back if the loop has ended.
-    pub(crate) fn submit<T>(&self, mut lent: Lent<T>, waker: Option<Waker>) -> Result<Key, Lent<T>> {
-        if self.is_child() || self.core.borrow().ring.is_none() {
-            return Err(lent);
+    /// when it ends. If the loop has ended, or was made before a fork, the operation is finished with that.
+    pub(crate) fn submit<T>(&self, mut lent: Lent<T>, waker: Option<Waker>) -> Result<Key, T> {
+        if self.is_child() {
+            return Err(lent.finish(Outcome::FORKED));
+        }
+        if self.core.borrow().ring.is_none() {
+            return Err(lent.finish(Outcome::CLOSED));
         }
         let entry = lent.entry();
         let mut core = self.core.borrow_mut();
         let Core { ring: Some(ring), table, .. } = &mut *core else {
-            return Err(lent);
+            drop(core);
+            return Err(lent.finish(Outcome::CLOSED));
         };
         let key = table.insert(lent.lend(), waker);
         let place = op::queue(ring, entry, key);
@@ -394,8 +398,8 @@ impl Reactor {
             self.collect(None);
         }
         let mut core = self.core.borrow_mut();
-        let leaked: Vec<_> =
-            core.table.names().filter(|(_, state)| *state != "done").map(|(name, _)| name).collect();
+        // What this hands out is leaked by its drop.
+        let leaked: Vec<_> = core.table.leak().iter().map(|payload| payload.common.name).collect();
         let ring = core.ring.take();
         drop(core);
         // A ring that is not clean closes, and leaks what the kernel may still write to.

@@ -113,7 +113,7 @@ impl<T> Op<T> {
         let methods = lent.methods();
         match reactor.submit(lent, Some(cx.waker().clone())) {
             Ok(key) => self.state = State::Submitted { reactor, key, methods },
-            Err(lent) => return Some(lent.finish(Outcome::CLOSED)),
+            Err(output) => return Some(output),
         }
         None
     }
@@ -211,9 +211,11 @@ impl<T> Drop for Op<T> {
 /// was finished with that error.
 pub(crate) fn detach(operation: impl Operation<Output = ()>) -> bool {
     let lent = Lent::new(operation);
-    let submitted = match super::current() {
-        Some(reactor) => reactor.submit(lent, None).map(|_| ()),
-        None => Err(lent),
-    };
-    submitted.map_err(|lent| lent.finish(Outcome::CLOSED)).is_ok()
+    match super::current() {
+        Some(reactor) => reactor.submit(lent, None).is_ok(),
+        None => {
+            lent.finish(Outcome::CLOSED);
+            false
+        }
+    }
 }

@@ -5,6 +5,7 @@
 //! from the reader. The decision is a pure function, so that every cause can be tested on a machine that has
 //! none of them.
 
+use crate::error::RunError;
 use std::fmt;
 use std::io;
 
@@ -252,6 +253,12 @@ impl fmt::Debug for SetupError {
 }
 
 impl std::error::Error for SetupError {}
+
+impl From<SetupError> for RunError {
+    fn from(error: SetupError) -> RunError {
+        RunError::setup(io::Error::from(error))
+    }
+}
 
 impl From<SetupError> for io::Error {
     fn from(error: SetupError) -> io::Error {

@@ -80,6 +80,9 @@ const SOCK_NONEMPTY: u32 = 1 << 2;
 /// splice is cancelled.
 const RESTART: i32 = 512;
 
+/// What a use of the loop in a forked child is told.
+const FORKED: &str = "the event loop was made before a fork: start a new one in the child";
+
 /// What the kernel answered to one entry: result and flags of its completion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Outcome {
@@ -96,6 +99,8 @@ impl Outcome {
     pub(crate) const ELAPSED: i32 = i32::MIN + 1;
     /// Cancelled or not begun, because the loop has ended.
     pub(crate) const CLOSED: Outcome = Outcome { result: i32::MIN + 2, flags: 0 };
+    /// Not begun, because this process is a fork of the loop's.
+    pub(crate) const FORKED: Outcome = Outcome { result: i32::MIN + 3, flags: 0 };
 
     /// The result as a count or a descriptor.
     pub(crate) fn count(self) -> io::Result<usize> {
@@ -112,6 +117,7 @@ impl Outcome {
             Self::CANCELLED => Some(Cancelled.into()),
             Self::ELAPSED => Some(Elapsed.into()),
             result if result == Self::CLOSED.result => Some(LoopClosed.into()),
+            result if result == Self::FORKED.result => Some(io::Error::other(FORKED)),
             result if result == -RESTART => Some(io::Error::from_raw_os_error(libc::ECANCELED)),
             result => Some(io::Error::from_raw_os_error(-result)),
         }

@@ -18,7 +18,7 @@ use io_uring::opcode::PollAdd;
 use io_uring::types::Fd;
 use nix::errno::Errno;
 
-use super::{Completion, Entry, IGNORE, NOTIFY, Outcome, Ring, Where};
+use super::{Completion, Entry, FORKED, IGNORE, NOTIFY, Outcome, Ring, Where};
 
 /// How long to wait for the kernel to find memory for a request, when there is nothing else to do.
 const BACK_OFF: Duration = Duration::from_millis(1);
@@ -113,9 +113,7 @@ impl Ring {
     /// the ring's.
     pub(crate) fn enter(&mut self, wait: Option<Duration>) -> io::Result<()> {
         if self.kernel.is_elsewhere() {
-            return Err(io::Error::other(
-                "the event loop was made before a fork: start a new one in the child",
-            ));
+            return Err(io::Error::other(FORKED));
         }
         if !self.listening {
             self.listen();

@@ -1,7 +1,7 @@
 //! Waiting with a limit: a scope that makes the cancel offer to its own inside only.
 //!
-//! The inside is polled first, so code before its first await runs even under a limit of zero. At the deadline the scope
-//! raises the offer and polls the inside once more: nobody takes it, the inside is dropped and the scope gives `Elapsed`;
+//! The inside is polled in any case, so code before its first await runs even under a limit of zero. When the deadline has
+//! passed it is polled under the scope's own offer: nobody takes it, the inside is dropped and the scope gives `Elapsed`;
 //! a handler takes it, the scope waits for it to end: what it returns is the scope's value, what it resumes is `Elapsed`.
 //! A request from outside has priority and passes through. No request is ever counted.
 
@@ -72,18 +72,31 @@ enum When {
 }
 
 impl When {
-    /// The offer, if it is time to make it; keeps the timer otherwise.
-    fn due(&mut self, cx: &mut Context<'_>) -> Option<Offer> {
-        loop {
-            *self = match self {
-                When::Never | When::Offered => return None,
-                When::Due(offer) => return Some(*offer),
-                When::After(limit) => now().checked_add(*limit).map_or(When::Never, When::At),
-                When::At(deadline) => When::Waiting(sleep_until(*deadline)),
-                When::Waiting(sleep) => match Pin::new(sleep).poll(cx) {
-                    Poll::Pending => return None,
-                    Poll::Ready(()) => When::Due(Offer::Raised),
-                },
+    /// The offer to make, if the deadline has passed; keeps a running timer otherwise.
+    fn passed(&mut self, cx: &mut Context<'_>) -> Option<Offer> {
+        let over = match self {
+            When::Due(offer) => return Some(*offer),
+            When::After(limit) => limit.is_zero(),
+            When::At(deadline) => *deadline <= now(),
+            When::Waiting(sleep) => Pin::new(sleep).poll(cx).is_ready(),
+            When::Never | When::Offered => false,
+        };
+        over.then(|| {
+            *self = When::Due(Offer::Raised);
+            Offer::Raised
+        })
+    }
+
+    /// Starts the clock and the timer, now that the inside is pending.
+    fn start(&mut self, cx: &mut Context<'_>) {
+        if let When::After(limit) = self {
+            *self = now().checked_add(*limit).map_or(When::Never, When::At);
+        }
+        if let When::At(deadline) = self {
+            *self = When::Waiting(sleep_until(*deadline));
+            if self.passed(cx).is_some() {
+                // The poll of the inside took that long: the offer is made in the next.
+                cx.waker().wake_by_ref();
             }
         }
     }
@@ -93,35 +106,37 @@ async fn scope<F: Future>(mut when: When, future: F) -> Result<F::Output, Elapse
     let mut future = pin!(Some(future));
     let mut listed = Listed::default();
     // A handler inside took an offer from outside: what it resumes goes there.
-    let mut passed = false;
+    let mut passed_on = false;
     std::future::poll_fn(move |cx| {
         let outer = offer();
-        let mut poll = |cx: &mut Context<'_>| {
-            future.as_mut().as_pin_mut().expect("an async fn is not polled after its end").poll(cx)
-        };
-        if let Poll::Ready(value) = poll(cx) {
-            return Poll::Ready(Ok(value));
-        }
-        let left = offer();
-        passed |= outer.is_raised() && left == Offer::None;
-        let resumed = matches!(when, When::Offered) && !outer.is_raised() && !passed;
-        let mut elapsed = left.is_raised() && resumed;
-        if !left.is_raised()
-            && let Some(offer) = when.due(cx)
-        {
-            set_offer(offer);
+        // A request from outside has priority.
+        let made = when.passed(cx).filter(|_| !outer.is_raised());
+        if let Some(made) = made {
+            set_offer(made);
             if let Some(task) = current_task() {
                 task.wake_handlers();
             }
-            if let Poll::Ready(value) = poll(cx) {
-                set_offer(left);
-                return Poll::Ready(Ok(value));
-            }
-            match set_offer(left) {
-                Offer::Raised | Offer::Again => elapsed = true,
-                Offer::None => when = When::Offered,
-                // A section inside must not be interrupted: again when it has ended.
-                Offer::Blocked => when = When::Due(Offer::Again),
+        }
+        let inside = future.as_mut().as_pin_mut().expect("an async fn is not polled after its end");
+        let polled = inside.poll(cx);
+        let left = if made.is_some() { set_offer(outer) } else { offer() };
+        if let Poll::Ready(value) = polled {
+            return Poll::Ready(Ok(value));
+        }
+        let mut elapsed = false;
+        match (made, left) {
+            (Some(_), Offer::Raised | Offer::Again) => elapsed = true,
+            (Some(_), Offer::None) => when = When::Offered,
+            // A section inside must not be interrupted: again when it has ended.
+            (Some(_), Offer::Blocked) => when = When::Due(Offer::Again),
+            (None, left) => {
+                passed_on |= outer.is_raised() && left == Offer::None;
+                elapsed =
+                    left.is_raised() && !outer.is_raised() && matches!(when, When::Offered) && !passed_on;
+                if matches!(when, When::Due(_)) && !left.is_raised() {
+                    // The request from outside was taken inside: our own offer comes next.
+                    cx.waker().wake_by_ref();
+                }
             }
         }
         if elapsed {
@@ -130,6 +145,7 @@ async fn scope<F: Future>(mut when: When, future: F) -> Result<F::Output, Elapse
             future.set(None);
             return Poll::Ready(Err(Elapsed));
         }
+        when.start(cx);
         listed.pending(cx);
         Poll::Pending
     })

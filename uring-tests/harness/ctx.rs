@@ -5,7 +5,6 @@ use super::process::Skip;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The surroundings of one case.
@@ -21,9 +20,9 @@ pub struct Ctx {
 impl Ctx {
     /// A fresh folder and a seed.
     pub fn new(kind: Kind) -> io::Result<Self> {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let dir = trials_folder().join(format!("ringloop-{}-{number}", std::process::id()));
+        let dir = trials_folder().join(folder_name(std::process::id()));
+        // A process of the same number may have died in it.
+        let _ = fs::remove_dir_all(&dir);
         fs::create_dir(&dir)?;
         Ok(Ctx { kind, seed: seed(), dir })
     }
@@ -58,8 +57,19 @@ impl Drop for Ctx {
     }
 }
 
+/// Removes what a child left that did not come to its end.
+pub fn sweep(child: u32) {
+    for folder in [trials_folder(), std::env::temp_dir()] {
+        let _ = fs::remove_dir_all(folder.join(folder_name(child)));
+    }
+}
+
+fn folder_name(process: u32) -> String {
+    format!("ringloop-trial-{process}")
+}
+
 /// Where the cases' folders are made: beside the build, which is on a real file system where /tmp often is not.
-pub fn trials_folder() -> PathBuf {
+fn trials_folder() -> PathBuf {
     let beside_the_build = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let writable = nix::unistd::access(beside_the_build, nix::unistd::AccessFlags::W_OK).is_ok();
     if writable { beside_the_build.to_owned() } else { std::env::temp_dir() }

@@ -13,6 +13,7 @@ pub mod pairs;
 pub mod peers;
 pub mod probes;
 pub mod process;
+pub mod stuck;
 pub mod trial;
 pub mod watchdog;
 

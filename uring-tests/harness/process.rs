@@ -22,8 +22,8 @@ use std::time::{Duration, Instant};
 /// The flag that runs trials in this very process: what the children are started with, and what a debugger wants.
 pub const IN_PROCESS: &str = "--in-process";
 
-/// An ordinary user and group: `nobody`.
-const NOBODY: u32 = 65534;
+/// The first number of the ordinary users, and how many: such as nobody has, and every user namespace maps.
+const STRANGERS: (u32, u32) = (20_000, 40_000);
 
 /// How much longer than the child's own watchdog the parent waits before it kills.
 const GRACE: Duration = Duration::from_secs(10);
@@ -57,6 +57,7 @@ pub fn run_in_child(case: Case) -> Result<Completion, Failed> {
     let mut log = unlinked_file()?;
     let mut child = start(&case, &log)?;
     let status = wait(&mut child, limit(&case) + GRACE)?;
+    super::ctx::sweep(child.id());
     let mut said = String::new();
     log.rewind()?;
     io::Read::by_ref(&mut log).take(1 << 20).read_to_string(&mut said)?;
@@ -80,7 +81,8 @@ pub fn run_here(case: Case) -> Result<Completion, Failed> {
     }
     let watchdog = Watchdog::start(case.name(), limit(&case));
     let before = Before::take();
-    let ctx = Ctx::new(case.kind.unwrap_or(Kind::Default))?;
+    let ctx =
+        Ctx::new(case.kind.unwrap_or(Kind::Default)).inspect_err(|error| eprintln!("no folder: {error}"))?;
     let outcome = catch_unwind(AssertUnwindSafe(|| (case.trial.body)(&ctx)));
     let seed = ctx.seed;
     drop(ctx);
@@ -122,9 +124,18 @@ fn start(case: &Case, log: &File) -> io::Result<Child> {
     // Its stdout would only repeat the harness's own lines.
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log.try_clone()?);
     if case.trial.ordinary_user && Uid::effective().is_root() {
-        command.uid(NOBODY).gid(NOBODY);
+        let stranger = stranger();
+        command.uid(stranger).gid(stranger);
     }
     command.spawn()
+}
+
+/// An ordinary user of its own for each case: some limits count what all processes of a user have together.
+fn stranger() -> u32 {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let (first, count) = STRANGERS;
+    let number = std::process::id().wrapping_mul(97).wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+    first + number % count
 }
 
 /// Waits for the child; None: it had to be killed.

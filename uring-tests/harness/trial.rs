@@ -72,7 +72,7 @@ impl Trial {
     }
 
     /// Runs without root's privileges, whoever starts the suite.
-    pub const fn as_an_ordinary_user(self) -> Self {
+    pub const fn by_an_ordinary_user(self) -> Self {
         Trial { ordinary_user: true, ..self }
     }
 }

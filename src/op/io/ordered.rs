@@ -120,7 +120,11 @@ unsafe impl<F: Shared, O: Operation> Operation for Ordered<F, O> {
     const NATURE: Nature = O::NATURE;
 
     fn call(&mut self) -> Option<Outcome> {
-        if self.pass() { self.operation.call() } else { None }
+        match (self.pass(), &self.gate) {
+            (true, _) => self.operation.call(),
+            (false, Gate::Refused(errno)) => Some(Outcome { result: -errno, flags: 0 }),
+            (false, _) => None,
+        }
     }
 
     fn entry(&mut self) -> Entry {
