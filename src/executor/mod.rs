@@ -14,9 +14,9 @@ mod meeting;
 mod refs;
 mod remote;
 mod task;
-mod yield_now;
 #[cfg(test)]
 pub(crate) mod tests;
+mod yield_now;
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
