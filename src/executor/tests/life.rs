@@ -61,7 +61,7 @@ fn many_wakes_before_a_poll_are_one_poll() {
     let waker = wakers.borrow()[0].clone();
     for _ in 0..5 {
         waker.wake_by_ref();
-        waker.clone().wake();
+        waker.wake_by_ref();
     }
     assert_eq!(looped.executor.ready_count(), 1);
     looped.settle();
@@ -365,7 +365,7 @@ fn a_root_may_borrow_and_is_dropped_before_its_frame_ends() {
             text.len()
         },
         Spawn::default(),
-        |_| drop(looped.settle()),
+        |_| _ = looped.settle(),
     );
     assert_eq!(output.and_then(Result::ok), Some(20));
     assert_eq!(text, "borrowed and changed");

@@ -68,7 +68,7 @@ fn no_wake_of_four_threads_is_lost() {
                     count.fetch_add(1, Ordering::Relaxed);
                     match (number + round) % 3 {
                         0 => waker.wake_by_ref(),
-                        1 => waker.clone().wake(),
+                        1 => waker.wake_by_ref(),
                         _ => {
                             let clone = waker.clone();
                             waker.wake_by_ref();

@@ -45,7 +45,10 @@ fn the_children_begin_in_order_and_without_an_await() {
     let (looped, log) = (Loop::new(), Log::default());
     let children = (0..3).map(|number| {
         let log = log.clone();
-        async move { Answer::Ok(log.push(number)) }
+        async move {
+            let _: () = log.push(number);
+            Answer::Ok(())
+        }
     });
     let unawaited = gather_here(&looped, children);
     assert_eq!(log.take(), "");
@@ -292,7 +295,8 @@ fn a_dropped_gather_detaches_its_children() {
         let log = log.clone();
         async move {
             turns(count).await;
-            Answer::Ok(log.push(count))
+            let _: () = log.push(count);
+            Answer::Ok(())
         }
     };
     let mut all = gather_here(&looped, [child(2), child(1)]);
@@ -418,7 +422,8 @@ fn a_gather_in_a_shielded_task_survives_the_waiter() {
     let note = log.clone();
     let child = async move {
         turns(3).await;
-        Answer::Ok(note.push("ended"))
+        let _: () = note.push("ended");
+        Answer::Ok(())
     };
     let all = looped.spawn(gather_here(&looped, [child]));
     let waiter = looped.spawn(all.shield());
