@@ -365,7 +365,7 @@ fn a_root_may_borrow_and_is_dropped_before_its_frame_ends() {
             text.len()
         },
         Spawn::default(),
-        |_| drop(looped.settle()),
+        |_| _ = looped.settle(),
     );
     assert_eq!(output.and_then(Result::ok), Some(20));
     assert_eq!(text, "borrowed and changed");
