@@ -14,6 +14,8 @@ mod meeting;
 mod refs;
 mod remote;
 mod task;
+#[cfg(test)]
+pub(crate) mod tests;
 mod yield_now;
 
 use std::cell::{Cell, RefCell};

@@ -3,6 +3,7 @@
 //! [`Ctx::run`] is strict: when the body is over, the loop must come to rest (no operation in flight, no task, no timer)
 //! before it is closed. A trial that leaves something behind on purpose makes its own `Runner` from [`Ctx::builder`].
 
+use super::process::patience;
 use super::{Ctx, Kind, watchdog};
 use ringloop::testing::{self, FaultPlan, Stats};
 use ringloop::{Builder, Clock, FeatureMask, Runner, yield_now};
@@ -57,9 +58,10 @@ pub async fn rest() {
     settle(|now| now.operations == 0 && now.timers == 0 && now.tasks <= 1).await;
 }
 
-/// Turns the loop until `settled`, for at most two seconds of real time, whatever the loop's clock says.
+/// Turns the loop until `settled`, for at most two seconds of real time (times the patience), whatever the loop's clock
+/// says.
 pub async fn settle(settled: impl Fn(&Stats) -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(2);
+    let deadline = Instant::now() + Duration::from_secs(2) * patience();
     while !settled(&testing::stats()) {
         assert!(Instant::now() < deadline, "the loop does not come to rest:\n{}", testing::dump());
         turns(1).await;
