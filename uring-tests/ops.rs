@@ -8,7 +8,7 @@ use crate::harness::{Ctx, Trial, aftermath};
 use crate::io;
 use futures_util::future::join_all;
 use ringloop::fs::{self, File};
-use ringloop::{create_task, testing, yield_now};
+use ringloop::{create_task, testing};
 use std::io::{ErrorKind, Write};
 use std::mem::forget;
 use std::task::Poll;
@@ -249,7 +249,7 @@ fn a_finished_operation_holds_no_descriptor(ctx: &Ctx) {
         let mut read = file.read_at(Vec::with_capacity(4), 0);
         (&mut read).await.expect("it is there");
         drop(file);
-        yield_now().await;
+        settle(|now| now.operations == 0).await;
         assert_eq!(aftermath::opened_since(&before), [""; 0]);
     });
 }

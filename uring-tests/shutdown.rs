@@ -5,12 +5,13 @@ use crate::harness::kinds::{start, turns};
 use crate::harness::pairs::{bound, connected, many_connected};
 use crate::harness::probes::{Drops, Log, once_pending, poll_once, poll_with};
 use crate::harness::stuck::stuck;
-use crate::harness::{Ctx, Need, Trial, aftermath};
+use crate::harness::{Ctx, Kind, Need, Trial, aftermath};
 use crate::{io, once};
 use nix::sys::resource::{UsageWho, getrusage};
 use ringloop::fs::{self, File};
 use ringloop::{
-    Builder, LoopHandle, RunError, Task, all_tasks, catch_cancel, create_task, run, sleep, testing, to_thread,
+    Builder, LoopHandle, RunError, Task, all_tasks, catch_cancel, create_task, run, sleep, testing, timeout,
+    to_thread,
 };
 use std::cell::RefCell;
 use std::future::pending;
@@ -489,7 +490,11 @@ fn streams_kept_past_their_loop_are_harmless_in_the_next(ctx: &Ctx) {
         let dropped = kept.split_off(3);
         drop(dropped);
         for stream in &kept {
-            stream.read(&mut [0; 4]).await.expect_err("its loop has ended, and it says so");
+            match timeout(Duration::from_millis(20), stream.read(&mut [0; 4])).await {
+                Ok(read) => drop(read.expect_err("its loop has ended, and it says so")),
+                // It had ended before, for want of a buffer, and is tried again: nobody writes.
+                Err(_) => assert_eq!(ctx.kind, Kind::Faulty),
+            }
             // What was in flight has ended with its loop; the connection itself goes on with this one.
             stream.write_all(b"x").await.expect("the peer is there");
             stream.flush().await.expect("the peer is there");

@@ -22,8 +22,8 @@ use std::time::{Duration, Instant};
 /// The flag that runs trials in this very process: what the children are started with, and what a debugger wants.
 pub const IN_PROCESS: &str = "--in-process";
 
-/// An ordinary user and group: `nobody`.
-const NOBODY: u32 = 65534;
+/// The first number of the ordinary users, and how many: such as nobody has, and every user namespace maps.
+const STRANGERS: (u32, u32) = (20_000, 40_000);
 
 /// How much longer than the child's own watchdog the parent waits before it kills.
 const GRACE: Duration = Duration::from_secs(10);
@@ -34,10 +34,14 @@ const SKIPPED: &str = "trial skipped: ";
 /// A trial's word that it cannot be tried here; thrown by [`Ctx::skip`].
 pub struct Skip(pub String);
 
-/// The watchdog's limit, stretched by RINGLOOP_PATIENCE (a factor, for emulated or crowded machines).
+/// How much longer than usual things may take: RINGLOOP_PATIENCE, a factor for emulated or crowded machines.
+pub fn patience() -> u32 {
+    std::env::var("RINGLOOP_PATIENCE").ok().and_then(|text| text.parse().ok()).unwrap_or(1)
+}
+
+/// The watchdog's limit.
 pub fn limit(case: &Case) -> Duration {
-    let patience = std::env::var("RINGLOOP_PATIENCE").ok().and_then(|text| text.parse().ok()).unwrap_or(1);
-    Duration::from_secs(case.trial.seconds * patience)
+    Duration::from_secs(case.trial.seconds) * patience()
 }
 
 /// Parent: why the case cannot be tried here, if so.
@@ -124,9 +128,18 @@ fn start(case: &Case, log: &File) -> io::Result<Child> {
     // Its stdout would only repeat the harness's own lines.
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log.try_clone()?);
     if case.trial.ordinary_user && Uid::effective().is_root() {
-        command.uid(NOBODY).gid(NOBODY);
+        let stranger = stranger();
+        command.uid(stranger).gid(stranger);
     }
     command.spawn()
+}
+
+/// An ordinary user of its own for each case: some limits count what all processes of a user have together.
+fn stranger() -> u32 {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let (first, count) = STRANGERS;
+    let number = std::process::id().wrapping_mul(97).wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+    first + number % count
 }
 
 /// Waits for the child; None: it had to be killed.
