@@ -64,9 +64,10 @@ pub async fn rest() {
     settle(|now| now.operations == 0 && now.timers == 0 && now.tasks <= 1).await;
 }
 
-/// Turns the loop until `settled`, for at most two seconds of real time, whatever the loop's clock says.
+/// Turns the loop until `settled`, whatever the loop's clock says. The limit lies below the watchdog's: a file system may
+/// stall for seconds on a busy machine, and that is no failure.
 pub async fn settle(settled: impl Fn(&Stats) -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(2);
+    let deadline = Instant::now() + Duration::from_secs(15);
     while !settled(&testing::stats()) {
         assert!(Instant::now() < deadline, "the loop does not come to rest:\n{}", testing::dump());
         turns(1).await;
