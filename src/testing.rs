@@ -27,7 +27,9 @@ pub struct Stats {
     pub tasks: usize,
     /// Timers that have not fired.
     pub timers: usize,
-    /// System calls to enter the kernel.
+    /// Turns of the loop.
+    pub turns: u64,
+    /// System calls to enter the kernel: at most one a turn, unless a batch of tasks took long or entries were backlogged.
     pub enters: u64,
     /// Entries that the kernel took.
     pub submitted: u64,
@@ -62,6 +64,7 @@ pub fn stats() -> Stats {
         operations: figures.operations,
         tasks: event_loop.executor.task_count(),
         timers: figures.timers,
+        turns: event_loop.turns.get(),
         enters: figures.ring.enters,
         submitted: figures.ring.submitted,
         completed: figures.ring.completed,

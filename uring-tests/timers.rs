@@ -4,6 +4,7 @@
 use crate::harness::kinds::{rest, run_on, turns};
 use crate::harness::pairs::connected;
 use crate::harness::probes::{Dice, Drops, Gate, Log, once_pending, poll_once};
+use crate::harness::process::patience;
 use crate::harness::{Ctx, Trial};
 use crate::{io, once};
 use futures_util::future::join_all;
@@ -107,7 +108,7 @@ fn sleeps_end_by_due_time_and_ties_in_order(ctx: &Ctx) {
 fn fifteen_thousand_sleeps_with_one_deadline_all_end(ctx: &Ctx) {
     ctx.run(async {
         let log = Log::new();
-        let deadline = Instant::now() + ms(300);
+        let deadline = Instant::now() + ms(300) * patience();
         let naps: Vec<_> = (0..15_000)
             .map(|number| {
                 let log = log.clone();
@@ -283,13 +284,14 @@ fn a_late_loop_still_fires_in_order(ctx: &Ctx) {
         for delay in [5, 3, 1, 4, 2] {
             let log = log.clone();
             create_task(async move {
-                sleep(ms(delay)).await;
+                // Far enough apart that the first polls do not change the order.
+                sleep(ms(10 * delay) * patience()).await;
                 log.push(delay);
             })
             .detach();
         }
         yield_now().await;
-        std::thread::sleep(ms(20));
+        std::thread::sleep(ms(60) * patience());
         sleep(ms(1)).await;
         turns(2).await;
         assert_eq!(log.all(), [1, 2, 3, 4, 5]);

@@ -14,36 +14,27 @@ use std::time::Duration;
 
 use ringloop::net::TcpStream;
 use ringloop::sync::Semaphore;
-use ringloop::{catch_cancel, create_task, join, resume_cancel, sleep, timeout, to_thread};
+use ringloop::{catch_cancel, create_task, join, resume_cancel, sleep, timeout};
 use sha2::{Digest, Sha256};
 
+use crate::options::Options;
 use crate::place::{self, TempFile};
 use crate::report::Report;
 use crate::serve::{digest, hex};
 use crate::wire::{Entry, Found, Kind, Message, Reply, Request, Wire};
 
-/// What a mirror needs to know.
+/// The mirror's receiving end.
 pub struct Client {
     /// Where the server listens.
-    pub server: SocketAddr,
+    server: SocketAddr,
     /// What proves to it that this is its client.
-    pub token: Rc<str>,
-    /// Where the mirror is made.
-    pub destination: PathBuf,
-    /// Whether the destination is the mirror's own: it takes on the attributes of the source's root.
-    pub owns_destination: bool,
-    /// Whether something may be in the destination already.
-    pub look_first: bool,
-    /// How many connections, hence files under way.
-    pub jobs: usize,
-    /// How long a transfer may take, beside a second for each [`PER_SECOND`] bytes.
-    pub timeout: Duration,
-    /// How many more attempts a transfer has after the first.
-    pub retries: u32,
+    token: Rc<str>,
+    /// What the user wants.
+    options: Rc<Options>,
     /// What happened so far.
-    pub report: Rc<Report>,
+    report: Rc<Report>,
     /// Connections that wait for a file.
-    pub idle: RefCell<Vec<Wire>>,
+    idle: RefCell<Vec<Wire>>,
 }
 
 /// The slowest that a large file may come, in bytes per second: without it no fixed limit would suit every length.
@@ -80,13 +71,17 @@ impl Failure {
 }
 
 impl Client {
+    pub fn new(server: SocketAddr, token: Rc<str>, options: Rc<Options>, report: Rc<Report>) -> Client {
+        Client { server, token, options, report, idle: RefCell::default() }
+    }
+
     /// Mirrors everything. An error ends the mirror; what concerns one file only is in the report.
     pub async fn mirror(self: Rc<Client>) -> io::Result<()> {
         let (directories, others) =
             self.list().await?.into_iter().partition(|entry| entry.kind == Kind::Directory);
         let directories = self.make_directories(directories).await?;
 
-        let permits = Semaphore::new(self.jobs);
+        let permits = Semaphore::new(self.options.jobs);
         for entry in others {
             let permit = permits.acquire().await;
             self.report.check_stopped()?;
@@ -98,10 +93,11 @@ impl Client {
             .detach();
         }
         // Whoever holds every permit knows that no transfer is left.
-        permits.acquire_many(self.jobs).await;
+        let _all = permits.acquire_many(self.options.jobs).await;
         self.report.check_stopped()?;
 
-        self.finish_directories(directories).await
+        self.finish_directories(directories).await;
+        Ok(())
     }
 
     /// The whole listing. So much of the tree is kept in memory that the end of the mirror is in sight.
@@ -110,8 +106,8 @@ impl Client {
         wire.send(Request::List).await?;
         let mut entries = Vec::new();
         loop {
-            let next =
-                timeout(self.timeout, receive(&mut wire)).await.unwrap_or_else(|elapsed| Err(elapsed.into()));
+            let next = timeout(self.options.timeout, receive(&mut wire)).await;
+            let next = next.unwrap_or_else(|elapsed| Err(elapsed.into()));
             match next.map_err(|error| explain("the listing broke off", error))? {
                 Found::Entry(entry) => {
                     self.report.expect(&entry);
@@ -130,8 +126,7 @@ impl Client {
     async fn make_directories(&self, directories: Vec<Entry>) -> io::Result<Vec<Entry>> {
         let mut made = Vec::new();
         for directory in directories {
-            let target = self.destination.join(&directory.path);
-            match to_thread(move || place::make_directory(&target)).await?.map_err(Failure::local) {
+            match place::make_directory(&self.target(&directory)).await.map_err(Failure::local) {
                 Ok(()) => made.push(directory),
                 Err(failure) => self.report_failure(&directory.path, failure),
             }
@@ -141,33 +136,31 @@ impl Client {
     }
 
     /// Gives the directories their modes and times, children first: a parent may end up closed to us.
-    async fn finish_directories(&self, directories: Vec<Entry>) -> io::Result<()> {
+    async fn finish_directories(&self, directories: Vec<Entry>) {
         for directory in directories.into_iter().rev() {
             let is_root = directory.path.as_os_str().is_empty();
-            if !is_root || self.owns_destination {
-                let target = self.destination.join(&directory.path);
-                let applied = to_thread(move || place::apply(&target, directory.attributes)).await?;
-                if let Err(error) = applied {
-                    self.report.failed(&directory.path, &error.to_string());
-                    continue;
-                }
+            let applied = if is_root && !self.options.owns_destination {
+                Ok(())
+            } else {
+                place::apply(&self.target(&directory), directory.attributes).await
+            };
+            match applied {
+                Ok(()) => self.report.done(&directory),
+                Err(error) => self.report.failed(&directory.path, &error.to_string()),
             }
-            self.report.done(&directory);
         }
-        Ok(())
     }
 
     /// Brings one file or link into its place and reports what came of it.
     async fn transfer(&self, entry: Entry) {
-        let target = self.destination.join(&entry.path);
-        if self.look_first && self.is_there(&target, &entry).await {
+        let target = self.target(&entry);
+        // What cannot be looked at is not there, or will complain again when it is replaced.
+        if self.options.look_first && place::is_there(&target, &entry).await.unwrap_or(false) {
             return self.report.unchanged(&entry);
         }
         let result = match &entry.kind {
             Kind::Symlink(points_to) => {
-                let (points_to, attributes) = (points_to.clone(), entry.attributes);
-                let made = to_thread(move || place::make_symlink(&target, &points_to, attributes)).await;
-                made.unwrap_or_else(|panicked| Err(panicked.into())).map_err(Failure::local)
+                place::make_symlink(&target, points_to, entry.attributes).await.map_err(Failure::local)
             }
             _ => self.fetch(&entry, &target).await,
         };
@@ -177,23 +170,23 @@ impl Client {
         }
     }
 
-    async fn is_there(&self, target: &Path, entry: &Entry) -> bool {
-        let (target, entry) = (target.to_path_buf(), entry.clone());
-        to_thread(move || place::is_there(&target, &entry)).await.unwrap_or(false)
-    }
-
     fn report_failure(&self, path: &Path, failure: Failure) {
         match failure {
             Failure::Again(why) | Failure::Final(why) => self.report.failed(path, &why),
-            Failure::Stop(error) => self.report.stop(&self.destination.join(path), error),
+            Failure::Stop(error) => self.report.stop(&self.options.destination.join(path), error),
         }
+    }
+
+    /// Where the mirror of `entry` is.
+    fn target(&self, entry: &Entry) -> PathBuf {
+        self.options.destination.join(&entry.path)
     }
 
     /// Fetches one file, with as many attempts as it may have.
     async fn fetch(&self, entry: &Entry, target: &Path) -> Result<(), Failure> {
-        let limit = self.timeout + Duration::from_secs(entry.attributes.len / PER_SECOND);
+        let limit = self.options.timeout + Duration::from_secs(entry.attributes.len / PER_SECOND);
         let mut pause = FIRST_PAUSE;
-        let mut attempts_left = self.retries;
+        let mut retries_left = self.options.retries;
         loop {
             let received = Cell::new(0);
             let ended = timeout(limit, self.attempt(entry, target, &received)).await;
@@ -205,10 +198,10 @@ impl Client {
                 Ok(result) => return result,
                 Err(_elapsed) => format!("not there after {limit:?}"),
             };
-            if attempts_left == 0 {
-                return Err(Failure::Final(format!("{why} (attempt {} of {0})", self.retries + 1)));
+            if retries_left == 0 {
+                return Err(Failure::Final(format!("{why} ({} retries)", self.options.retries)));
             }
-            attempts_left -= 1;
+            retries_left -= 1;
             self.report.retried();
             sleep(pause).await;
             pause = LONGEST_PAUSE.min(pause * 2);
@@ -236,23 +229,16 @@ impl Client {
             }
             Ok(last)
         };
-        match catch_cancel(ending).await {
-            Ok(Ok(Reply::Done(_))) => {
-                self.idle.borrow_mut().push(wire);
-                Ok(())
-            }
-            Ok(Ok(other)) => {
-                temp.remove().await;
-                self.refused(wire, other)
-            }
-            Ok(Err(failure)) => {
-                temp.remove().await;
-                Err(failure)
-            }
-            Err(_cancelled) => {
-                temp.remove().await;
-                resume_cancel().await
-            }
+        let ended = catch_cancel(ending).await;
+        if let Ok(Ok(Reply::Done(_))) = ended {
+            self.idle.borrow_mut().push(wire);
+            return Ok(());
+        }
+        temp.remove().await;
+        match ended {
+            Ok(Ok(other)) => self.refused(wire, other),
+            Ok(Err(failure)) => Err(failure),
+            Err(_cancelled) => resume_cancel().await,
         }
     }
 
@@ -296,7 +282,7 @@ impl Client {
     }
 
     async fn connect(&self) -> io::Result<Wire> {
-        let wire = Wire::new(TcpStream::connect(self.server).nodelay(true).await?);
+        let wire = Wire::new(TcpStream::connect(self.server).await?)?;
         wire.send(Request::Hello(self.token.to_string())).await?;
         Ok(wire)
     }

@@ -34,13 +34,14 @@ use crate::client::Client;
 use crate::options::Options;
 use crate::report::Report;
 use crate::tree::Tree;
+use crate::wire::CHUNK;
 
 /// The name of the task that Ctrl-C cancels; the others end with it.
 const MAIN_TASK: &str = "mirror";
 
 fn main() -> ExitCode {
     let options = match options::parse() {
-        Ok(Some(options)) => options,
+        Ok(Some(options)) => Rc::new(options),
         Ok(None) => {
             println!("{}", options::HELP);
             return ExitCode::SUCCESS;
@@ -81,8 +82,9 @@ enum Ended {
 }
 
 /// Runs the mirror on a loop of its own.
-fn run(options: &Options, report: &Rc<Report>) -> io::Result<Ended> {
-    let mut runner = Builder::new().build()?;
+fn run(options: &Rc<Options>, report: &Rc<Report>) -> io::Result<Ended> {
+    // A chunk fits into one of the loop's receive buffers.
+    let mut runner = Builder::new().buffers(64, CHUNK as u32).build()?;
     cancel_on_ctrl_c(runner.handle())?;
     let ended = runner.run(catch_cancel(mirror(options, report)))?;
     // Transfers that are still under way are cancelled and awaited here: they remove their temporary files.
@@ -90,25 +92,14 @@ fn run(options: &Options, report: &Rc<Report>) -> io::Result<Ended> {
     ended.map_or(Ok(Ended::Interrupted), |mirrored| mirrored.map(|()| Ended::Mirrored))
 }
 
-async fn mirror(options: &Options, report: &Rc<Report>) -> io::Result<()> {
+async fn mirror(options: &Rc<Options>, report: &Rc<Report>) -> io::Result<()> {
     if let Some(task) = current_task() {
         task.set_name(MAIN_TASK);
     }
     let tree = Arc::new(Tree::open(&options.source)?);
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let token: Rc<str> = token()?.into();
-    let client = Rc::new(Client {
-        server: listener.local_addr()?,
-        token: token.clone(),
-        destination: options.destination.clone(),
-        owns_destination: options.owns_destination,
-        look_first: options.look_first,
-        jobs: options.jobs,
-        timeout: options.timeout,
-        retries: options.retries,
-        report: report.clone(),
-        idle: Default::default(),
-    });
+    let client = Rc::new(Client::new(listener.local_addr()?, token.clone(), options.clone(), report.clone()));
     // The server never ends by itself unless something is wrong with it; the mirror's end is the end of both.
     select! {
         failed = serve::serve(listener, tree, token) => failed,
@@ -126,9 +117,9 @@ fn cancel_on_ctrl_c(handle: LoopHandle) -> io::Result<()> {
         pressed = true;
         // A loop that is gone has nothing left to cancel.
         let _ = handle.call_soon_threadsafe(|| {
-            all_tasks().iter().filter(|task| &*task.name() == MAIN_TASK).for_each(|task| {
+            for task in all_tasks().iter().filter(|task| &*task.name() == MAIN_TASK) {
                 task.cancel();
-            });
+            }
         });
     };
     ctrlc::set_handler(on_ctrl_c).map_err(io::Error::other)

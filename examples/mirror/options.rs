@@ -41,9 +41,13 @@ pub struct Options {
     pub owns_destination: bool,
     /// Whether something was in the destination before.
     pub look_first: bool,
+    /// How many connections, hence files under way.
     pub jobs: usize,
+    /// How long a transfer may take, beside the time that a large file has for its length.
     pub timeout: Duration,
+    /// How many more attempts a transfer has after the first.
     pub retries: u32,
+    /// Whether only errors and the table are wanted.
     pub quiet: bool,
 }
 
@@ -67,8 +71,8 @@ fn parse_from(mut words: lexopt::Parser) -> Result<Option<Options>, String> {
             other => return Err(complain(other.unexpected())),
         }
     }
-    if !(1..=200).contains(&jobs) {
-        return Err(format!("--jobs {jobs}: give 1 to 200, each takes four descriptors"));
+    if !(1..=150).contains(&jobs) {
+        return Err(format!("--jobs {jobs}: give 1 to 150, each takes up to six descriptors"));
     }
     let timeout = Duration::try_from_secs_f64(seconds).ok().filter(|timeout| !timeout.is_zero());
     let timeout = timeout.ok_or_else(|| format!("--timeout {seconds}: give a number of seconds above 0"))?;

@@ -32,6 +32,8 @@ pub struct Report {
     unchanged: Cell<u64>,
     /// Sockets, devices and fifos: nothing is lost by leaving them out.
     skipped: Cell<u64>,
+    /// The most operations that the loop had in flight whenever it was asked.
+    most_in_flight: Cell<usize>,
     /// Attempts after the first.
     retries: Cell<u64>,
     /// Attempts at whose end the two ends had different hashes.
@@ -64,6 +66,7 @@ impl Report {
             symlinks: Cell::default(),
             unchanged: Cell::default(),
             skipped: Cell::default(),
+            most_in_flight: Cell::default(),
             retries: Cell::default(),
             mismatches: Cell::default(),
             errors: Cell::default(),
@@ -83,6 +86,7 @@ impl Report {
     pub fn progress(&self, bytes: u64) {
         add(&self.bytes, bytes);
         self.bar.inc(bytes);
+        self.look();
     }
 
     /// So many bytes that arrived are worth nothing, for the attempt failed.
@@ -92,6 +96,7 @@ impl Report {
     }
 
     pub fn done(&self, entry: &Entry) {
+        self.look();
         match entry.kind {
             Kind::Directory => add(&self.directories, 1),
             Kind::Symlink(_) => add(&self.symlinks, 1),
@@ -104,6 +109,7 @@ impl Report {
 
     pub fn unchanged(&self, entry: &Entry) {
         add(&self.unchanged, 1);
+        self.look();
         if entry.kind == Kind::File {
             self.bar.inc(entry.attributes.len);
         }
@@ -131,14 +137,18 @@ impl Report {
 
     /// Ends the mirror: only the first such error is told, the others have the same cause.
     pub fn stop(&self, path: &Path, error: io::Error) {
-        add(&self.errors, 1);
-        let mut stopped = self.stopped.borrow_mut();
-        stopped.get_or_insert_with(|| explain(format_args!("{path:?}"), error));
+        if self.stopped.borrow().is_none() {
+            add(&self.errors, 1);
+            self.stopped.replace(Some(explain(format_args!("{path:?}"), error)));
+        }
     }
 
     /// The error that ends the mirror, if there is one.
     pub fn check_stopped(&self) -> io::Result<()> {
-        self.stopped.take().map_or(Ok(()), Err)
+        match &*self.stopped.borrow() {
+            Some(error) => Err(io::Error::new(error.kind(), error.to_string())),
+            None => Ok(()),
+        }
     }
 
     /// Nothing went wrong, and nothing in the listing was forgotten.
@@ -152,6 +162,12 @@ impl Report {
         self.bar.finish_and_clear();
     }
 
+    /// Asks the loop how much it has in flight.
+    fn look(&self) {
+        let in_flight = ringloop::testing::stats().operations;
+        self.most_in_flight.set(self.most_in_flight.get().max(in_flight));
+    }
+
     /// Prints a line without disturbing the bar.
     fn say(&self, line: fmt::Arguments<'_>) {
         self.bar.suspend(|| eprintln!("mirror: {line}"));
@@ -162,13 +178,14 @@ impl fmt::Display for Report {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let seconds = self.started.elapsed().as_secs_f64();
         let bytes = self.bytes.get();
-        let mut row = |name: &str, value: String| writeln!(out, "{name:<13}{value:>18}");
+        let mut row = |name: &str, value: String| writeln!(out, "{name:<26}{value:>18}");
         row("files", thousands(self.files.get()))?;
         row("directories", thousands(self.directories.get()))?;
         row("symlinks", thousands(self.symlinks.get()))?;
         row("bytes", thousands(bytes))?;
         row("seconds", format!("{seconds:.2}"))?;
         row("MB/s", format!("{:.1}", bytes as f64 / 1e6 / seconds))?;
+        row("most operations in flight", thousands(self.most_in_flight.get() as u64))?;
         row("retries", thousands(self.retries.get()))?;
         row("mismatches", thousands(self.mismatches.get()))?;
         row("unchanged", thousands(self.unchanged.get()))?;

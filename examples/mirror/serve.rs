@@ -31,7 +31,7 @@ pub async fn serve(listener: TcpListener, tree: Arc<Tree>, token: Rc<str>) -> io
 }
 
 async fn converse(stream: TcpStream, tree: Arc<Tree>, token: Rc<str>) -> io::Result<()> {
-    let mut wire = Wire::new(stream);
+    let mut wire = Wire::new(stream)?;
     if wire.receive().await? != Some(Request::Hello(token.to_string())) {
         return Ok(());
     }
@@ -74,8 +74,8 @@ async fn content(wire: &Wire, tree: &Arc<Tree>, path: PathBuf) -> io::Result<Rep
     let file = File::from(file);
     let mut hasher = Sha256::new();
     let mut sent = 0;
-    while sent <= attributes.len {
-        // One byte more than there should be: a file that has grown shows it, one that has not shows its end.
+    loop {
+        // One byte more than there should be: a file that has grown shows it.
         let left = usize::try_from(attributes.len - sent).unwrap_or(CHUNK);
         let room = CHUNK.min(left.saturating_add(1));
         let (n, chunk) = file.read_at(Vec::with_capacity(room), sent).await?;
@@ -83,14 +83,15 @@ async fn content(wire: &Wire, tree: &Arc<Tree>, path: PathBuf) -> io::Result<Rep
         let (hashed, gone) = join!(digest(hasher, chunk.clone()), wire.send_data(chunk)).await;
         (hasher, ()) = (hashed?, gone?);
         sent += n as u64;
-        if n < room {
+        // A read may bring less than there is; only one that brings nothing has met the end.
+        if n == 0 || sent >= attributes.len {
             break;
         }
     }
     // Half of one version and half of another is no version: the client asks again.
     let after = file.metadata().await?;
     let same_length = sent == attributes.len && after.len() == attributes.len;
-    if !same_length || after.modified()? != attributes.modified.into() {
+    if !same_length || after.modified()? != attributes.modified {
         return Ok(Reply::Again("it changed while it was read".to_string()));
     }
     Ok(Reply::Done(hex(hasher)))

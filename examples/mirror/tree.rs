@@ -26,7 +26,7 @@ impl Tree {
 
     /// The root itself, as the first entry of the listing.
     pub fn root(&self) -> io::Result<Found> {
-        let attributes = Attributes::from(&fs::metadata(handle_path(&self.root))?);
+        let attributes = Attributes::of(&fs::metadata(handle_path(&self.root))?)?;
         Ok(Found::Entry(Entry { path: PathBuf::new(), kind: Kind::Directory, attributes }))
     }
 
@@ -61,7 +61,7 @@ impl Tree {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file any more"));
         }
         let file = fs::File::open(handle_path(&located))?;
-        let attributes = Attributes::from(&file.metadata()?);
+        let attributes = Attributes::of(&file.metadata()?)?;
         Ok((file, attributes))
     }
 
@@ -94,10 +94,42 @@ fn look_at(entry: &fs::DirEntry, path: PathBuf) -> io::Result<Found> {
         };
         return Ok(Found::Skipped(path, what.to_string()));
     };
-    Ok(Found::Entry(Entry { path, kind, attributes: Attributes::from(&metadata) }))
+    Ok(Found::Entry(Entry { path, kind, attributes: Attributes::of(&metadata)? }))
 }
 
 /// The path by which a handle can be used where only a path will do.
 fn handle_path(handle: &OwnedFd) -> PathBuf {
     format!("/proc/self/fd/{}", handle.as_raw_fd()).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn nothing_outside_of_the_tree_can_be_had() {
+        let outside = nix::unistd::mkdtemp(&std::env::temp_dir().join("tree-XXXXXX")).expect("a directory");
+        let root = outside.join("root");
+        fs::create_dir_all(root.join("below")).expect("a directory");
+        fs::write(outside.join("secret"), "secret").expect("a file");
+        fs::write(root.join("below/file"), "open").expect("a file");
+        symlink("../secret", root.join("file-link")).expect("a link");
+        symlink("..", root.join("directory-link")).expect("a link");
+        symlink(root.join("below"), root.join("inner-link")).expect("a link");
+        nix::unistd::mkfifo(&root.join("fifo"), nix::sys::stat::Mode::S_IRWXU).expect("a fifo");
+
+        let tree = Tree::open(&root).expect("the tree");
+        let has = |path: &str| tree.open_file(Path::new(path)).is_ok();
+        assert!(has("below/file"));
+        for path in ["../secret", "file-link", "directory-link/secret", "inner-link/file", "below", "fifo"] {
+            assert!(!has(path), "{path}");
+        }
+        for path in ["..", "directory-link", "inner-link", "below/file"] {
+            assert!(matches!(tree.list(Path::new(path))[..], [Found::Unreadable(..)]), "{path}");
+        }
+        assert_eq!(tree.list(Path::new("")).len(), 5);
+        fs::remove_dir_all(outside).expect("it is ours");
+    }
 }

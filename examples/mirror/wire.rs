@@ -100,33 +100,21 @@ pub struct Attributes {
     /// Length in bytes.
     pub len: u64,
     /// Last access.
-    pub accessed: Time,
+    pub accessed: SystemTime,
     /// Last change of the content.
-    pub modified: Time,
+    pub modified: SystemTime,
 }
 
-/// A point in time as the file system keeps it: whole seconds since 1970, rounded down, and nanoseconds.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Time(pub i64, pub i64);
-
-impl From<Time> for SystemTime {
-    fn from(Time(seconds, nanoseconds): Time) -> SystemTime {
-        let whole = Duration::from_secs(seconds.unsigned_abs());
-        let second = if seconds < 0 { UNIX_EPOCH - whole } else { UNIX_EPOCH + whole };
-        second + Duration::from_nanos(nanoseconds.unsigned_abs())
-    }
-}
-
-impl From<&std::fs::Metadata> for Attributes {
-    fn from(metadata: &std::fs::Metadata) -> Attributes {
-        Attributes {
+impl Attributes {
+    pub fn of(metadata: &std::fs::Metadata) -> io::Result<Attributes> {
+        Ok(Attributes {
             mode: metadata.mode() & 0o7777,
             uid: metadata.uid(),
             gid: metadata.gid(),
             len: metadata.len(),
-            accessed: Time(metadata.atime(), metadata.atime_nsec()),
-            modified: Time(metadata.mtime(), metadata.mtime_nsec()),
-        }
+            accessed: metadata.accessed()?,
+            modified: metadata.modified()?,
+        })
     }
 }
 
@@ -137,8 +125,10 @@ pub struct Wire {
 }
 
 impl Wire {
-    pub fn new(stream: TcpStream) -> Wire {
-        Wire { stream }
+    /// Short lines go out at once: the other end waits for each of them.
+    pub fn new(stream: TcpStream) -> io::Result<Wire> {
+        stream.set_nodelay(true)?;
+        Ok(Wire { stream })
     }
 
     /// Sends one message.
@@ -274,23 +264,38 @@ impl Message for Reply {
 impl Display for Attributes {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Attributes { mode, uid, gid, len, accessed, modified } = self;
-        write!(out, "{mode:o} {uid} {gid} {len} {} {} {} {}", accessed.0, accessed.1, modified.0, modified.1)
+        write!(out, "{mode:o} {uid} {gid} {len} {} {}", time_word(*accessed), time_word(*modified))
     }
 }
 
 impl Attributes {
     fn parse<'a>(words: &mut impl Iterator<Item = &'a str>) -> Option<Attributes> {
-        let mode = u32::from_str_radix(words.next()?, 8).ok()?;
-        let mut number = || words.next()?.parse::<i64>().ok();
         Some(Attributes {
-            mode,
-            uid: number()?.try_into().ok()?,
-            gid: number()?.try_into().ok()?,
-            len: number()?.try_into().ok()?,
-            accessed: Time(number()?, number()?),
-            modified: Time(number()?, number()?),
+            mode: u32::from_str_radix(words.next()?, 8).ok()?,
+            uid: words.next()?.parse().ok()?,
+            gid: words.next()?.parse().ok()?,
+            len: words.next()?.parse().ok()?,
+            accessed: time(words.next()?)?,
+            modified: time(words.next()?)?,
         })
     }
+}
+
+/// A time as seconds since 1970: `-0.5` is half a second before.
+fn time_word(time: SystemTime) -> String {
+    let (sign, distance) = match time.duration_since(UNIX_EPOCH) {
+        Ok(after) => ("", after),
+        Err(before) => ("-", before.duration()),
+    };
+    format!("{sign}{}.{:09}", distance.as_secs(), distance.subsec_nanos())
+}
+
+fn time(word: &str) -> Option<SystemTime> {
+    let distance = word.strip_prefix('-').unwrap_or(word);
+    let (seconds, nanoseconds) = distance.split_once('.')?;
+    let distance =
+        Duration::new(seconds.parse().ok()?, nanoseconds.parse().ok().filter(|n| *n < 1_000_000_000)?);
+    if word.starts_with('-') { UNIX_EPOCH.checked_sub(distance) } else { UNIX_EPOCH.checked_add(distance) }
 }
 
 /// What a path keeps of its bytes on the wire; the rest become `%XX`.
@@ -326,14 +331,12 @@ fn path(word: &str) -> Option<PathBuf> {
 mod tests {
     use super::*;
 
-    const ATTRIBUTES: Attributes = Attributes {
-        mode: 0o4755,
-        uid: 0,
-        gid: 7,
-        len: 1 << 40,
-        accessed: Time(-1, 999_999_999),
-        modified: Time(0, 1),
-    };
+    /// A nanosecond before 1970, and a nanosecond after the latest second that fits into 32 bits.
+    fn attributes() -> Attributes {
+        let accessed = UNIX_EPOCH - Duration::from_nanos(1);
+        let modified = UNIX_EPOCH + Duration::new(1 << 32, 1);
+        Attributes { mode: 0o4755, uid: 0, gid: u32::MAX, len: 1 << 40, accessed, modified }
+    }
 
     fn survives<M: Message + PartialEq + fmt::Debug>(message: M) {
         let line = message.line();
@@ -352,17 +355,21 @@ mod tests {
         survives(Found::Skipped(path.clone(), "fifo".into()));
         survives(Found::Unreadable(path.clone(), "no\nreason".into()));
         let kind = Kind::Symlink(PathBuf::from(OsStr::from_bytes(b"../../ \xff\n%41")));
-        survives(Found::Entry(Entry { path, kind, attributes: ATTRIBUTES }));
+        survives(Found::Entry(Entry { path, kind, attributes: attributes() }));
     }
 
     #[test]
     fn messages_survive_the_wire() {
         survives(Request::Hello("0123abc".into()));
         survives(Request::List);
-        survives(Found::Entry(Entry { path: PathBuf::new(), kind: Kind::Directory, attributes: ATTRIBUTES }));
-        survives(Found::Entry(Entry { path: "%41".into(), kind: Kind::File, attributes: ATTRIBUTES }));
+        survives(Found::Entry(Entry {
+            path: PathBuf::new(),
+            kind: Kind::Directory,
+            attributes: attributes(),
+        }));
+        survives(Found::Entry(Entry { path: "%41".into(), kind: Kind::File, attributes: attributes() }));
         survives(Found::End);
-        survives(Reply::File(ATTRIBUTES));
+        survives(Reply::File(attributes()));
         survives(Reply::Data(CHUNK));
         survives(Reply::Done("00ff".into()));
         survives(Reply::Again(String::new()));

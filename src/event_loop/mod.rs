@@ -76,6 +76,8 @@ pub(crate) struct EventLoop {
     pool: OnceCell<ThreadPool>,
     /// When timers fired last.
     last_timers: Cell<Option<Instant>>,
+    /// Turns begun.
+    pub(crate) turns: Cell<u64>,
     /// Connections and files whose owners are gone and that still write.
     pub(crate) detached: Detached,
     /// The end has begun.
@@ -127,6 +129,7 @@ impl EventLoop {
             options,
             pool: OnceCell::new(),
             last_timers: Cell::new(None),
+            turns: Cell::new(0),
             detached: Detached::default(),
             closed: Cell::new(false),
         }))
@@ -152,6 +155,7 @@ impl EventLoop {
 
     /// One turn, as the module head tells it; it ends after the batch if that was what `done` waits for.
     fn turn(&self, done: impl Fn() -> bool) -> io::Result<()> {
+        self.turns.set(self.turns.get() + 1);
         self.executor.take_mail();
         self.run_batch()?;
         if done() {

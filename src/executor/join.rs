@@ -289,7 +289,7 @@ impl<T> Task<T> {
 impl<T, E: From<JoinError>> Task<Result<T, E>> {
     /// A future of the task's own result: what ended the task otherwise becomes an `E`.
     ///
-    /// For `?`, and for [`gather`](crate::gather) over tasks of fallible futures, which would otherwise take the outer
+    /// For `?`, and for [`gather`](fn@crate::gather) over tasks of fallible futures, which would otherwise take the outer
     /// `Ok` of a failed one for a success.
     ///
     /// # Cancellation

@@ -80,8 +80,8 @@ impl Unwritten {
         !self.away && self.left.is_none() && self.gathering.is_empty()
     }
 
-    /// How many bytes there are that are not on their way.
-    fn len(&self) -> usize {
+    /// How many bytes wait; those on their way are not among them.
+    fn waiting(&self) -> usize {
         self.gathering.len() + self.left.as_ref().map_or(0, |batch| batch.rest().0.len())
     }
 }
@@ -217,7 +217,7 @@ impl Descriptor {
         };
         let mut state = behind.0.borrow_mut();
         (state.error, state.flush) = (None, true);
-        state.orphan = Some(Orphan::new(event_loop, state.unwritten.len()));
+        state.orphan = Some(Orphan::new(event_loop, state.unwritten.waiting()));
         let batch = state.unwritten.next(1);
         drop(state);
         self.pour(batch);
@@ -319,14 +319,15 @@ mod tests {
     #[test]
     fn small_writes_gather_until_there_is_a_batch() {
         let mut unwritten = Unwritten::default();
-        for index in 0..BATCH as u64 - 1 {
-            assert_eq!(unwritten.accept(Some(index), b"x"), 1);
+        let piece = [1; 1000];
+        for index in 0..(BATCH / piece.len()) as u64 {
+            assert_eq!(unwritten.accept(Some(index * 1000), &piece), 1000);
             assert!(unwritten.next(BATCH).is_none());
         }
-        unwritten.accept(None, b"y");
+        unwritten.accept(None, &piece[..BATCH % 1000]);
         let batch = unwritten.next(BATCH).expect("it is full");
         assert_eq!((batch.rest().0.len(), batch.rest().1), (BATCH, 0));
-        assert!(!unwritten.is_empty() && unwritten.len() == 0, "it is on its way");
+        assert!(!unwritten.is_empty() && unwritten.waiting() == 0, "it is on its way");
         unwritten.landed(Disk::default().write(batch, usize::MAX));
         assert!(unwritten.is_empty());
     }

@@ -87,6 +87,17 @@ impl File {
     ///
     /// # Cancellation
     /// Nothing is lost: all of it is read, or nothing.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut text = String::new();
+    /// ringloop::run(async {
+    ///     let mut file = ringloop::fs::File::open("/proc/version").await?;
+    ///     file.read_to_string(&mut text).await
+    /// })??;
+    /// assert!(text.starts_with("Linux"));
+    /// # Ok(()) }
+    /// ```
     pub async fn read_to_string(&mut self, text: &mut String) -> io::Result<usize> {
         poll_fn(|cx| self.cursor.poll_fill(&self.descriptor, cx, usize::MAX)).await?;
         let rest = std::str::from_utf8(self.cursor.unread()).map_err(not_utf8)?;
@@ -142,6 +153,22 @@ impl File {
     ///
     /// # Cancellation
     /// The position stays where it was.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let path = std::env::temp_dir().join(format!("ringloop-seek-{}", std::process::id()));
+    /// use std::io::SeekFrom;
+    /// ringloop::run(async {
+    ///     let mut file = ringloop::fs::File::create_new(&path).await?;
+    ///     file.write_all(b"the first word").await?;
+    ///     assert_eq!(file.seek(SeekFrom::End(-4)).await?, 10);
+    ///     file.write_all(b"line").await?;
+    ///     file.close().await
+    /// })??;
+    /// assert_eq!(std::fs::read(&path)?, b"the first line");
+    /// # std::fs::remove_file(path)?;
+    /// # Ok(()) }
+    /// ```
     #[doc(alias = "lseek")]
     pub async fn seek(&mut self, to: io::SeekFrom) -> io::Result<u64> {
         self.cursor.measure_anew();

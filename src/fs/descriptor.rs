@@ -56,6 +56,11 @@ impl Descriptor {
         !self.facts().seekable
     }
 
+    /// Whether to close it waits for nobody, and has no error to tell.
+    pub(super) fn closes_at_once(&self) -> bool {
+        self.facts().closes_at_once
+    }
+
     /// The descriptor's own position; 0 in a stream, which has none.
     pub(super) fn own_position(&self) -> u64 {
         let position = lseek(self.as_fd(), 0, Whence::SeekCur).ok();
@@ -111,7 +116,7 @@ pub(super) fn dispose(fd: OwnedFd) {
 
 impl Drop for Descriptor {
     fn drop(&mut self) {
-        if self.fd.is_some() && !self.facts().closes_at_once {
+        if self.fd.is_some() && !self.closes_at_once() {
             self.fd.take().into_iter().for_each(dispose);
         }
     }

@@ -139,6 +139,21 @@ impl std::fmt::Debug for ReadDir {
 }
 
 /// An entry of a directory; see [`read_dir`].
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// ringloop::run(async {
+///     let mut entries = ringloop::fs::read_dir("/proc/self").await?;
+///     while let Some(entry) = entries.next().await.transpose()? {
+///         if entry.name() == "exe" {
+///             assert!(entry.file_type()?.is_symlink());
+///             assert_eq!(entry.path(), std::path::Path::new("/proc/self/exe"));
+///         }
+///     }
+///     std::io::Result::Ok(())
+/// })??;
+/// # Ok(()) }
+/// ```
 pub struct DirEntry {
     folder: Rc<Path>,
     found: Found,
@@ -257,6 +272,6 @@ async fn make(path: &Path) -> io::Result<()> {
 /// ```
 pub async fn remove_dir_all(path: impl AsRef<Path>) -> Result<(), PathError> {
     let path = path.as_ref();
-    let removed = by_job(path, |path| fs::remove_dir_all(path)).await;
+    let removed = by_job(path, fs::remove_dir_all).await;
     removed.map_err(|error| PathError::new(path, "remove", error))
 }

@@ -8,18 +8,15 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::rc::Rc;
 
-use nix::errno::Errno;
 use nix::sys::stat::{Mode, fchmod, futimens};
 
 use super::cursor::Cursor;
 use super::descriptor::Descriptor;
 use super::pool::errand;
 use super::{FileTimes, Metadata, OpenOptions};
-use crate::buf::{IoBuf, IoBufMut};
-use crate::error::BufResult;
 use crate::op::Operation;
-use crate::op::fs::{Allocate, Calling, Close, Fsync, ReadToEnd, Stat, Subject, Sync, Truncate};
-use crate::op::io::{At, Effect, Extent, Ordered, Read, ReadVectored, Write, WriteVectored};
+use crate::op::fs::{Allocate, Calling, Close, Fsync, Stat, Subject, Sync, Truncate};
+use crate::op::io::{Effect, Ordered};
 use crate::reactor::{self, Op};
 
 /// An open file.
@@ -96,136 +93,8 @@ impl File {
     }
 
     /// The future of an operation on this file, in its order behind what the cursor has written.
-    fn operation<O: Operation>(&self, effect: Effect, operation: O) -> Op<O::Output> {
+    pub(super) fn operation<O: Operation>(&self, effect: Effect, operation: O) -> Op<O::Output> {
         Op::new(Ordered::new(self.descriptor.clone(), effect, operation))
-    }
-
-    /// The future of a transfer at an offset. A pipe has none: ESPIPE, as from pread(2).
-    fn transfer<O: Operation>(&self, effect: Effect, operation: O) -> Op<O::Output> {
-        if self.descriptor.is_stream() {
-            return Op::new(Ordered::refused(self.descriptor.clone(), Errno::ESPIPE as i32, operation));
-        }
-        self.operation(effect, operation)
-    }
-
-    /// Reads into the front of `buf`, up to its capacity, and sets its length. pread(2).
-    ///
-    /// Of a regular file fewer bytes come only at its end, or when a signal or an error cut the read short. 0 is the end, or a
-    /// buffer without capacity.
-    ///
-    /// # Errors
-    /// Those of pread(2); `ESPIPE` for a pipe, which only the cursor reads. The buffer comes back with the error.
-    ///
-    /// # Cancellation
-    /// Nothing is lost but the buffer; `.timeout(d)` and `.cancellable()` give that back too.
-    ///
-    /// ```
-    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// ringloop::run(async {
-    ///     let file = ringloop::fs::File::open("/proc/version").await?;
-    ///     let (n, bytes) = file.read_at(Vec::with_capacity(5), 0).await?;
-    ///     assert_eq!((n, &bytes[..]), (5, &b"Linux"[..]));
-    ///     std::io::Result::Ok(())
-    /// })??;
-    /// # Ok(()) }
-    /// ```
-    #[doc(alias = "pread")]
-    pub fn read_at<B: IoBufMut>(&self, buf: B, offset: u64) -> Op<BufResult<B>> {
-        let len = buf.capacity();
-        self.transfer(Effect::None, Read::new(self.descriptor.clone(), buf, At(offset), len, Extent::Once))
-    }
-
-    /// Writes the bytes of `buf`, or as many of them as one call of the kernel takes. pwrite(2).
-    ///
-    /// # Errors
-    /// Those of pwrite(2): `StorageFull`, `PermissionDenied`.. The buffer comes back with the error.
-    ///
-    /// # Cancellation
-    /// The bytes may be written all the same. `.timeout(d)` and `.cancellable()` tell.
-    ///
-    /// ```
-    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let path = std::env::temp_dir().join(format!("ringloop-write-at-{}", std::process::id()));
-    /// ringloop::run(async {
-    ///     let file = ringloop::fs::File::create(&path).await?;
-    ///     let (n, _buf) = file.write_at("behind a hole", 4096).await?;
-    ///     assert_eq!(file.metadata().await?.len(), 4096 + n as u64);
-    ///     std::io::Result::Ok(())
-    /// })??;
-    /// # std::fs::remove_file(path)?;
-    /// # Ok(()) }
-    /// ```
-    #[doc(alias = "pwrite")]
-    pub fn write_at<B: IoBuf>(&self, buf: B, offset: u64) -> Op<BufResult<B>> {
-        self.transfer(Effect::Changes, Write::new(self.descriptor.clone(), buf, offset, Extent::Once))
-    }
-
-    /// Reads exactly `len` bytes into the front of `buf`.
-    ///
-    /// # Errors
-    /// `UnexpectedEof` if the file ends before; otherwise as [`read_at`](Self::read_at). `BufError::done` says how many bytes are
-    /// in the buffer.
-    ///
-    /// # Cancellation
-    /// As [`read_at`](Self::read_at).
-    ///
-    /// # Panics
-    /// If the buffer has room for less than `len` bytes.
-    #[track_caller]
-    pub fn read_exact_at<B: IoBufMut>(&self, buf: B, offset: u64, len: usize) -> Op<BufResult<B>> {
-        let room = buf.capacity();
-        assert!(
-            len <= room,
-            "read_exact_at of {len} bytes into a buffer with room for {room}: give it the capacity"
-        );
-        self.transfer(Effect::None, Read::new(self.descriptor.clone(), buf, At(offset), len, Extent::All))
-    }
-
-    /// Writes all the bytes of `buf`.
-    ///
-    /// # Errors
-    /// As [`write_at`](Self::write_at); `BufError::done` says how many bytes were written before the error, exactly.
-    ///
-    /// # Cancellation
-    /// As [`write_at`](Self::write_at).
-    pub fn write_all_at<B: IoBuf>(&self, buf: B, offset: u64) -> Op<BufResult<B>> {
-        self.transfer(Effect::Changes, Write::new(self.descriptor.clone(), buf, offset, Extent::All))
-    }
-
-    /// Reads from `offset` to the end of the file, into a vector that grows as needed; what was in it is replaced.
-    ///
-    /// # Errors
-    /// As [`read_at`](Self::read_at), and `OutOfMemory`. `BufError::done` says how many bytes were read before the error.
-    ///
-    /// # Cancellation
-    /// As [`read_at`](Self::read_at).
-    pub fn read_to_end_at(&self, buf: Vec<u8>, offset: u64) -> Op<BufResult<Vec<u8>>> {
-        self.transfer(Effect::None, ReadToEnd::new(self.descriptor.clone(), buf, offset))
-    }
-
-    /// Reads into one buffer after the other, each up to its capacity, by one call; at most the first 1024 buffers are used.
-    /// preadv(2).
-    ///
-    /// # Errors
-    /// As [`read_at`](Self::read_at).
-    ///
-    /// # Cancellation
-    /// As [`read_at`](Self::read_at).
-    #[doc(alias = "preadv")]
-    pub fn read_vectored_at<B: IoBufMut>(&self, bufs: Vec<B>, offset: u64) -> Op<BufResult<Vec<B>>> {
-        self.transfer(Effect::None, ReadVectored::new(self.descriptor.clone(), bufs, offset))
-    }
-
-    /// Writes one buffer after the other by one call, as much as that takes; at most the first 1024 buffers. pwritev(2).
-    ///
-    /// # Errors
-    /// As [`write_at`](Self::write_at).
-    ///
-    /// # Cancellation
-    /// As [`write_at`](Self::write_at).
-    #[doc(alias = "pwritev")]
-    pub fn write_vectored_at<B: IoBuf>(&self, bufs: Vec<B>, offset: u64) -> Op<BufResult<Vec<B>>> {
-        self.transfer(Effect::Changes, WriteVectored::new(self.descriptor.clone(), bufs, offset))
     }
 
     /// Has content and metadata written to the medium. fsync(2).
@@ -264,6 +133,20 @@ impl File {
     ///
     /// # Cancellation
     /// It goes on.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let path = std::env::temp_dir().join(format!("ringloop-len-{}", std::process::id()));
+    /// # std::fs::write(&path, "too long a text")?;
+    /// ringloop::run(async {
+    ///     let file = ringloop::fs::File::options().write(true).open(&path).await?;
+    ///     file.set_len(8).await?;
+    ///     file.sync_all().await
+    /// })??;
+    /// assert_eq!(std::fs::read(&path)?, b"too long");
+    /// # std::fs::remove_file(path)?;
+    /// # Ok(()) }
+    /// ```
     #[doc(alias = "ftruncate")]
     pub fn set_len(&self, len: u64) -> Op<io::Result<()>> {
         if reactor::current().is_some_and(|reactor| reactor.supports(Truncate::<Descriptor>::CODE)) {
@@ -281,6 +164,21 @@ impl File {
     ///
     /// # Cancellation
     /// It goes on.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let path = std::env::temp_dir().join(format!("ringloop-room-{}", std::process::id()));
+    /// ringloop::run(async {
+    ///     let file = ringloop::fs::File::create(&path).await?;
+    ///     match file.allocate(0, 1 << 20).await {
+    ///         Ok(()) => assert_eq!(file.metadata().await?.len(), 1 << 20),
+    ///         Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::Unsupported),
+    ///     }
+    ///     std::io::Result::Ok(())
+    /// })??;
+    /// # std::fs::remove_file(path)?;
+    /// # Ok(()) }
+    /// ```
     #[doc(alias = "fallocate")]
     pub fn allocate(&self, offset: u64, len: u64) -> Op<io::Result<()>> {
         let file = self.descriptor.clone();
@@ -341,6 +239,20 @@ impl File {
     ///
     /// # Errors
     /// `EMFILE`.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// ringloop::run(async {
+    ///     let mut one = ringloop::fs::File::open("/proc/version").await?;
+    ///     let mut other = one.try_clone()?;
+    ///     let (mut left, mut right) = ([0; 5], [0; 5]);
+    ///     one.read_exact(&mut left).await?;
+    ///     other.read_exact(&mut right).await?;
+    ///     assert_eq!(left, right);
+    ///     std::io::Result::Ok(())
+    /// })??;
+    /// # Ok(()) }
+    /// ```
     pub fn try_clone(&self) -> io::Result<File> {
         let fd = self.descriptor.as_fd().try_clone_to_owned()?;
         Ok(File { descriptor: Descriptor::new(fd), cursor: self.cursor.beside() })
@@ -358,6 +270,20 @@ impl File {
     ///
     /// # Cancellation
     /// As a drop of the file.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::io::Read;
+    /// let mut file = ringloop::run(async {
+    ///     let mut file = ringloop::fs::File::open("/proc/version").await?;
+    ///     file.read_exact(&mut [0; 6]).await?;
+    ///     file.into_std().await
+    /// })??;
+    /// let mut rest = String::new();
+    /// file.read_to_string(&mut rest)?;
+    /// assert!(rest.starts_with("version"));
+    /// # Ok(()) }
+    /// ```
     pub async fn into_std(mut self) -> io::Result<std::fs::File> {
         self.flush().await?;
         let position = self.stream_position().await.ok();
@@ -383,14 +309,28 @@ impl File {
     ///
     /// # Cancellation
     /// As a drop of the file: it goes on, and errors reach the exception handler.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let closed = ringloop::run(async {
+    ///     let mut full = ringloop::fs::OpenOptions::new().write(true).open("/dev/full").await?;
+    ///     full.write_all(b"gathered, and not written yet").await?;
+    ///     full.close().await
+    /// })?;
+    /// assert_eq!(closed.unwrap_err().kind(), std::io::ErrorKind::StorageFull);
+    /// # Ok(()) }
+    /// ```
     pub async fn close(mut self) -> io::Result<()> {
         let flushed = self.flush().await;
         if flushed.is_err() {
             self.descriptor.forget_unwritten();
         }
         let closed = match Rc::try_unwrap(self.into_descriptor()) {
-            Ok(descriptor) => Op::new(Close::new(descriptor.into_fd(), |result| result)).await,
-            Err(_in_flight) => Ok(()),
+            Ok(descriptor) if !descriptor.closes_at_once() => {
+                Op::new(Close::new(descriptor.into_fd(), |result| result)).await
+            }
+            // Dropping it closes it: now, or when an operation in flight has ended.
+            _ => Ok(()),
         };
         flushed.and(closed)
     }

@@ -224,6 +224,13 @@ impl Metadata {
 }
 
 /// What kind of file something is.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let kind = ringloop::run(ringloop::fs::metadata("/dev/null"))??.file_type();
+/// assert!(kind.is_char_device() && !kind.is_file());
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct FileType {
     /// The `S_IFMT` part of a mode.

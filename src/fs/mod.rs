@@ -9,7 +9,7 @@
 //! Nothing here blocks the loop: what may wait for a disk or a server goes through the ring, and what the ring cannot do goes
 //! to the thread pool. `op/route.rs` decides.
 //!
-//! * `file`, `options`: opening, the positional side. `descriptor`: what a file and its operations in flight share.
+//! * `file`, `options`, `positional`: opening, the positional side. `descriptor`: what a file and its operations in flight share.
 //! * `cursor`, on `ahead` (what was read) and `behind` (what is to be written); `cursor_io`: its calls and traits.
 //! * `path`, `dir`, `metadata`, `error`: the rest, by name.
 //!
@@ -45,6 +45,7 @@ mod metadata;
 mod options;
 mod path;
 mod pool;
+mod positional;
 
 pub use cursor_io::Lines;
 pub use dir::{DirEntry, ReadDir, create_dir_all, read_dir, remove_dir_all};

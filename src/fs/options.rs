@@ -109,6 +109,9 @@ impl OpenOptions {
 
     /// Further flags of open(2), such as `O_NOFOLLOW`, `O_DIRECT` or `O_SYNC`; the access mode in them is ignored. A later
     /// call replaces the flags of an earlier one.
+    ///
+    /// With `O_DIRECT` only positional calls work, on buffers, offsets and lengths that are aligned as the device wants it; the
+    /// cursor's own buffer is not.
     pub fn custom_flags(&mut self, flags: i32) -> &mut Self {
         self.custom_flags = flags;
         self

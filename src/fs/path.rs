@@ -197,6 +197,22 @@ pub fn remove_dir(path: impl AsRef<Path>) -> Op<io::Result<()>> {
 ///
 /// # Cancellation
 /// It may be renamed all the same.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let path = std::env::temp_dir().join(format!("ringloop-rename-{}", std::process::id()));
+/// # std::fs::write(&path, "")?;
+/// # let new = path.with_extension("new");
+/// use ringloop::fs;
+/// ringloop::run(async {
+///     fs::hard_link(&path, path.with_extension("link")).await?;
+///     fs::rename(path.with_extension("link"), &new).await?;
+///     assert_eq!(fs::metadata(&new).await?.nlink(), 2);
+///     fs::remove_file(&new).await
+/// })??;
+/// # std::fs::remove_file(path)?;
+/// # Ok(()) }
+/// ```
 pub fn rename(from: impl AsRef<Path>, to: impl AsRef<Path>) -> Op<io::Result<()>> {
     on_paths(from.as_ref(), to.as_ref(), |from, to| Calling::new(Rename { from, to }))
 }
@@ -245,7 +261,7 @@ pub fn symlink(target: impl AsRef<Path>, link: impl AsRef<Path>) -> Op<io::Resul
 /// Nothing to lose.
 #[doc(alias = "readlink")]
 pub fn read_link(path: impl AsRef<Path>) -> Op<io::Result<PathBuf>> {
-    by_job(path.as_ref(), |path| std::fs::read_link(path))
+    by_job(path.as_ref(), std::fs::read_link)
 }
 
 /// The absolute path without symbolic links, `.` and `..`. realpath(3), on the thread pool.
@@ -257,7 +273,7 @@ pub fn read_link(path: impl AsRef<Path>) -> Op<io::Result<PathBuf>> {
 /// Nothing to lose.
 #[doc(alias = "realpath")]
 pub fn canonicalize(path: impl AsRef<Path>) -> Op<io::Result<PathBuf>> {
-    by_job(path.as_ref(), |path| std::fs::canonicalize(path))
+    by_job(path.as_ref(), std::fs::canonicalize)
 }
 
 /// Sets the permissions of what a path leads to. chmod(2), on the thread pool.
@@ -267,6 +283,22 @@ pub fn canonicalize(path: impl AsRef<Path>) -> Op<io::Result<PathBuf>> {
 ///
 /// # Cancellation
 /// It goes on.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let path = std::env::temp_dir().join(format!("ringloop-mode-{}", std::process::id()));
+/// # std::fs::write(&path, "")?;
+/// use ringloop::fs;
+/// use std::fs::Permissions;
+/// use std::os::unix::fs::PermissionsExt;
+/// ringloop::run(async {
+///     fs::set_permissions(&path, Permissions::from_mode(0o640)).await?;
+///     assert_eq!(fs::metadata(&path).await?.permissions().mode() & 0o777, 0o640);
+///     std::io::Result::Ok(())
+/// })??;
+/// # std::fs::remove_file(path)?;
+/// # Ok(()) }
+/// ```
 #[doc(alias = "chmod")]
 pub fn set_permissions(path: impl AsRef<Path>, permissions: Permissions) -> Op<io::Result<()>> {
     by_job(path.as_ref(), |path| std::fs::set_permissions(path, permissions))

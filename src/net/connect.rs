@@ -44,7 +44,7 @@ pub struct Connect<T> {
 
 impl<T> Connect<T> {
     pub(super) fn new(target: Target, finish: fn(TcpStream) -> io::Result<T>) -> Self {
-        Connect { target, limit: None, nodelay: false, local: None, finish }
+        Connect { target, limit: None, nodelay: true, local: None, finish }
     }
 
     /// How long it may take, lookup and all addresses together. Without it, as long as the kernel tries.
@@ -53,7 +53,8 @@ impl<T> Connect<T> {
         self
     }
 
-    /// Sets TCP_NODELAY on the connection.
+    /// Whether small writes are sent at once (TCP_NODELAY). Default: yes, as in asyncio; a connection's queue collects
+    /// what is written while a send is under way, so little is gained by waiting in the kernel as well.
     pub fn nodelay(mut self, on: bool) -> Self {
         self.nodelay = on;
         self
@@ -142,9 +143,7 @@ struct Attempts {
 impl Attempts {
     fn open(&self, address: SocketAddr) -> io::Result<Rc<Socket>> {
         let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-        if self.nodelay {
-            socket.set_tcp_nodelay(true)?;
-        }
+        socket.set_tcp_nodelay(self.nodelay)?;
         if let Some(local) = self.local {
             socket.bind(&local.into())?;
         }

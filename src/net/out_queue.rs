@@ -264,8 +264,13 @@ impl OutQueue {
     }
 
     fn wake(&self) {
-        let wakers = self.wakers.take();
-        wakers.into_iter().for_each(wake);
+        let mut woken = self.wakers.take();
+        woken.drain(..).for_each(wake);
+        // The list keeps its memory, unless somebody waits again by now.
+        let mut wakers = self.wakers.borrow_mut();
+        if wakers.is_empty() {
+            *wakers = woken;
+        }
     }
 }
 

@@ -1,29 +1,32 @@
 //! Operations on paths, and on files as a whole: open, close, status, names, sync, length. Serves `fs/`.
 //!
-//! Those that say nothing but whether they succeeded are [`Call`]s. What the ring cannot do at all is an [`Errand`]: a job
+//! Those that say nothing but whether they succeeded are `calls`. What the ring cannot do at all is an [`Errand`]: a job
 //! for the thread pool, with the face of an operation. `whole` has the operations of several steps: all that is left to read, and
 //! whole files by path. Which way each goes is told in [`route`](super::route).
 
 #![allow(unsafe_code)]
 
+mod calls;
+mod errand;
 mod whole;
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::rc::Rc;
-use std::sync::{Arc, Mutex, PoisonError};
 
-use io_uring::{opcode, types};
-use nix::sys::eventfd::{EfdFlags, EventFd};
+use io_uring::{opcode, squeue, types};
 
-use super::io::{INTERRUPTED, NOT_BEGUN, Patience};
+use super::io::{INTERRUPTED, Patience};
 use super::{Nature, Next, Operation, route};
-use crate::pool::Job;
 use crate::ring::{Entry, Outcome};
 
 pub(crate) use super::route::{Facts, Status, StatusTime, facts};
+pub(crate) use calls::{
+    Allocate, Calling, Fsync, HardLink, MakeDir, RemoveDir, RemoveFile, Rename, Symlink, Sync, Truncate,
+};
+pub(crate) use errand::Errand;
 pub(crate) use whole::{ReadFile, ReadToEnd};
 
 /// Paths are relative to the working directory.
@@ -82,6 +85,13 @@ impl<T> Open<T> {
     }
 }
 
+/// The entry that opens a path.
+pub(super) fn open_entry(path: &CStr, flags: i32, mode: u32) -> Entry {
+    let entry = opcode::OpenAt::new(HERE, path.as_ptr()).flags(flags).mode(mode).build();
+    let on_worker = flags & (libc::O_CREAT | libc::O_TRUNC) == 0 && route::opens_on_worker(path);
+    if on_worker { entry.flags(squeue::Flags::ASYNC) } else { entry }
+}
+
 /// Takes over the descriptor that an outcome is.
 pub(super) fn adopt(outcome: Outcome) -> io::Result<OwnedFd> {
     let fd = outcome.count()?;
@@ -96,7 +106,7 @@ unsafe impl<T: 'static> Operation for Open<T> {
     const NATURE: Nature = Nature::Finite;
 
     fn entry(&mut self) -> Entry {
-        opcode::OpenAt::new(HERE, self.path.as_ptr()).flags(self.flags).mode(self.mode).build()
+        open_entry(&self.path, self.flags, self.mode)
     }
 
     fn advance(&mut self, outcome: Outcome) -> Next {
@@ -180,8 +190,12 @@ unsafe impl<T: 'static> Operation for Stat<T> {
     const NATURE: Nature = Nature::Finite;
 
     fn call(&mut self) -> Option<Outcome> {
-        let Subject::File(file) = &self.subject else { return None };
-        self.status.write(route::status_at_once(file.as_raw_fd())?);
+        let status = match &self.subject {
+            Subject::Path(path) => route::status_at_once_by_path(path, 0),
+            Subject::Link(path) => route::status_at_once_by_path(path, libc::O_NOFOLLOW),
+            Subject::File(file) => route::status_at_once(file.as_raw_fd()),
+        };
+        self.status.write(status?);
         Some(Outcome { result: 0, flags: 0 })
     }
 
@@ -202,281 +216,5 @@ unsafe impl<T: 'static> Operation for Stat<T> {
         // SAFETY: zeroed at first, and all bits are valid.
         let status = unsafe { self.status.assume_init_ref() };
         (self.tell)(outcome.count().map(|_| status))
-    }
-}
-
-/// A call that says nothing but whether it succeeded.
-///
-/// # Safety
-/// The entry points only into memory of its own that the call owns.
-pub(crate) unsafe trait Call: 'static {
-    /// The system call's name.
-    const NAME: &'static str;
-    /// After which errors it may be tried again.
-    const REPEATABLE: &'static [i32] = NOT_BEGUN;
-
-    fn entry(&self) -> Entry;
-}
-
-/// A [`Call`] as an operation.
-pub(crate) struct Calling<C: Call> {
-    call: C,
-    patience: Patience,
-}
-
-impl<C: Call> Calling<C> {
-    pub(crate) fn new(call: C) -> Self {
-        Calling { call, patience: Patience::default() }
-    }
-}
-
-// SAFETY: what `Call` promises.
-unsafe impl<C: Call> Operation for Calling<C> {
-    type Output = io::Result<()>;
-    const NAME: &'static str = C::NAME;
-    const NATURE: Nature = Nature::Finite;
-
-    fn entry(&mut self) -> Entry {
-        self.call.entry()
-    }
-
-    fn advance(&mut self, outcome: Outcome) -> Next {
-        self.patience.advance(outcome, C::REPEATABLE)
-    }
-
-    fn finish(self, outcome: Outcome) -> Self::Output {
-        outcome.count().map(drop)
-    }
-}
-
-/// renameat2(2).
-pub(crate) struct Rename {
-    pub(crate) from: CString,
-    pub(crate) to: CString,
-}
-
-// SAFETY: the paths lie in memory of their own.
-unsafe impl Call for Rename {
-    const NAME: &'static str = "rename";
-
-    fn entry(&self) -> Entry {
-        opcode::RenameAt::new(HERE, self.from.as_ptr(), HERE, self.to.as_ptr()).build()
-    }
-}
-
-/// linkat(2), of what the path names: a symbolic link is not followed.
-pub(crate) struct HardLink {
-    pub(crate) original: CString,
-    pub(crate) link: CString,
-}
-
-// SAFETY: the paths lie in memory of their own.
-unsafe impl Call for HardLink {
-    const NAME: &'static str = "link";
-
-    fn entry(&self) -> Entry {
-        opcode::LinkAt::new(HERE, self.original.as_ptr(), HERE, self.link.as_ptr()).build()
-    }
-}
-
-/// symlinkat(2).
-pub(crate) struct Symlink {
-    pub(crate) target: CString,
-    pub(crate) link: CString,
-}
-
-// SAFETY: the paths lie in memory of their own.
-unsafe impl Call for Symlink {
-    const NAME: &'static str = "symlink";
-
-    fn entry(&self) -> Entry {
-        opcode::SymlinkAt::new(HERE, self.target.as_ptr(), self.link.as_ptr()).build()
-    }
-}
-
-/// unlinkat(2) of a file, or of whatever is no directory.
-pub(crate) struct RemoveFile(pub(crate) CString);
-
-// SAFETY: the path lies in memory of its own.
-unsafe impl Call for RemoveFile {
-    const NAME: &'static str = "unlink";
-
-    fn entry(&self) -> Entry {
-        opcode::UnlinkAt::new(HERE, self.0.as_ptr()).build()
-    }
-}
-
-/// unlinkat(2) of an empty directory.
-pub(crate) struct RemoveDir(pub(crate) CString);
-
-// SAFETY: the path lies in memory of its own.
-unsafe impl Call for RemoveDir {
-    const NAME: &'static str = "rmdir";
-
-    fn entry(&self) -> Entry {
-        opcode::UnlinkAt::new(HERE, self.0.as_ptr()).flags(libc::AT_REMOVEDIR).build()
-    }
-}
-
-/// mkdirat(2).
-pub(crate) struct MakeDir {
-    pub(crate) path: CString,
-    pub(crate) mode: u32,
-}
-
-// SAFETY: the path lies in memory of its own.
-unsafe impl Call for MakeDir {
-    const NAME: &'static str = "mkdir";
-
-    fn entry(&self) -> Entry {
-        opcode::MkDirAt::new(HERE, self.path.as_ptr()).mode(self.mode).build()
-    }
-}
-
-/// What of a file goes to its medium.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Sync {
-    /// Content and metadata.
-    All,
-    /// Content, and what is needed to find it.
-    Data,
-}
-
-/// fsync(2) or fdatasync(2).
-pub(crate) struct Fsync<F: AsRawFd + 'static> {
-    pub(crate) file: Rc<F>,
-    pub(crate) what: Sync,
-}
-
-// SAFETY: the entry points to nothing.
-unsafe impl<F: AsRawFd + 'static> Call for Fsync<F> {
-    const NAME: &'static str = "fsync";
-    const REPEATABLE: &'static [i32] = INTERRUPTED;
-
-    fn entry(&self) -> Entry {
-        let flags = match self.what {
-            Sync::All => types::FsyncFlags::empty(),
-            Sync::Data => types::FsyncFlags::DATASYNC,
-        };
-        opcode::Fsync::new(types::Fd(self.file.as_raw_fd())).flags(flags).build()
-    }
-}
-
-/// fallocate(2), which may make the file longer.
-pub(crate) struct Allocate<F: AsRawFd + 'static> {
-    pub(crate) file: Rc<F>,
-    pub(crate) offset: u64,
-    pub(crate) len: u64,
-}
-
-// SAFETY: the entry points to nothing.
-unsafe impl<F: AsRawFd + 'static> Call for Allocate<F> {
-    const NAME: &'static str = "fallocate";
-    const REPEATABLE: &'static [i32] = INTERRUPTED;
-
-    fn entry(&self) -> Entry {
-        opcode::Fallocate::new(types::Fd(self.file.as_raw_fd()), self.len).offset(self.offset).build()
-    }
-}
-
-/// ftruncate(2), since Linux 6.9.
-pub(crate) struct Truncate<F: AsRawFd + 'static> {
-    pub(crate) file: Rc<F>,
-    pub(crate) len: u64,
-}
-
-impl<F: AsRawFd + 'static> Truncate<F> {
-    /// The operation's code, to ask for it.
-    pub(crate) const CODE: u8 = opcode::Ftruncate::CODE;
-}
-
-// SAFETY: the entry points to nothing.
-unsafe impl<F: AsRawFd + 'static> Call for Truncate<F> {
-    const NAME: &'static str = "ftruncate";
-    const REPEATABLE: &'static [i32] = INTERRUPTED;
-
-    fn entry(&self) -> Entry {
-        opcode::Ftruncate::new(types::Fd(self.file.as_raw_fd()), self.len).build()
-    }
-}
-
-/// A job for the thread pool as an operation: the entry waits for a bell (an eventfd) that the end of the job rings.
-///
-/// A cancel ends the waiting, not the job, which no one can interrupt.
-pub(crate) struct Errand<T: Send + 'static> {
-    /// None once it was handed over.
-    job: Option<Box<dyn FnOnce() -> io::Result<T> + Send>>,
-    /// Gives the job to the pool. What the pool does not take is dropped.
-    hand_over: fn(Job),
-    bell: Option<Arc<EventFd>>,
-    patience: Patience,
-    /// Where the job leaves its result.
-    place: Arc<Mutex<Option<io::Result<T>>>>,
-}
-
-/// Rings when it goes, also if the job was never run.
-struct Ringer(Arc<EventFd>);
-
-impl Drop for Ringer {
-    fn drop(&mut self) {
-        // The counter cannot be full: this is its only write.
-        let _ = self.0.write(1);
-    }
-}
-
-impl<T: Send + 'static> Errand<T> {
-    pub(crate) fn new(job: impl FnOnce() -> io::Result<T> + Send + 'static, hand_over: fn(Job)) -> Self {
-        Errand {
-            job: Some(Box::new(job)),
-            hand_over,
-            bell: None,
-            patience: Patience::default(),
-            place: Arc::default(),
-        }
-    }
-
-    /// Hands the job over, with what rings at its end.
-    fn start(&mut self) -> io::Result<()> {
-        let Some(job) = self.job.take() else { return Ok(()) };
-        let bell = Arc::new(EventFd::from_flags(EfdFlags::EFD_CLOEXEC)?);
-        let (ringer, place) = (Ringer(bell.clone()), self.place.clone());
-        self.bell = Some(bell);
-        (self.hand_over)(Box::new(move || {
-            let result = job();
-            place.lock().unwrap_or_else(PoisonError::into_inner).replace(result);
-            drop(ringer);
-        }));
-        Ok(())
-    }
-}
-
-// SAFETY: the entry points to nothing.
-unsafe impl<T: Send + 'static> Operation for Errand<T> {
-    type Output = io::Result<T>;
-    const NAME: &'static str = "job on the thread pool";
-    const NATURE: Nature = Nature::Finite;
-
-    fn entry(&mut self) -> Entry {
-        if let Err(error) = self.start() {
-            self.place.lock().unwrap_or_else(PoisonError::into_inner).replace(Err(error));
-        }
-        match &self.bell {
-            Some(bell) => {
-                opcode::PollAdd::new(types::Fd(bell.as_fd().as_raw_fd()), libc::POLLIN as u32).build()
-            }
-            None => nothing(),
-        }
-    }
-
-    fn advance(&mut self, outcome: Outcome) -> Next {
-        self.patience.advance(outcome, INTERRUPTED)
-    }
-
-    fn finish(self, outcome: Outcome) -> Self::Output {
-        outcome.count()?;
-        let result = self.place.lock().unwrap_or_else(PoisonError::into_inner).take();
-        result.unwrap_or_else(|| {
-            Err(io::Error::other("the thread pool did not do the job: it was shut down, or the job panicked"))
-        })
     }
 }

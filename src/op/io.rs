@@ -9,6 +9,7 @@
 //!
 //! * `ordered`: what must come before an operation on a file, and what it changes.
 //! * `pour`: the write behind a cursor, which nobody waits for.
+//! * `vectored`: one transfer of several buffers.
 //!
 //! Not here: paths and metadata (`fs`), sockets (`net`).
 
@@ -16,6 +17,7 @@
 
 mod ordered;
 mod pour;
+mod vectored;
 
 use std::io;
 use std::os::fd::AsRawFd;
@@ -30,17 +32,16 @@ use crate::ring::{Entry, Outcome};
 
 pub(crate) use ordered::{Bell, Effect, Ordered, Passage, Shared};
 pub(crate) use pour::{Batch, Pour, Sink};
+pub(crate) use vectored::{ReadVectored, WriteVectored};
 
 /// The most bytes that the kernel moves at once (`MAX_RW_COUNT`).
 pub(super) const MOST: usize = 0x7fff_f000;
-/// The most parts of a vectored transfer (`UIO_MAXIOV`).
-const PARTS: usize = 1024;
 /// How often in a row an operation is tried again after nothing has happened.
 const TRIES: u8 = 16;
 
 /// Errors after which a transfer may be tried again: nothing has been moved. ECANCELED that nobody asked for: a kernel
 /// worker could not start.
-const NOTHING_MOVED: &[i32] = &[libc::EINTR, libc::EAGAIN, libc::ECANCELED];
+pub(super) const NOTHING_MOVED: &[i32] = &[libc::EINTR, libc::EAGAIN, libc::ECANCELED];
 /// Errors after which a call that may be repeated is tried again.
 pub(super) const INTERRUPTED: &[i32] = &[libc::EINTR, libc::ECANCELED];
 /// Errors after which a call has not begun.
@@ -330,103 +331,5 @@ unsafe impl<F: AsRawFd + 'static, B: IoBuf> Operation for Write<F, B> {
     }
 }
 
-/// The parts of a vectored transfer, as the kernel reads them: the first [`PARTS`] of them.
-fn vectors<'a, B: 'a>(
-    parts: impl Iterator<Item = &'a mut B>,
-    part: impl Fn(&mut B) -> (*mut u8, usize),
-) -> Box<[libc::iovec]> {
-    let vector = |buf: &mut B| {
-        let (start, len) = part(buf);
-        libc::iovec { iov_base: start.cast(), iov_len: len }
-    };
-    parts.take(PARTS).map(vector).collect()
-}
-
-/// preadv(2) into one buffer after the other.
-pub(crate) struct ReadVectored<F: AsRawFd + 'static, B: IoBufMut> {
-    file: Rc<F>,
-    bufs: Vec<B>,
-    /// The buffers as the kernel reads them; it does so when the entry is submitted.
-    vectors: Box<[libc::iovec]>,
-    offset: u64,
-    patience: Patience,
-}
-
-impl<F: AsRawFd + 'static, B: IoBufMut> ReadVectored<F, B> {
-    pub(crate) fn new(file: Rc<F>, bufs: Vec<B>, offset: u64) -> Self {
-        ReadVectored { file, bufs, vectors: Box::default(), offset, patience: Patience::default() }
-    }
-}
-
-// SAFETY: the entry points to the vectors, and these into the buffers, all of which the operation owns and nobody touches while
-// they are lent (K1); the buffers stand in a vector of their own, which does not move.
-unsafe impl<F: AsRawFd + 'static, B: IoBufMut> Operation for ReadVectored<F, B> {
-    type Output = BufResult<Vec<B>>;
-    const NAME: &'static str = "readv";
-    const NATURE: Nature = Nature::Finite;
-
-    fn entry(&mut self) -> Entry {
-        self.vectors = vectors(self.bufs.iter_mut(), |buf| (buf.as_mut_ptr(), buf.capacity()));
-        let fd = types::Fd(self.file.as_raw_fd());
-        opcode::Readv::new(fd, self.vectors.as_ptr(), self.vectors.len() as u32).offset(self.offset).build()
-    }
-
-    fn advance(&mut self, outcome: Outcome) -> Next {
-        self.patience.advance(outcome, NOTHING_MOVED)
-    }
-
-    fn finish(mut self, outcome: Outcome) -> Self::Output {
-        let count = match outcome.count() {
-            Ok(count) => count,
-            Err(error) => return Err(BufError { error, buf: self.bufs, done: 0 }),
-        };
-        let mut left = count;
-        for buf in &mut self.bufs {
-            let filled = left.min(buf.capacity());
-            // SAFETY: the kernel has filled the buffers in order, each up to its capacity.
-            unsafe { buf.set_len(filled) };
-            left -= filled;
-        }
-        Ok((count, self.bufs))
-    }
-}
-
-/// pwritev(2) of one buffer after the other.
-pub(crate) struct WriteVectored<F: AsRawFd + 'static, B: IoBuf> {
-    file: Rc<F>,
-    bufs: Vec<B>,
-    /// The buffers as the kernel reads them; it does so when the entry is submitted.
-    vectors: Box<[libc::iovec]>,
-    offset: u64,
-    patience: Patience,
-}
-
-impl<F: AsRawFd + 'static, B: IoBuf> WriteVectored<F, B> {
-    pub(crate) fn new(file: Rc<F>, bufs: Vec<B>, offset: u64) -> Self {
-        WriteVectored { file, bufs, vectors: Box::default(), offset, patience: Patience::default() }
-    }
-}
-
-// SAFETY: as for `ReadVectored`.
-unsafe impl<F: AsRawFd + 'static, B: IoBuf> Operation for WriteVectored<F, B> {
-    type Output = BufResult<Vec<B>>;
-    const NAME: &'static str = "writev";
-    const NATURE: Nature = Nature::Finite;
-
-    fn entry(&mut self) -> Entry {
-        self.vectors = vectors(self.bufs.iter_mut(), |buf| (buf.as_ptr().cast_mut(), buf.len()));
-        let fd = types::Fd(self.file.as_raw_fd());
-        opcode::Writev::new(fd, self.vectors.as_ptr(), self.vectors.len() as u32).offset(self.offset).build()
-    }
-
-    fn advance(&mut self, outcome: Outcome) -> Next {
-        self.patience.advance(outcome, NOTHING_MOVED)
-    }
-
-    fn finish(self, outcome: Outcome) -> Self::Output {
-        match outcome.count() {
-            Ok(count) => Ok((count, self.bufs)),
-            Err(error) => Err(BufError { error, buf: self.bufs, done: 0 }),
-        }
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -288,7 +288,7 @@ mod tests {
         let _ = lent.entry();
         let raw = lent.lend();
         kernel_writes(1);
-        let mut holders = vec![Some(raw)];
+        let mut holders = [Some(raw)];
         kernel_writes(2);
         let raw = holders[0].take().expect("it was put there");
         kernel_writes(3);

@@ -3,7 +3,10 @@
 //! | operation | way | why |
 //! |---|---|---|
 //! | `fstat` on a local file system | plain call | reads memory; the ring would use a kernel worker for it |
+//! | `stat` of a cached path that leads to one | plain calls | the same; a path that is not cached goes through the ring |
 //! | the size hint of whole-file reads | plain call, without synchronisation | a stale hint costs a read, not a byte |
+//! | open | ring | completes inside the enter where the path is cached; on a worker where it makes or empties the file |
+//! | open of a cached path on FUSE, NFS and the like | ring, on a worker | inside the enter it would wait for the server |
 //! | `lseek`, `fcntl`, `dup` | plain call | they touch the open file only |
 //! | close on a local file system, of a pipe | plain call | it waits for nobody |
 //! | close of anything else | ring | FUSE and NFS write back first, terminals drain, devices flush |
@@ -19,12 +22,14 @@
 
 #![allow(unsafe_code)]
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::ffi::CStr;
 use std::mem::MaybeUninit;
-use std::os::fd::RawFd;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::time::{Duration, Instant};
 
-use nix::sys::statfs;
+use nix::sys::statfs::{self, FsType};
 
 /// What statx(2) answers.
 pub(crate) type Status = libc::statx;
@@ -40,13 +45,13 @@ const SYS_STATMOUNT: libc::c_long = 457;
 const SB_BASIC: u64 = 1;
 
 /// File systems whose `getattr` reads memory of this machine, by magic number.
-const LOCAL: [i64; 6] = [
-    statfs::EXT4_SUPER_MAGIC.0,
-    statfs::XFS_SUPER_MAGIC.0,
-    statfs::BTRFS_SUPER_MAGIC.0,
-    statfs::TMPFS_MAGIC.0,
-    statfs::OVERLAYFS_SUPER_MAGIC.0,
-    statfs::F2FS_SUPER_MAGIC.0,
+const LOCAL: [FsType; 6] = [
+    statfs::EXT4_SUPER_MAGIC,
+    statfs::XFS_SUPER_MAGIC,
+    statfs::BTRFS_SUPER_MAGIC,
+    statfs::TMPFS_MAGIC,
+    statfs::OVERLAYFS_SUPER_MAGIC,
+    statfs::F2FS_SUPER_MAGIC,
 ];
 
 thread_local! {
@@ -68,6 +73,97 @@ fn remembered(fd: RawFd) -> Option<Status> {
 /// The status of an open file, if it can be had without waiting and is not stale.
 pub(super) fn status_at_once(fd: RawFd) -> Option<Status> {
     remembered(fd).filter(is_local)
+}
+
+/// The status of what a path leads to, if the way there is in the kernel's cache and the file is local. `O_NOFOLLOW` is the
+/// only flag that makes sense.
+pub(super) fn status_at_once_by_path(path: &CStr, flags: i32) -> Option<Status> {
+    status_at_once(place_of(path, flags)?.as_raw_fd())
+}
+
+/// A descriptor of where a path leads, if the way there is in the kernel's cache. It waits for nobody: `RESOLVE_CACHED` gives up
+/// where walking would have to, and an `O_PATH` descriptor is opened and closed without asking the file system.
+fn place_of(path: &CStr, flags: i32) -> Option<OwnedFd> {
+    // SAFETY: plain numbers, for which all bits are valid.
+    let mut how: libc::open_how = unsafe { std::mem::zeroed() };
+    how.flags = (libc::O_PATH | libc::O_CLOEXEC | flags) as u64;
+    how.resolve = libc::RESOLVE_CACHED;
+    let (how, size) = (&raw const how, size_of::<libc::open_how>());
+    // SAFETY: path and struct outlive the call, and the struct's size is told.
+    let fd = unsafe { libc::syscall(libc::SYS_openat2, libc::AT_FDCWD, path.as_ptr(), how, size) };
+    // SAFETY: the kernel has just made this descriptor for us.
+    (fd >= 0).then(|| unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
+}
+
+/// How long it is believed that no file system with a server was mounted.
+const TRUST: Duration = Duration::from_secs(1);
+
+/// File systems whose `open` asks nobody, by name, beside those that are local.
+const SERVERLESS: [&str; 32] = [
+    "autofs",
+    "bcachefs",
+    "binfmt_misc",
+    "bpf",
+    "btrfs",
+    "cgroup",
+    "cgroup2",
+    "configfs",
+    "debugfs",
+    "devpts",
+    "devtmpfs",
+    "efivarfs",
+    "erofs",
+    "exfat",
+    "ext4",
+    "f2fs",
+    "fusectl",
+    "hugetlbfs",
+    "iso9660",
+    "mqueue",
+    "overlay",
+    "proc",
+    "pstore",
+    "ramfs",
+    "securityfs",
+    "selinuxfs",
+    "squashfs",
+    "sysfs",
+    "tmpfs",
+    "tracefs",
+    "vfat",
+    "xfs",
+];
+
+thread_local! {
+    /// When the mounts were looked at last, and whether one of them may have a server.
+    static SERVERS: Cell<Option<(Instant, bool)>> = const { Cell::new(None) };
+}
+
+/// Whether to open this path on a kernel worker: where the way to it is cached, the kernel opens it inside the submission, and FUSE
+/// or NFS would have the loop wait for their server.
+///
+/// Most machines have no such mount, and then this costs a look at the clock. Where there is one, each open is preceded by the
+/// plain calls of [`status_at_once_by_path`], which tell where the path leads. What they cannot tell is not cached: that goes to
+/// a worker without being told.
+pub(super) fn opens_on_worker(path: &CStr) -> bool {
+    let now = Instant::now();
+    let known = SERVERS.get().filter(|(looked, _)| now.duration_since(*looked) < TRUST);
+    let has_servers = match known {
+        Some((_, has_servers)) => has_servers,
+        None => {
+            let mounts = std::fs::read_to_string("/proc/self/mountinfo");
+            let has_servers = mounts.is_ok_and(|mounts| mounts.lines().any(may_have_server));
+            SERVERS.set(Some((now, has_servers)));
+            has_servers
+        }
+    };
+    has_servers && place_of(path, 0).is_some_and(|place| status_at_once(place.as_raw_fd()).is_none())
+}
+
+/// Whether the file system of a line of `/proc/self/mountinfo` may have to ask a server.
+fn may_have_server(mount: &str) -> bool {
+    let system = mount.rsplit_once(" - ").and_then(|(_, rest)| rest.split(' ').next());
+    !system.is_some_and(|system| SERVERLESS.contains(&system))
 }
 
 /// How long the file probably is, and whether it is local.
@@ -139,7 +235,7 @@ fn is_local_mount(mount: u64) -> bool {
     // SAFETY: both structs are the kernel's, or begin like them, and outlive the call; their sizes are told.
     let result =
         unsafe { libc::syscall(SYS_STATMOUNT, &raw const request, place, size_of::<MountStatus>(), 0) };
-    result == 0 && status.mask & SB_BASIC != 0 && LOCAL.contains(&(status.magic as i64))
+    result == 0 && status.mask & SB_BASIC != 0 && LOCAL.contains(&FsType(status.magic as _))
 }
 
 #[cfg(test)]
@@ -157,6 +253,41 @@ mod tests {
         assert_eq!(size_hint(procfs.as_raw_fd()), (0, false));
         assert!(status_at_once(procfs.as_raw_fd()).is_none());
         assert_eq!(size_hint(-1), (0, false));
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "asks the kernel")]
+    fn a_path_says_the_same_at_once_as_through_the_file_system() {
+        use std::os::unix::fs::MetadataExt;
+        let by_path = |path: &CStr, flags| status_at_once_by_path(path, flags).map(|status| status.stx_ino);
+        let inode = |path: &str| std::fs::metadata(path).expect("Linux has it").ino();
+        // Where the kernel cannot tell what is local there is no answer, and never another one.
+        for (path, name) in [(c"/", "/"), (c"/tmp/..", "/")] {
+            assert!(by_path(path, 0).is_none_or(|ino| ino == inode(name)), "{name}");
+        }
+        assert_eq!(by_path(c"/proc/self", 0), None, "not a local file system");
+        assert_eq!(by_path(c"/no/such/path", 0), None);
+        let link = std::env::temp_dir().join(format!("ringloop-route-{}", std::process::id()));
+        std::os::unix::fs::symlink("/", &link).expect("the folder can be written");
+        let path = std::ffi::CString::new(link.as_os_str().as_encoded_bytes()).expect("no NUL");
+        let own = std::fs::symlink_metadata(&link).expect("it is there").ino();
+        assert!(by_path(&path, libc::O_NOFOLLOW).is_none_or(|ino| ino == own));
+        assert!(by_path(&path, 0).is_none_or(|ino| ino == inode("/")));
+        std::fs::remove_file(link).expect("it is there");
+    }
+
+    #[test]
+    fn a_mount_is_known_by_its_file_system() {
+        let mount =
+            |system: &str| format!("36 35 98:0 / /mnt/a\\040b rw,noatime shared:1 - {system} name rw");
+        for system in SERVERLESS {
+            assert!(!may_have_server(&mount(system)), "{system}");
+        }
+        for system in ["nfs4", "fuse", "fuse.sshfs", "cifs", "9p", "something new"] {
+            assert!(may_have_server(&mount(system)), "{system}");
+        }
+        assert!(may_have_server("no mount at all"));
+        assert!(SERVERLESS.is_sorted());
     }
 
     #[test]

@@ -442,3 +442,6 @@ pub async fn gather_settled<T>(tasks: impl IntoIterator<Item = Task<T>>) -> Vec<
     })
     .await
 }
+
+#[cfg(test)]
+mod tests;

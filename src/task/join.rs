@@ -1,134 +1,38 @@
-//! `join!`: several futures in one task, until all have ended.
+//! `join!`: several futures polled in one task, until all have ended.
+//!
+//! Nothing is spawned, so the futures may borrow. They are polled in written order, every one that has not ended at
+//! each wake of the task: for many futures, tasks and `gather` are cheaper. Each branch is offered a cancel
+//! ([`Branches`]).
 
-use std::future::{Future, IntoFuture, poll_fn};
-use std::pin::{Pin, pin};
+use std::future::{Future, IntoFuture};
+use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use crate::executor::{Branches, Hidden, Took};
+use futures_util::future::{MaybeDone, maybe_done};
+use pin_project_lite::pin_project;
 
-/// One future of a combinator, until it has ended or is given up.
-pub struct Branch<'a, F: Future> {
-    future: Pin<&'a mut Option<F>>,
-    /// It has taken a cancel and still cleans up.
-    took: Took,
-}
+use crate::executor::{Branches, Took};
 
-impl<'a, F: Future> Branch<'a, F> {
-    /// A branch over a pinned place; an empty place is a branch that was given up.
-    pub fn new(future: Pin<&'a mut Option<F>>) -> Self {
-        Branch { future, took: Took::default() }
-    }
-
-    /// Polls the branch under the offer that the whole is under, and drops a future that has ended. None: there is none.
-    pub fn poll(&mut self, round: &mut Round, cx: &mut Context<'_>) -> Option<Poll<F::Output>> {
-        let future = &mut self.future;
-        let running = future.as_mut().as_pin_mut()?;
-        let polled = round.0.poll(&mut self.took, || running.poll(cx));
-        if polled.is_ready() {
-            let _hidden = Hidden::new();
-            future.set(None);
-        }
-        Some(polled)
-    }
-}
-
-/// One poll of a combinator: every branch is offered a cancel that is under way.
-pub struct Round(Branches);
-
-impl Round {
-    /// Notes the offer that the whole is under.
-    pub fn start() -> Self {
-        Round(Branches::start())
-    }
-
-    /// The whole goes on.
-    pub fn pending<T>(self) -> Poll<T> {
-        self.0.pending();
-        Poll::Pending
-    }
-
-    /// The whole has ended.
-    pub fn ready<T>(self, value: T) -> Poll<T> {
-        self.0.ready();
-        Poll::Ready(value)
-    }
-}
-
-/// One to twelve futures.
-#[diagnostic::on_unimplemented(
-    message = "`join!` takes one to twelve futures; for more of one type there is `join_all`"
-)]
-pub trait JoinTuple {
-    /// Their outputs.
-    type Outputs;
-
-    /// Runs them in this task.
-    fn join(self) -> impl Future<Output = Self::Outputs>;
-}
-
-macro_rules! tuples {
-    ($($F:ident),+) => {
-        #[allow(non_snake_case, reason = "one name serves for the type and for the future")]
-        impl<$($F: IntoFuture),+> JoinTuple for ($($F,)+) {
-            type Outputs = ($($F::Output,)+);
-
-            async fn join(self) -> Self::Outputs {
-                let ($($F,)+) = self;
-                $(
-                    let future = pin!(Some($F.into_future()));
-                    let mut $F = (Branch::new(future), None);
-                )+
-                poll_fn(move |cx| {
-                    let mut round = Round::start();
-                    let mut pending = false;
-                    $(match $F.0.poll(&mut round, cx) {
-                        Some(Poll::Ready(output)) => $F.1 = Some(output),
-                        Some(Poll::Pending) => pending = true,
-                        None => {}
-                    })+
-                    if pending {
-                        return round.pending();
-                    }
-                    round.ready(($($F.1.take().expect("a branch that has ended has left its output"),)+))
-                })
-                .await
-            }
-        }
-    };
-}
-
-tuples!(A);
-tuples!(A, B);
-tuples!(A, B, C);
-tuples!(A, B, C, D);
-tuples!(A, B, C, D, E);
-tuples!(A, B, C, D, E, F);
-tuples!(A, B, C, D, E, F, G);
-tuples!(A, B, C, D, E, F, G, H);
-tuples!(A, B, C, D, E, F, G, H, I);
-tuples!(A, B, C, D, E, F, G, H, I, J);
-tuples!(A, B, C, D, E, F, G, H, I, J, K);
-tuples!(A, B, C, D, E, F, G, H, I, J, K, L);
-
-/// What `join!` calls.
-pub fn join_tuple<F: JoinTuple>(futures: F) -> impl Future<Output = F::Outputs> {
-    futures.join()
-}
-
-/// Runs one to twelve futures in this task, polled in written order, and gives all their outputs. Await the result.
+/// Polls one to twelve futures in this task, in written order, until all have ended, and gives a tuple of their outputs.
 ///
-/// Nothing is spawned, so the futures may borrow, and one that blocks holds up the others. Builders are accepted.
+/// The arguments are evaluated at once, in order; whatever is `IntoFuture` will do, and it may borrow. Nothing is spawned
+/// and no error ends the wait early: see [`gather`](fn@crate::gather) for both. The future is as large as its branches together.
 ///
 /// # Cancellation
-/// A request is offered to every branch. While one that took it cleans up, the others stay; then, if a branch did not take
-/// it, the whole is dropped.
+/// A request is offered to every branch. Those that handle it clean up to their end, side by side; then, if a branch did
+/// not handle it or resumes it, it goes on outward. A branch that fails to handle it is dropped only then. Dropping the future
+/// drops all branches.
 ///
 /// ```
 /// # fn main() -> Result<(), ringloop::RunError> {
+/// use std::time::Duration;
 /// ringloop::run(async {
-///     let text = String::from("borrowed");
-///     let (length, ()) = ringloop::join!(async { text.len() }, ringloop::yield_now()).await;
-///     assert_eq!(length, 8);
+///     let name = String::from("borrowed");
+///     let slow = async {
+///         ringloop::sleep(Duration::from_millis(10)).await;
+///         name.len()
+///     };
+///     assert_eq!(ringloop::join!(slow, async { name.as_str() }).await, (8, "borrowed"));
 /// })
 /// # }
 /// ```
@@ -136,3 +40,101 @@ pub fn join_tuple<F: JoinTuple>(futures: F) -> impl Future<Output = F::Outputs> 
 macro_rules! join {
     ($($future:expr),+ $(,)?) => { $crate::__private::join_tuple(($($future,)+)) };
 }
+
+/// What `join!` calls.
+pub fn join_tuple<F: JoinTuple>(futures: F) -> F::Join {
+    futures.join()
+}
+
+/// One to twelve futures.
+#[diagnostic::on_unimplemented(
+    message = "`join!` takes one to twelve futures",
+    note = "for more there is `gather`"
+)]
+pub trait JoinTuple {
+    /// The future of them all.
+    type Join: Future;
+
+    /// Puts them side by side.
+    fn join(self) -> Self::Join;
+}
+
+pin_project! {
+    /// One of the futures.
+    pub struct Branch<F: Future> {
+        // The future, then its output.
+        #[pin]
+        future: MaybeDone<F>,
+        // It took a cancel and cleans up.
+        took: Took,
+    }
+}
+
+impl<F: Future> Branch<F> {
+    fn new(future: impl IntoFuture<IntoFuture = F>) -> Self {
+        Branch { future: maybe_done(future.into_future()), took: Took::default() }
+    }
+
+    fn is_done(self: Pin<&mut Self>, cx: &mut Context<'_>, branches: &mut Branches) -> bool {
+        let this = self.project();
+        branches.poll(this.took, || this.future.poll(cx)).is_ready()
+    }
+
+    fn output(self: Pin<&mut Self>) -> F::Output {
+        self.project().future.take_output().expect("the output of a branch that is done is taken once")
+    }
+}
+
+macro_rules! tuples {
+    ($Join:ident: $($F:ident $branch:ident),+) => {
+        pin_project! {
+            #[doc = "The future of `join!`."]
+            #[must_use = "futures do nothing unless awaited"]
+            pub struct $Join<$($F: Future),+> {
+                $(#[pin] $branch: Branch<$F>,)+
+            }
+        }
+
+        impl<$($F: Future),+> Future for $Join<$($F),+> {
+            type Output = ($($F::Output,)+);
+
+            fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+                let mut this = self.project();
+                let mut branches = Branches::start();
+                let mut done = true;
+                $(done &= this.$branch.as_mut().is_done(cx, &mut branches);)+
+                if !done {
+                    branches.pending();
+                    return Poll::Pending;
+                }
+                branches.ready();
+                Poll::Ready(($(this.$branch.output(),)+))
+            }
+        }
+
+        impl<$($F: IntoFuture),+> JoinTuple for ($($F,)+) {
+            type Join = $Join<$($F::IntoFuture),+>;
+
+            fn join(self) -> Self::Join {
+                let ($($branch,)+) = self;
+                $Join { $($branch: Branch::new($branch),)+ }
+            }
+        }
+    };
+}
+
+tuples!(Join1: A a);
+tuples!(Join2: A a, B b);
+tuples!(Join3: A a, B b, C c);
+tuples!(Join4: A a, B b, C c, D d);
+tuples!(Join5: A a, B b, C c, D d, E e);
+tuples!(Join6: A a, B b, C c, D d, E e, F f);
+tuples!(Join7: A a, B b, C c, D d, E e, F f, G g);
+tuples!(Join8: A a, B b, C c, D d, E e, F f, G g, H h);
+tuples!(Join9: A a, B b, C c, D d, E e, F f, G g, H h, I i);
+tuples!(Join10: A a, B b, C c, D d, E e, F f, G g, H h, I i, J j);
+tuples!(Join11: A a, B b, C c, D d, E e, F f, G g, H h, I i, J j, K k);
+tuples!(Join12: A a, B b, C c, D d, E e, F f, G g, H h, I i, J j, K k, L l);
+
+#[cfg(test)]
+mod tests;

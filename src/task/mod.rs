@@ -8,7 +8,8 @@ mod timeout;
 /// What the macros expand to; not for use by hand.
 pub mod private {
     pub use super::gather::{Children, GatherTuple, Gathering, gather_tuple};
-    pub use super::join::{Branch, JoinTuple, Round, join_tuple};
+    pub use super::join::{JoinTuple, join_tuple};
+    pub use super::select::{Arm, Round};
 }
 
 use std::borrow::Cow;

@@ -1,9 +1,16 @@
-//! `select!`: several futures in one task, until the first has ended.
+//! `select!`: several futures polled in one task, until the first has ended.
+//!
+//! The macro writes a block into the calling function, so that handlers may use `?`, `break` and `.await`: it pins the
+//! futures there, polls them in written order, drops them and then runs the winner's handler. What needs no name of the
+//! caller's is in [`Arm`] and [`Round`]. Each branch is offered a cancel ([`Branches`]).
 
-/// Runs up to twelve futures in this task until the first has ended in a way that its pattern fits, and evaluates that
-/// branch's handler. The other futures are dropped.
-///
-/// The grammar is tokio's:
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use crate::executor::{Branches, Took};
+
+/// Waits for the first of several futures in this task, drops the others and runs the handler of the one that has ended.
 ///
 /// ```text
 /// select! {
@@ -13,103 +20,183 @@
 /// }
 /// ```
 ///
-/// Branches are polled in written order, so an early branch that is always ready starves the later ones (`biased;` in front
-/// is accepted and changes nothing). A branch whose condition is false is not polled, though its future is made; one whose
-/// pattern does not fit the output is out of the race. If all are out, `else` is evaluated; without one that is a panic.
-/// Handlers run after the futures are gone and may use what those borrowed, `?`, `break`, `continue` and `.await`. A future
-/// that shall survive goes in as `&mut future`. In a pattern of several parts bindings cannot be `mut`: bind again inside.
+/// The grammar is tokio's. First the conditions are evaluated, then all the futures, also of branches whose condition is
+/// false and which are not polled. The futures may borrow, and are whatever is `IntoFuture`; one that shall go on after it
+/// lost is given by reference (`&mut future`). A pattern that does not match disables its branch, and the others go on.
+/// With no branch left `else` runs; without an `else` that is a panic. The losers are dropped before the handler runs.
+///
+/// The order is the written one, always: a branch that is always ready shadows those below it, so put what must not
+/// starve, shutdown for example, first. `biased;` is accepted and changes nothing.
+///
+/// A macro call of some 50 branches reaches the compiler's default `recursion_limit`.
 ///
 /// # Cancellation
-/// A request is offered to every branch, as in [`join!`](crate::join). The losing branches are dropped without an offer: what
-/// that loses is said with each operation of this crate (nothing, for reads, accepts and receives).
+/// A request is offered to every branch. Those that handle it clean up to their end, unless another branch ends first and
+/// wins; then, if a branch did not handle it or resumes it, it goes on outward. A loser is dropped: what that loses is in
+/// the `# Cancellation` line of each call; for calls of this crate, nothing.
 ///
 /// ```
 /// # fn main() -> Result<(), ringloop::RunError> {
 /// use std::time::Duration;
+/// use ringloop::{select, sleep};
 /// ringloop::run(async {
-///     let winner = ringloop::select! {
-///         () = ringloop::sleep(Duration::from_secs(5)) => "slow",
-///         () = ringloop::sleep(Duration::from_millis(5)) => "quick",
-///     };
-///     assert_eq!(winner, "quick");
+///     let mut ticks = 0;
+///     let mut end = std::pin::pin!(sleep(Duration::from_millis(35)));
+///     loop {
+///         select! {
+///             () = &mut end => break,
+///             () = sleep(Duration::from_millis(10)), if ticks < 2 => ticks += 1,
+///         }
+///     }
+///     assert_eq!(ticks, 2);
 /// })
 /// # }
 /// ```
 #[macro_export]
 macro_rules! select {
-    (biased; $($branches:tt)+) => { $crate::select!($($branches)+) };
-    // One branch a step: a name for it, how its pattern is tested, and its four parts.
-    (@ [$($names:ident)*] [$($done:tt)+]) => {
-        $crate::select!(@ [$($names)*] [$($done)+] else => {
-            panic!("every branch of this select! is out of the race, and it has no `else`")
-        })
-    };
-    (@ [$($names:ident)*] [$({ $name:ident [$($test:tt)*] [$pattern:pat] [$future:expr] [$condition:expr] [$handler:expr] })+]
-        else => $else:expr $(,)?) => {{
-        // The variants carry the names of their types; the enum is out of the handlers' way.
-        enum __RingloopSelected<$($name),+> {
-            $($name($name),)+
-            Else,
-        }
-        #[allow(non_snake_case)]
-        let selected = {
-            $(
-                let $name = ::std::future::IntoFuture::into_future($future);
-                let $name = ::std::pin::pin!(if $condition { Some($name) } else { None });
-                let mut $name = $crate::__private::Branch::new($name);
-            )+
-            ::std::future::poll_fn(|cx| {
-                let mut round = $crate::__private::Round::start();
-                let mut pending = false;
-                $(match $name.poll(&mut round, cx) {
-                    Some(::std::task::Poll::Ready(output)) => {
-                        #[allow(unused_variables, unreachable_patterns, clippy::match_like_matches_macro, clippy::match_single_binding)]
-                        let fits = match &output {
-                            $($test)* => true,
-                            _ => false,
-                        };
-                        if fits {
-                            return round.ready(__RingloopSelected::$name(output));
+    // All branches are normalized: `(one _ for each branch before this one) pattern = future, if condition => handler,`.
+    (@ { $(($($before:tt)*) $bind:pat = $future:expr, if $condition:expr => $handler:expr,)+ } else $otherwise:expr) => {{
+        let mut arms = ($($crate::__private::Arm::new($condition),)+);
+        // In the head of a `match`, temporaries of the futures' expressions live as long as the futures. All of them go
+        // at the end of this statement, before a handler runs.
+        match ($(::std::pin::pin!(::std::future::IntoFuture::into_future($future)),)+) {
+            mut futures => {
+                ::std::future::poll_fn(|context| {
+                    let mut round = $crate::__private::Round::start();
+                    $({
+                        let ($($before,)* arm, ..) = &mut arms;
+                        let ($($before,)* future, ..) = &mut futures;
+                        #[allow(unused_mut)]
+                        let mut value = round.poll(arm, future.as_mut(), context);
+                        // In a guard, bindings are references: this looks whether the pattern matches, and moves nothing.
+                        let mut matches = false;
+                        #[allow(unused_variables, unused_mut, unreachable_code)]
+                        match value {
+                            ::std::option::Option::Some($bind) if { matches = true; false } => ::std::unreachable!(),
+                            _ => {}
                         }
-                    }
-                    Some(::std::task::Poll::Pending) => pending = true,
-                    None => {}
-                })+
-                if pending { round.pending() } else { round.ready(__RingloopSelected::Else) }
-            })
-            .await
+                        if matches {
+                            arm.won = value;
+                            return round.won();
+                        }
+                    })+
+                    round.lost()
+                })
+                .await
+            }
         };
-        match selected {
-            $(__RingloopSelected::$name($pattern) => $handler,)+
-            __RingloopSelected::Else => $else,
-            #[allow(unreachable_patterns)]
-            _ => unreachable!("a pattern that fitted fits no more"),
+        match arms {
+            $(($($before,)* $crate::__private::Arm { won: ::std::option::Option::Some($bind), .. }, ..) => $handler,)+
+            _ => $otherwise,
         }
     }};
-    // `mut name` fits everything, and cannot be tested by reference.
-    (@ [$name:ident $($names:ident)*] [$($done:tt)*] mut $bind:ident = $($rest:tt)+) => {
-        $crate::select!(@@ [$($names)*] [$($done)*] { $name [_] [mut $bind] } $($rest)+)
+
+    (@ ($($n:tt)*) { $($done:tt)+ } else => $otherwise:expr $(,)?) => {
+        $crate::select!(@ { $($done)+ } else $otherwise)
     };
-    (@ [$name:ident $($names:ident)*] [$($done:tt)*] $pattern:pat = $($rest:tt)+) => {
-        $crate::select!(@@ [$($names)*] [$($done)*] { $name [$pattern] [$pattern] } $($rest)+)
+    (@ ($($n:tt)*) { $($done:tt)+ }) => {
+        $crate::select!(@ { $($done)+ } else ::std::panic!("all branches of a `select!` are disabled and it has no `else`"))
     };
-    (@@ [$($names:ident)*] [$($done:tt)*] { $($branch:tt)+ } $future:expr, if $condition:expr => $($rest:tt)+) => {
-        $crate::select!(@@@ [$($names)*] [$($done)*] { $($branch)+ [$future] [$condition] } $($rest)+)
+
+    // The branches one by one, with tokio's forms of a handler: a block, with or without a comma; an expression.
+    (@ ($($n:tt)*) { $($done:tt)* } $bind:pat = $future:expr, if $condition:expr => $handler:block, $($rest:tt)*) => {
+        $crate::select!(@ ($($n)* _) { $($done)* ($($n)*) $bind = $future, if $condition => $handler, } $($rest)*)
     };
-    (@@ [$($names:ident)*] [$($done:tt)*] { $($branch:tt)+ } $future:expr => $($rest:tt)+) => {
-        $crate::select!(@@@ [$($names)*] [$($done)*] { $($branch)+ [$future] [true] } $($rest)+)
+    (@ ($($n:tt)*) { $($done:tt)* } $bind:pat = $future:expr => $handler:block, $($rest:tt)*) => {
+        $crate::select!(@ ($($n)* _) { $($done)* ($($n)*) $bind = $future, if true => $handler, } $($rest)*)
     };
-    (@@@ [$($names:ident)*] [$($done:tt)*] { $($branch:tt)+ } $handler:block, $($rest:tt)*) => {
-        $crate::select!(@ [$($names)*] [$($done)* { $($branch)+ [$handler] }] $($rest)*)
+    (@ ($($n:tt)*) { $($done:tt)* } $bind:pat = $future:expr, if $condition:expr => $handler:block $($rest:tt)*) => {
+        $crate::select!(@ ($($n)* _) { $($done)* ($($n)*) $bind = $future, if $condition => $handler, } $($rest)*)
     };
-    (@@@ [$($names:ident)*] [$($done:tt)*] { $($branch:tt)+ } $handler:block $($rest:tt)*) => {
-        $crate::select!(@ [$($names)*] [$($done)* { $($branch)+ [$handler] }] $($rest)*)
+    (@ ($($n:tt)*) { $($done:tt)* } $bind:pat = $future:expr => $handler:block $($rest:tt)*) => {
+        $crate::select!(@ ($($n)* _) { $($done)* ($($n)*) $bind = $future, if true => $handler, } $($rest)*)
     };
-    (@@@ [$($names:ident)*] [$($done:tt)*] { $($branch:tt)+ } $handler:expr, $($rest:tt)*) => {
-        $crate::select!(@ [$($names)*] [$($done)* { $($branch)+ [$handler] }] $($rest)*)
+    (@ ($($n:tt)*) { $($done:tt)* } $bind:pat = $future:expr, if $condition:expr => $handler:expr $(, $($rest:tt)*)?) => {
+        $crate::select!(@ ($($n)* _) { $($done)* ($($n)*) $bind = $future, if $condition => $handler, } $($($rest)*)?)
     };
-    (@@@ [$($names:ident)*] [$($done:tt)*] { $($branch:tt)+ } $handler:expr) => {
-        $crate::select!(@ [$($names)*] [$($done)* { $($branch)+ [$handler] }])
+    (@ ($($n:tt)*) { $($done:tt)* } $bind:pat = $future:expr => $handler:expr $(, $($rest:tt)*)?) => {
+        $crate::select!(@ ($($n)* _) { $($done)* ($($n)*) $bind = $future, if true => $handler, } $($($rest)*)?)
     };
-    ($($branches:tt)+) => { $crate::select!(@ [A B C D E F G H I J K L] [] $($branches)+) };
+
+    (@ $($wrong:tt)*) => {
+        ::std::compile_error!("`select!` takes branches of the form `pattern = future [, if condition] => handler`")
+    };
+
+    ($(biased;)? else => $otherwise:expr $(,)?) => { $otherwise };
+    (biased; $($branches:tt)+) => { $crate::select!(@ () {} $($branches)+) };
+    ($($branches:tt)+) => { $crate::select!(@ () {} $($branches)+) };
+    () => { ::std::compile_error!("`select!` takes at least one branch") };
 }
+
+/// The state of one branch.
+pub struct Arm<T> {
+    /// The output, when the branch has won.
+    pub won: Option<T>,
+    /// It may still be polled.
+    enabled: bool,
+    /// It took a cancel and cleans up.
+    took: Took,
+}
+
+impl<T> Arm<T> {
+    /// A branch; `condition` false disables it.
+    pub fn new(condition: bool) -> Self {
+        Arm { won: None, enabled: condition, took: Took::default() }
+    }
+}
+
+/// One poll of the branches.
+pub struct Round {
+    branches: Branches,
+    /// A branch is pending.
+    pending: bool,
+}
+
+impl Round {
+    /// Begins a poll.
+    pub fn start() -> Self {
+        Round { branches: Branches::start(), pending: false }
+    }
+
+    /// Polls a branch, unless it is disabled; an output disables it.
+    pub fn poll<F: Future>(
+        &mut self,
+        arm: &mut Arm<F::Output>,
+        future: Pin<&mut F>,
+        context: &mut Context<'_>,
+    ) -> Option<F::Output> {
+        if !arm.enabled {
+            return None;
+        }
+        match self.branches.poll(&mut arm.took, || future.poll(context)) {
+            Poll::Ready(value) => {
+                arm.enabled = false;
+                Some(value)
+            }
+            Poll::Pending => {
+                self.pending = true;
+                None
+            }
+        }
+    }
+
+    /// Ends the last poll: a branch has won.
+    pub fn won(self) -> Poll<()> {
+        self.branches.ready();
+        Poll::Ready(())
+    }
+
+    /// Ends a poll that no branch has won; it is the last if none is left.
+    pub fn lost(self) -> Poll<()> {
+        match self.pending {
+            true => {
+                self.branches.pending();
+                Poll::Pending
+            }
+            false => self.won(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

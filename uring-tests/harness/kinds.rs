@@ -1,8 +1,10 @@
 //! The kinds of ring as the library builds them, and how a trial runs on one.
 //!
 //! [`Ctx::run`] is strict: when the body is over, the loop must come to rest (no operation in flight, no task, no timer,
-//! and a ledger that balances) before it is closed. A trial that leaves something behind on purpose makes its own `Runner` from [`Ctx::builder`].
+//! and a ledger that balances) before it is closed. A trial that leaves something behind on purpose makes its own `Runner`
+//! from [`Ctx::builder`].
 
+use super::process::patience;
 use super::{Ctx, Kind, watchdog};
 use ringloop::testing::{self, FaultPlan, Stats};
 use ringloop::{Builder, Clock, FeatureMask, Runner, yield_now};
@@ -67,7 +69,7 @@ pub async fn rest() {
 /// Turns the loop until `settled`, whatever the loop's clock says. The limit lies below the watchdog's: a file system may
 /// stall for seconds on a busy machine, and that is no failure.
 pub async fn settle(settled: impl Fn(&Stats) -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(15);
+    let deadline = Instant::now() + Duration::from_secs(15) * patience();
     while !settled(&testing::stats()) {
         assert!(Instant::now() < deadline, "the loop does not come to rest:\n{}", testing::dump());
         turns(1).await;

@@ -34,10 +34,14 @@ const SKIPPED: &str = "trial skipped: ";
 /// A trial's word that it cannot be tried here; thrown by [`Ctx::skip`].
 pub struct Skip(pub String);
 
-/// The watchdog's limit, stretched by RINGLOOP_PATIENCE (a factor, for emulated or crowded machines).
+/// How much longer than usual things may take: RINGLOOP_PATIENCE, a factor for emulated or crowded machines.
+pub fn patience() -> u32 {
+    std::env::var("RINGLOOP_PATIENCE").ok().and_then(|text| text.parse().ok()).unwrap_or(1)
+}
+
+/// The watchdog's limit.
 pub fn limit(case: &Case) -> Duration {
-    let patience = std::env::var("RINGLOOP_PATIENCE").ok().and_then(|text| text.parse().ok()).unwrap_or(1);
-    Duration::from_secs(case.trial.seconds * patience)
+    Duration::from_secs(case.trial.seconds) * patience()
 }
 
 /// Parent: why the case cannot be tried here, if so.

@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 use io_uring::{opcode, types};
 
-use super::{HERE, adopt, nothing};
+use super::{adopt, nothing, open_entry};
 use crate::error::{BufError, BufResult, Cancelled};
 use crate::op::io::{At, INTERRUPTED, MOST, Noted, Patience, Position, Progress};
 use crate::op::{Nature, Next, Operation, route};
@@ -179,9 +179,7 @@ unsafe impl<T: 'static> Operation for ReadFile<T> {
 
     fn entry(&mut self) -> Entry {
         match &self.file {
-            None => {
-                opcode::OpenAt::new(HERE, self.path.as_ptr()).flags(libc::O_RDONLY | libc::O_CLOEXEC).build()
-            }
+            None => open_entry(&self.path, libc::O_RDONLY | libc::O_CLOEXEC, 0),
             Some(file) => self.content.entry(file.as_raw_fd(), 0),
         }
     }
@@ -220,5 +218,65 @@ unsafe impl<T: 'static> Operation for ReadFile<T> {
             false => (self.close)(file),
         }
         (self.tell)(result.map(|()| bytes))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::mem::MaybeUninit;
+
+    /// Reads a file of these bytes that says it has `size`, at most `most` at a time. Gives what was read, and by how many reads.
+    fn read(file: &[u8], size: u64, memory: Vec<u8>, most: usize) -> (Vec<u8>, usize) {
+        let mut incoming = Incoming::new(memory);
+        incoming.expect(size);
+        for reads in 1.. {
+            let _ = incoming.entry(-1, 0);
+            let rest = &file[incoming.bytes.len()..];
+            let count = rest.len().min(incoming.asked).min(most);
+            for (place, &byte) in incoming.bytes.spare_capacity_mut().iter_mut().zip(&rest[..count]) {
+                *place = MaybeUninit::new(byte);
+            }
+            let outcome = Outcome { result: count as i32, flags: 0 };
+            if let Next::Finish = incoming.advance(outcome) {
+                let (result, bytes) = incoming.finish(outcome);
+                result.expect("a file that ends is read");
+                return (bytes, reads);
+            }
+        }
+        unreachable!("a file has an end")
+    }
+
+    #[test]
+    fn a_file_as_long_as_it_says_takes_one_read_and_no_more_memory() {
+        let file = vec![5; 10_000];
+        let (bytes, reads) = read(&file, 10_000, Vec::new(), usize::MAX);
+        assert!(bytes == file && reads == 1 && bytes.capacity() < 10_100, "{reads} {}", bytes.capacity());
+    }
+
+    #[test]
+    fn a_file_of_unknown_length_is_read_until_it_ends() {
+        let file: Vec<u8> = (0..12_000_u32).map(|index| index as u8).collect();
+        for (size, most) in [(0, usize::MAX), (0, 3000), (4096, 700), (11_999, usize::MAX), (1 << 16, 999)] {
+            assert!(read(&file, size, Vec::new(), most).0 == file, "{size} {most}");
+        }
+        assert_eq!(read(b"", 0, Vec::new(), 10), (Vec::new(), 1));
+        assert_eq!(read(b"", 4096, Vec::new(), 10), (Vec::new(), 1));
+    }
+
+    #[test]
+    fn what_was_in_the_vector_is_replaced_and_its_memory_used() {
+        let memory = vec![9; 500];
+        let start = memory.as_ptr();
+        let (bytes, _) = read(b"short", 5, memory, usize::MAX);
+        assert_eq!((&bytes[..], bytes.as_ptr()), (&b"short"[..], start));
+    }
+
+    #[test]
+    fn a_length_that_no_memory_has_is_an_error() {
+        let mut incoming = Incoming::new(Vec::new());
+        incoming.expect(u64::MAX);
+        let (result, _) = incoming.finish(Outcome { result: 0, flags: 0 });
+        assert_eq!(result.expect_err("too long").kind(), io::ErrorKind::OutOfMemory);
     }
 }

@@ -1,0 +1,116 @@
+//! Transfers of several buffers by one call.
+
+use std::os::fd::AsRawFd;
+use std::rc::Rc;
+
+use io_uring::{opcode, types};
+
+use super::{NOTHING_MOVED, Patience};
+use crate::buf::{IoBuf, IoBufMut};
+use crate::error::{BufError, BufResult};
+use crate::op::{Nature, Next, Operation};
+use crate::ring::{Entry, Outcome};
+
+/// The most parts of a vectored transfer (`UIO_MAXIOV`).
+const PARTS: usize = 1024;
+
+/// The parts of a vectored transfer, as the kernel reads them: the first [`PARTS`] of them.
+fn vectors<'a, B: 'a>(
+    parts: impl Iterator<Item = &'a mut B>,
+    part: impl Fn(&mut B) -> (*mut u8, usize),
+) -> Box<[libc::iovec]> {
+    let vector = |buf: &mut B| {
+        let (start, len) = part(buf);
+        libc::iovec { iov_base: start.cast(), iov_len: len }
+    };
+    parts.take(PARTS).map(vector).collect()
+}
+
+/// preadv(2) into one buffer after the other.
+pub(crate) struct ReadVectored<F: AsRawFd + 'static, B: IoBufMut> {
+    file: Rc<F>,
+    bufs: Vec<B>,
+    /// The buffers as the kernel reads them; it does so when the entry is submitted.
+    vectors: Box<[libc::iovec]>,
+    offset: u64,
+    patience: Patience,
+}
+
+impl<F: AsRawFd + 'static, B: IoBufMut> ReadVectored<F, B> {
+    pub(crate) fn new(file: Rc<F>, bufs: Vec<B>, offset: u64) -> Self {
+        ReadVectored { file, bufs, vectors: Box::default(), offset, patience: Patience::default() }
+    }
+}
+
+// SAFETY: the entry points to the vectors, and these into the buffers, all of which the operation owns and nobody touches while
+// they are lent (K1); the buffers stand in a vector of their own, which does not move.
+unsafe impl<F: AsRawFd + 'static, B: IoBufMut> Operation for ReadVectored<F, B> {
+    type Output = BufResult<Vec<B>>;
+    const NAME: &'static str = "readv";
+    const NATURE: Nature = Nature::Finite;
+
+    fn entry(&mut self) -> Entry {
+        self.vectors = vectors(self.bufs.iter_mut(), |buf| (buf.as_mut_ptr(), buf.capacity()));
+        let fd = types::Fd(self.file.as_raw_fd());
+        opcode::Readv::new(fd, self.vectors.as_ptr(), self.vectors.len() as u32).offset(self.offset).build()
+    }
+
+    fn advance(&mut self, outcome: Outcome) -> Next {
+        self.patience.advance(outcome, NOTHING_MOVED)
+    }
+
+    fn finish(mut self, outcome: Outcome) -> Self::Output {
+        let count = match outcome.count() {
+            Ok(count) => count,
+            Err(error) => return Err(BufError { error, buf: self.bufs, done: 0 }),
+        };
+        let mut left = count;
+        for buf in &mut self.bufs {
+            let filled = left.min(buf.capacity());
+            // SAFETY: the kernel has filled the buffers in order, each up to its capacity.
+            unsafe { buf.set_len(filled) };
+            left -= filled;
+        }
+        Ok((count, self.bufs))
+    }
+}
+
+/// pwritev(2) of one buffer after the other.
+pub(crate) struct WriteVectored<F: AsRawFd + 'static, B: IoBuf> {
+    file: Rc<F>,
+    bufs: Vec<B>,
+    /// The buffers as the kernel reads them; it does so when the entry is submitted.
+    vectors: Box<[libc::iovec]>,
+    offset: u64,
+    patience: Patience,
+}
+
+impl<F: AsRawFd + 'static, B: IoBuf> WriteVectored<F, B> {
+    pub(crate) fn new(file: Rc<F>, bufs: Vec<B>, offset: u64) -> Self {
+        WriteVectored { file, bufs, vectors: Box::default(), offset, patience: Patience::default() }
+    }
+}
+
+// SAFETY: as for `ReadVectored`.
+unsafe impl<F: AsRawFd + 'static, B: IoBuf> Operation for WriteVectored<F, B> {
+    type Output = BufResult<Vec<B>>;
+    const NAME: &'static str = "writev";
+    const NATURE: Nature = Nature::Finite;
+
+    fn entry(&mut self) -> Entry {
+        self.vectors = vectors(self.bufs.iter_mut(), |buf| (buf.as_ptr().cast_mut(), buf.len()));
+        let fd = types::Fd(self.file.as_raw_fd());
+        opcode::Writev::new(fd, self.vectors.as_ptr(), self.vectors.len() as u32).offset(self.offset).build()
+    }
+
+    fn advance(&mut self, outcome: Outcome) -> Next {
+        self.patience.advance(outcome, NOTHING_MOVED)
+    }
+
+    fn finish(self, outcome: Outcome) -> Self::Output {
+        match outcome.count() {
+            Ok(count) => Ok((count, self.bufs)),
+            Err(error) => Err(BufError { error, buf: self.bufs, done: 0 }),
+        }
+    }
+}
