@@ -31,6 +31,7 @@ pub const TRIALS: &[Trial] = &[
     io!(a_reset_is_an_error_after_the_data),
     io!(writing_to_a_closed_peer_is_an_error_not_a_signal),
     io!(two_readers_take_turns),
+    io!(a_turn_granted_to_a_reader_that_goes_is_passed_on),
     io!(reading_and_writing_at_once_from_two_tasks),
     io!(split_halves_work_apart_and_close_together),
     io!(a_stream_serves_futures_io),
@@ -300,6 +301,30 @@ fn two_readers_take_turns(ctx: &Ctx) {
             reader.await.expect("each had its turn");
         }
         assert_eq!(log.all(), [(0, *b"aa"), (1, *b"bb"), (2, *b"cc")]);
+    });
+}
+
+/// Granted by the reader before it, but gone before it was polled again: the turn goes on to the next.
+fn a_turn_granted_to_a_reader_that_goes_is_passed_on(ctx: &Ctx) {
+    ctx.run(async {
+        let (ours, mut theirs) = connected().await;
+        let mut buffers = [[0; 2]; 3];
+        let [first, second, third] = &mut buffers;
+        let mut reading = Box::pin(ours.read_exact(first));
+        let mut granted = Box::pin(ours.read_exact(second));
+        let mut waiting = Box::pin(ours.read_exact(third));
+        for read in [&mut reading, &mut granted, &mut waiting] {
+            assert!(poll_once(read).await.is_pending());
+        }
+        drop(reading);
+        drop(granted);
+        theirs.write_all(b"cc").expect("the loop's end is open");
+        waiting.await.expect("it was written");
+        assert_eq!(buffers, [*b"\0\0", *b"\0\0", *b"cc"]);
+        let mut after = [0; 2];
+        theirs.write_all(b"dd").expect("the loop's end is open");
+        ours.read_exact(&mut after).await.expect("the turn is free again");
+        assert_eq!(&after, b"dd");
     });
 }
 

@@ -63,8 +63,12 @@ fn a_receives_last_waker_is_the_one_that_is_woken(ctx: &Ctx) {
         assert!(poll_with(&last_waker, &mut read).is_pending());
         theirs.write_all(b"x").expect("the loop's end is open");
         settle(|_| last.count() > 0).await;
-        assert_eq!((first.count(), last.count()), (0, 1));
-        assert!(poll_with(&last_waker, &mut read).is_ready());
+        // Where the ring had no buffer, the first wake only starts the receive anew.
+        while poll_with(&last_waker, &mut read).is_pending() {
+            let woken = last.count();
+            settle(|_| last.count() > woken).await;
+        }
+        assert_eq!(first.count(), 0);
     });
 }
 

@@ -74,8 +74,8 @@ async fn content(wire: &Wire, tree: &Arc<Tree>, path: PathBuf) -> io::Result<Rep
     let file = File::from(file);
     let mut hasher = Sha256::new();
     let mut sent = 0;
-    while sent <= attributes.len {
-        // One byte more than there should be: a file that has grown shows it, one that has not shows its end.
+    loop {
+        // One byte more than there should be: a file that has grown shows it.
         let left = usize::try_from(attributes.len - sent).unwrap_or(CHUNK);
         let room = CHUNK.min(left.saturating_add(1));
         let (n, chunk) = file.read_at(Vec::with_capacity(room), sent).await?;
@@ -83,7 +83,8 @@ async fn content(wire: &Wire, tree: &Arc<Tree>, path: PathBuf) -> io::Result<Rep
         let (hashed, gone) = join!(digest(hasher, chunk.clone()), wire.send_data(chunk)).await;
         (hasher, ()) = (hashed?, gone?);
         sent += n as u64;
-        if n < room {
+        // A read may bring less than there is; only one that brings nothing has met the end.
+        if n == 0 || sent >= attributes.len {
             break;
         }
     }

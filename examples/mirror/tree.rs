@@ -101,3 +101,35 @@ fn look_at(entry: &fs::DirEntry, path: PathBuf) -> io::Result<Found> {
 fn handle_path(handle: &OwnedFd) -> PathBuf {
     format!("/proc/self/fd/{}", handle.as_raw_fd()).into()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn nothing_outside_of_the_tree_can_be_had() {
+        let outside = nix::unistd::mkdtemp(&std::env::temp_dir().join("tree-XXXXXX")).expect("a directory");
+        let root = outside.join("root");
+        fs::create_dir_all(root.join("below")).expect("a directory");
+        fs::write(outside.join("secret"), "secret").expect("a file");
+        fs::write(root.join("below/file"), "open").expect("a file");
+        symlink("../secret", root.join("file-link")).expect("a link");
+        symlink("..", root.join("directory-link")).expect("a link");
+        symlink(root.join("below"), root.join("inner-link")).expect("a link");
+        nix::unistd::mkfifo(&root.join("fifo"), nix::sys::stat::Mode::S_IRWXU).expect("a fifo");
+
+        let tree = Tree::open(&root).expect("the tree");
+        let has = |path: &str| tree.open_file(Path::new(path)).is_ok();
+        assert!(has("below/file"));
+        for path in ["../secret", "file-link", "directory-link/secret", "inner-link/file", "below", "fifo"] {
+            assert!(!has(path), "{path}");
+        }
+        for path in ["..", "directory-link", "inner-link", "below/file"] {
+            assert!(matches!(tree.list(Path::new(path))[..], [Found::Unreadable(..)]), "{path}");
+        }
+        assert_eq!(tree.list(Path::new("")).len(), 5);
+        fs::remove_dir_all(outside).expect("it is ours");
+    }
+}

@@ -14,7 +14,10 @@
 
 use std::cell::Cell;
 use std::future::{Future, IntoFuture};
+use std::pin::Pin;
 use std::task::{Context, Poll};
+
+use pin_project_lite::pin_project;
 
 use super::join::TaskRef;
 use super::{current_task, task_behind};
@@ -134,25 +137,41 @@ impl Drop for Listed {
 /// })
 /// # }
 /// ```
-pub async fn catch_cancel<F: IntoFuture>(future: F) -> Result<F::Output, Cancelled> {
-    let mut future = std::pin::pin!(Some(future.into_future()));
-    let mut listed = Listed::default();
-    std::future::poll_fn(move |cx| {
-        let polled = future.as_mut().as_pin_mut().expect("an async fn is not polled after its end").poll(cx);
-        let result = match polled {
+pub fn catch_cancel<F: IntoFuture>(future: F) -> CatchCancel<F::IntoFuture> {
+    CatchCancel { future: Some(future.into_future()), listed: Listed::default() }
+}
+
+pin_project! {
+    /// The future of [`catch_cancel`].
+    #[must_use = "futures do nothing unless awaited"]
+    pub struct CatchCancel<F> {
+        // None: it has ended or was given up.
+        #[pin]
+        future: Option<F>,
+        // Its place among the handlers of its task.
+        listed: Listed,
+    }
+}
+
+impl<F: Future> Future for CatchCancel<F> {
+    type Output = Result<F::Output, Cancelled>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        let future = this.future.as_mut().as_pin_mut().expect("`catch_cancel` was polled after it had ended");
+        let result = match future.poll(cx) {
             Poll::Ready(value) => Ok(value),
             Poll::Pending if take_offer() => Err(Cancelled),
             Poll::Pending => {
-                listed.pending(cx);
+                this.listed.pending(cx);
                 return Poll::Pending;
             }
         };
         // The destructors of what is given up see no offer.
         let _hidden = Hidden::new();
-        future.set(None);
+        this.future.set(None);
         Poll::Ready(result)
-    })
-    .await
+    }
 }
 
 /// What [`with_cleanup`] tells the clean-up code.
@@ -205,16 +224,32 @@ pub async fn resume_cancel() -> ! {
 ///
 /// # Cancellation
 /// Hidden from `future`. A drop by the owner cannot be held off: do not race it in a `select!`.
-pub async fn uncancellable<F: IntoFuture>(future: F) -> F::Output {
-    let mut future = std::pin::pin!(future.into_future());
-    let mut listed = Listed::default();
-    std::future::poll_fn(move |cx| {
+pub fn uncancellable<F: IntoFuture>(future: F) -> Uncancellable<F::IntoFuture> {
+    Uncancellable { future: future.into_future(), listed: Listed::default() }
+}
+
+pin_project! {
+    /// The future of [`uncancellable`].
+    #[must_use = "futures do nothing unless awaited"]
+    pub struct Uncancellable<F> {
+        #[pin]
+        future: F,
+        // Its place among the handlers of its task: below private wakers it must be polled to block the offer.
+        listed: Listed,
+    }
+}
+
+impl<F: Future> Future for Uncancellable<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let this = self.project();
         let hidden = Hidden::new();
-        let polled = future.as_mut().poll(cx);
+        let polled = this.future.poll(cx);
         let left = offer();
         drop(hidden);
         if polled.is_pending() {
-            listed.pending(cx);
+            this.listed.pending(cx);
             // What the section itself resumes, a child of its own that was cancelled, ends it and goes on outward.
             if left.is_raised() {
                 set_offer(Offer::Raised);
@@ -223,8 +258,7 @@ pub async fn uncancellable<F: IntoFuture>(future: F) -> F::Output {
             }
         }
         polled
-    })
-    .await
+    }
 }
 
 /// A point at which a pending cancel request is delivered, for long computations; does nothing otherwise.

@@ -26,7 +26,9 @@ use std::rc::Rc;
 use std::task::Waker;
 
 pub(crate) use cancel::{Branches, Hidden, Listed, Offer, Took, offer, set_offer, take_offer};
-pub use cancel::{Exit, catch_cancel, check_cancel, resume_cancel, uncancellable, with_cleanup};
+pub use cancel::{
+    CatchCancel, Exit, Uncancellable, catch_cancel, check_cancel, resume_cancel, uncancellable, with_cleanup,
+};
 pub use join::{AbortOnDrop, Flatten, Shield, Task, TaskRef};
 pub(crate) use meeting::{Meeting, meeting};
 pub(crate) use remote::Shared;

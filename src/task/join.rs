@@ -135,3 +135,6 @@ tuples!(Join9: A a, B b, C c, D d, E e, F f, G g, H h, I i);
 tuples!(Join10: A a, B b, C c, D d, E e, F f, G g, H h, I i, J j);
 tuples!(Join11: A a, B b, C c, D d, E e, F f, G g, H h, I i, J j, K k);
 tuples!(Join12: A a, B b, C c, D d, E e, F f, G g, H h, I i, J j, K k, L l);
+
+#[cfg(test)]
+mod tests;

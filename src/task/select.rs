@@ -66,18 +66,18 @@ macro_rules! select {
                     $({
                         let ($($before,)* arm, ..) = &mut arms;
                         let ($($before,)* future, ..) = &mut futures;
-                        if let ::std::option::Option::Some(value) = round.poll(arm, future.as_mut(), context) {
-                            // In a guard, bindings are references: this looks whether the pattern matches, and moves nothing.
-                            let mut matches = false;
-                            #[allow(unused_variables, unused_mut, unreachable_code)]
-                            match value {
-                                $bind if { matches = true; false } => ::std::unreachable!(),
-                                _ => {}
-                            }
-                            if matches {
-                                arm.won = ::std::option::Option::Some(value);
-                                return round.won();
-                            }
+                        #[allow(unused_mut)]
+                        let mut value = round.poll(arm, future.as_mut(), context);
+                        // In a guard, bindings are references: this looks whether the pattern matches, and moves nothing.
+                        let mut matches = false;
+                        #[allow(unused_variables, unused_mut, unreachable_code)]
+                        match value {
+                            ::std::option::Option::Some($bind) if { matches = true; false } => ::std::unreachable!(),
+                            _ => {}
+                        }
+                        if matches {
+                            arm.won = value;
+                            return round.won();
                         }
                     })+
                     round.lost()
@@ -197,3 +197,6 @@ impl Round {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

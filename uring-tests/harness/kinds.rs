@@ -1,7 +1,7 @@
 //! The kinds of ring as the library builds them, and how a trial runs on one.
 //!
-//! [`Ctx::run`] is strict: when the body is over, the loop must come to rest (no operation in flight, no task, no timer)
-//! before it is closed. A trial that leaves something behind on purpose makes its own `Runner` from [`Ctx::builder`].
+//! [`Ctx::run`] is strict: when the body is over, the loop must come to rest (no operation in flight, no task, no timer,
+//! and a ledger that balances) before it is closed. A trial that leaves something behind on purpose makes its own `Runner` from [`Ctx::builder`].
 
 use super::process::patience;
 use super::{Ctx, Kind, watchdog};
@@ -48,7 +48,14 @@ pub fn start(builder: Builder) -> Runner {
 pub fn run_on<T>(builder: Builder, body: impl Future<Output = T>) -> T {
     let mut runner = start(builder);
     let output = runner.run(body).expect("the body is not cancelled");
-    runner.run(rest()).expect("the loop can be run again");
+    let figures = runner
+        .run(async {
+            rest().await;
+            testing::stats()
+        })
+        .expect("the loop can be run again");
+    // The ledger: each operation ended exactly once, and no completion came for anything else.
+    assert_eq!((figures.started, figures.unknown), (figures.ended, 0), "{figures:?}");
     runner.close().expect("a loop at rest closes");
     output
 }

@@ -1,0 +1,45 @@
+//! Figures out of several rounds: medians, and the ratio to another contender with its spread.
+//!
+//! Contenders take turns within a round, so that what disturbs the machine disturbs both; the ratio is taken within the
+//! round, and its median over the rounds is the figure.
+
+/// The middle of some values, and how far apart they lie.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Spread {
+    pub least: f64,
+    pub median: f64,
+    pub most: f64,
+}
+
+/// The spread of values; None if there are none.
+pub fn spread(values: impl IntoIterator<Item = f64>) -> Option<Spread> {
+    let mut values: Vec<f64> = values.into_iter().collect();
+    values.sort_by(f64::total_cmp);
+    let (least, most) = (*values.first()?, *values.last()?);
+    let (low, high) = (values[(values.len() - 1) / 2], values[values.len() / 2]);
+    Some(Spread { least, median: (low + high) / 2.0, most })
+}
+
+/// The spread of `ours / theirs`, round by round.
+pub fn ratios(ours: &[f64], theirs: &[f64]) -> Option<Spread> {
+    spread(ours.iter().zip(theirs).map(|(our, their)| our / their))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_is_the_middle_or_between_the_two_in_the_middle() {
+        assert_eq!(spread([]), None);
+        assert_eq!(spread([3.0, 1.0, 2.0]), Some(Spread { least: 1.0, median: 2.0, most: 3.0 }));
+        assert_eq!(spread([4.0, 1.0, 2.0, 3.0]).map(|spread| spread.median), Some(2.5));
+    }
+
+    #[test]
+    fn ratios_are_taken_within_a_round() {
+        // A machine that was half as fast in the second round changes nothing.
+        let spread = ratios(&[1.0, 2.0, 1.2], &[1.0, 2.0, 1.0]).expect("three rounds");
+        assert_eq!((spread.least, spread.median, spread.most), (1.0, 1.0, 1.2));
+    }
+}
