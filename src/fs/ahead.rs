@@ -3,6 +3,7 @@
 /// Bytes of a file from some offset on.
 #[derive(Debug, Default)]
 pub(super) struct Ahead {
+    /// What was read; the front of it may be given out already.
     bytes: Vec<u8>,
     /// Where the first of them stands in the file. A stream counts from where it began to be read.
     offset: u64,

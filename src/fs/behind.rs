@@ -92,6 +92,7 @@ pub(super) struct Behind(RefCell<State>);
 
 #[derive(Default)]
 struct State {
+    /// What is accepted and not written.
     unwritten: Unwritten,
     /// Everything is to be written, however little.
     flush: bool,
@@ -107,6 +108,7 @@ struct State {
 
 /// A dropped file that still writes.
 struct Orphan {
+    /// Who is told of errors.
     event_loop: Rc<EventLoop>,
     /// Its place among what the loop's end waits for, given up when this is dropped.
     _place: Writer,

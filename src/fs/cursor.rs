@@ -39,6 +39,7 @@ pub(super) struct Cursor {
     at_end: bool,
     /// All writes go to the end; None: not asked yet.
     appends: Option<bool>,
+    /// What was read and not given out.
     ahead: Ahead,
     /// How often the content had been changed when `ahead` was read.
     changes: u64,
@@ -52,6 +53,7 @@ pub(super) struct Cursor {
 
 /// A read in flight.
 struct Reading {
+    /// The operation.
     op: Op<BufResult<Vec<u8>>>,
     /// Where it reads.
     offset: u64,

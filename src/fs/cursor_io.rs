@@ -222,6 +222,7 @@ fn not_utf8(error: std::str::Utf8Error) -> io::Error {
 #[derive(Debug)]
 #[must_use = "lines are read when they are asked for"]
 pub struct Lines<'a> {
+    /// Whose lines they are.
     file: &'a mut File,
     /// How much of the unread bytes is known to have no line's end.
     searched: usize,

@@ -58,8 +58,11 @@ type Batch = (Vec<io::Result<Found>>, Option<fs::ReadDir>);
 
 /// An entry, as it comes from the thread pool.
 struct Found {
+    /// Its name in the directory.
     name: OsString,
+    /// Its number on the device.
     ino: u64,
+    /// What it is, as far as that could be learnt.
     kind: io::Result<FileType>,
 }
 
@@ -155,7 +158,9 @@ impl std::fmt::Debug for ReadDir {
 /// # Ok(()) }
 /// ```
 pub struct DirEntry {
+    /// The path of the directory, as it was given.
     folder: Rc<Path>,
+    /// What the directory says of it.
     found: Found,
 }
 

@@ -18,8 +18,11 @@ use std::path::{Path, PathBuf};
 /// ```
 #[derive(Debug)]
 pub struct PathError {
+    /// What it failed on.
     path: PathBuf,
+    /// What was to be done.
     op: &'static str,
+    /// Why it could not be.
     source: io::Error,
 }
 

@@ -49,7 +49,9 @@ use crate::reactor::{self, Op};
 /// # Ok(()) }
 /// ```
 pub struct File {
+    /// What operations in flight share with this.
     pub(super) descriptor: Rc<Descriptor>,
+    /// The position, and what was read ahead of it.
     pub(super) cursor: Cursor,
 }
 

@@ -23,18 +23,31 @@ const HAS_CREATED: u32 = 0x800;
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Metadata {
+    /// Kind and permissions.
     mode: u32,
+    /// Owner.
     uid: u32,
+    /// Owning group.
     gid: u32,
+    /// How many names it has.
     nlink: u32,
+    /// Number on its device.
     ino: u64,
+    /// Length in bytes.
     size: u64,
+    /// Blocks of 512 bytes that it occupies.
     blocks: u64,
+    /// Preferred size of I/O in bytes.
     blksize: u32,
+    /// The device that holds it.
     dev: u64,
+    /// The device that it is.
     rdev: u64,
+    /// When it was read last.
     accessed: Moment,
+    /// When its content was changed last.
     modified: Moment,
+    /// When its inode was changed last.
     changed: Moment,
     /// None where the file system does not know it.
     created: Option<Moment>,
@@ -314,7 +327,9 @@ impl From<std::fs::FileType> for FileType {
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FileTimes {
+    /// When it was read last; None: as it is.
     accessed: Option<SystemTime>,
+    /// When it was changed last; None: as it is.
     modified: Option<SystemTime>,
 }
 

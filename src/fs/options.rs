@@ -30,11 +30,17 @@ use crate::reactor::Op;
 /// ```
 #[derive(Clone, Debug)]
 pub struct OpenOptions {
+    /// To read.
     read: bool,
+    /// To write anywhere.
     write: bool,
+    /// To write at the end.
     append: bool,
+    /// Empty what is there.
     truncate: bool,
+    /// Make what is not there.
     create: bool,
+    /// Make it, and fail if it is there.
     create_new: bool,
     /// Permissions of a file that is made, before the umask.
     mode: u32,

@@ -2,7 +2,7 @@
 //!
 //! Those that say nothing but whether they succeeded are `calls`. What the ring cannot do at all is an [`Errand`]: a job
 //! for the thread pool, with the face of an operation. `whole` has the operations of several steps: all that is left to read, and
-//! whole files by path. Which way each goes is told in [`route`](super::route).
+//! whole files by path. Which way each goes is told in [`route`].
 
 #![allow(unsafe_code)]
 
@@ -39,7 +39,9 @@ pub(super) fn nothing() -> Entry {
 
 /// An operation that was refused before it began: its arguments make no sense to the kernel.
 pub(crate) struct Refused<T: 'static> {
+    /// Why.
     error: io::Error,
+    /// Makes the output.
     refuse: fn(io::Error) -> T,
 }
 
@@ -70,11 +72,15 @@ unsafe impl<T: 'static> Operation for Refused<T> {
 
 /// openat(2).
 pub(crate) struct Open<T: 'static> {
+    /// What the entry points to.
     path: CString,
+    /// As open(2) has them.
     flags: i32,
+    /// Permissions, before the umask.
     mode: u32,
     /// What the descriptor becomes.
     adopt: fn(OwnedFd) -> T,
+    /// How often it was tried in vain.
     patience: Patience,
 }
 
@@ -120,7 +126,9 @@ unsafe impl<T: 'static> Operation for Open<T> {
 
 /// close(2).
 pub(crate) struct Close<T: 'static> {
+    /// Given up here.
     fd: OwnedFd,
+    /// Makes the output.
     tell: fn(io::Result<()>) -> T,
 }
 
@@ -170,9 +178,13 @@ pub(crate) enum Subject {
 
 /// statx(2).
 pub(crate) struct Stat<T: 'static> {
+    /// Of what.
     subject: Subject,
+    /// Where the kernel puts it.
     status: MaybeUninit<Status>,
+    /// Makes the output.
     tell: fn(io::Result<&Status>) -> T,
+    /// How often it was tried in vain.
     patience: Patience,
 }
 

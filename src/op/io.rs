@@ -54,9 +54,9 @@ pub(super) struct Patience(u8);
 impl Patience {
     /// Whether to try again, after one of these errors.
     pub(super) fn again(&mut self, outcome: Outcome, errors: &[i32]) -> bool {
-        let without_effect = errors.contains(&outcome.result.wrapping_neg());
-        self.0 = if without_effect { self.0 + 1 } else { 0 };
-        without_effect && self.0 <= TRIES
+        let again = errors.contains(&outcome.result.wrapping_neg()) && self.0 < TRIES;
+        self.0 = if again { self.0 + 1 } else { 0 };
+        again
     }
 
     pub(super) fn advance(&mut self, outcome: Outcome, errors: &[i32]) -> Next {
@@ -95,8 +95,9 @@ impl Position for At {
         At(offset)
     }
 
+    /// Never minus one, which means something else; any other negative offset is an error.
     fn offset(&self, done: usize) -> u64 {
-        self.0.saturating_add(done as u64)
+        self.0.saturating_add(done as u64).min(u64::MAX - 1)
     }
 }
 
@@ -145,6 +146,7 @@ pub(super) struct Progress {
     step: Step,
     /// The last outcome is in the books.
     noted: bool,
+    /// How often it was tried in vain.
     patience: Patience,
 }
 
@@ -234,12 +236,17 @@ pub(super) fn rest(start: *const u8, len: usize, done: usize) -> (*mut u8, u32) 
 
 /// pread(2) into the front of a buffer.
 pub(crate) struct Read<F: AsRawFd + 'static, B: IoBufMut, P: Position> {
+    /// What it works on; held, so that it stays open.
     file: Rc<F>,
+    /// Lent by the caller.
     buf: B,
+    /// Where it begins in the file.
     position: P,
     /// How much of the buffer to fill.
     len: usize,
+    /// How much of it.
     extent: Extent,
+    /// The books.
     progress: Progress,
 }
 
@@ -288,10 +295,15 @@ unsafe impl<F: AsRawFd + 'static, B: IoBufMut, P: Position> Operation for Read<F
 
 /// pwrite(2) of a buffer's bytes.
 pub(crate) struct Write<F: AsRawFd + 'static, B: IoBuf> {
+    /// What it works on; held, so that it stays open.
     file: Rc<F>,
+    /// Lent by the caller.
     buf: B,
+    /// Where it begins in the file.
     position: At,
+    /// How much of it.
     extent: Extent,
+    /// The books.
     progress: Progress,
 }
 

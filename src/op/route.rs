@@ -210,21 +210,30 @@ fn is_local(status: &Status) -> bool {
 /// `struct mnt_id_req`, in its first version.
 #[repr(C)]
 struct Request {
+    /// Of this struct.
     size: u32,
+    /// Zero.
     spare: u32,
+    /// Which mount, by its unique number.
     mount: u64,
+    /// What to fill in.
     wanted: u64,
 }
 
 /// The beginning of `struct statmount`, and room for the rest.
 #[repr(C)]
 struct MountStatus {
+    /// How much the kernel has filled in.
     size: u32,
+    /// Not asked for.
     options: u32,
     /// What the kernel filled in.
     mask: u64,
+    /// Major and minor number.
     device: [u32; 2],
+    /// The file system's magic number.
     magic: u64,
+    /// Room for what later kernels add.
     rest: [u64; 60],
 }
 

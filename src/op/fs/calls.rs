@@ -27,7 +27,9 @@ pub(crate) unsafe trait Call: 'static {
 
 /// A [`Call`] as an operation.
 pub(crate) struct Calling<C: Call> {
+    /// Which.
     call: C,
+    /// How often it was tried in vain.
     patience: Patience,
 }
 
@@ -58,7 +60,9 @@ unsafe impl<C: Call> Operation for Calling<C> {
 
 /// renameat2(2).
 pub(crate) struct Rename {
+    /// The old name.
     pub(crate) from: CString,
+    /// The new name.
     pub(crate) to: CString,
 }
 
@@ -73,7 +77,9 @@ unsafe impl Call for Rename {
 
 /// linkat(2), of what the path names: a symbolic link is not followed.
 pub(crate) struct HardLink {
+    /// What gets one more name.
     pub(crate) original: CString,
+    /// The new name.
     pub(crate) link: CString,
 }
 
@@ -88,7 +94,9 @@ unsafe impl Call for HardLink {
 
 /// symlinkat(2).
 pub(crate) struct Symlink {
+    /// What the link says.
     pub(crate) target: CString,
+    /// The new name.
     pub(crate) link: CString,
 }
 
@@ -127,7 +135,9 @@ unsafe impl Call for RemoveDir {
 
 /// mkdirat(2).
 pub(crate) struct MakeDir {
+    /// The new name.
     pub(crate) path: CString,
+    /// Permissions, before the umask.
     pub(crate) mode: u32,
 }
 
@@ -151,7 +161,9 @@ pub(crate) enum Sync {
 
 /// fsync(2) or fdatasync(2).
 pub(crate) struct Fsync<F: AsRawFd + 'static> {
+    /// What it works on; held, so that it stays open.
     pub(crate) file: Rc<F>,
+    /// How much of it.
     pub(crate) what: Sync,
 }
 
@@ -171,8 +183,11 @@ unsafe impl<F: AsRawFd + 'static> Call for Fsync<F> {
 
 /// fallocate(2), which may make the file longer.
 pub(crate) struct Allocate<F: AsRawFd + 'static> {
+    /// What it works on; held, so that it stays open.
     pub(crate) file: Rc<F>,
+    /// Where it begins in the file.
     pub(crate) offset: u64,
+    /// How many bytes.
     pub(crate) len: u64,
 }
 
@@ -188,7 +203,9 @@ unsafe impl<F: AsRawFd + 'static> Call for Allocate<F> {
 
 /// ftruncate(2), since Linux 6.9.
 pub(crate) struct Truncate<F: AsRawFd + 'static> {
+    /// What it works on; held, so that it stays open.
     pub(crate) file: Rc<F>,
+    /// How long it is to be.
     pub(crate) len: u64,
 }
 

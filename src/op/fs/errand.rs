@@ -21,7 +21,9 @@ pub(crate) struct Errand<T: Send + 'static> {
     job: Option<Box<dyn FnOnce() -> io::Result<T> + Send>>,
     /// Gives the job to the pool. What the pool does not take is dropped.
     hand_over: fn(Job),
+    /// Rings when the job is over; None: it was not handed over.
     bell: Option<Arc<EventFd>>,
+    /// How often it was tried in vain.
     patience: Patience,
     /// Where the job leaves its result.
     place: Arc<Mutex<Option<io::Result<T>>>>,

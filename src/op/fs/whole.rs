@@ -28,6 +28,7 @@ struct Incoming {
     hint: usize,
     /// How many the last entry asked for.
     asked: usize,
+    /// The books.
     progress: Progress,
     /// How it ended.
     end: Option<io::Result<()>>,
@@ -107,8 +108,11 @@ impl Incoming {
 
 /// Reads an open file from an offset to its end.
 pub(crate) struct ReadToEnd<F: AsRawFd + 'static> {
+    /// What it works on; held, so that it stays open.
     file: Rc<F>,
+    /// Where it begins in the file.
     offset: u64,
+    /// What is read.
     content: Incoming,
     /// The length of the file was asked for.
     measured: bool,
@@ -151,15 +155,19 @@ unsafe impl<F: AsRawFd + 'static> Operation for ReadToEnd<F> {
 
 /// Opens a file and reads all of it.
 pub(crate) struct ReadFile<T: 'static> {
+    /// What the entry points to.
     path: CString,
     /// Once it is open.
     file: Option<OwnedFd>,
     /// The file is local: to close it waits for nobody.
     local: bool,
+    /// What is read.
     content: Incoming,
+    /// How often it was tried in vain.
     patience: Patience,
     /// Closes a file that may have to wait for somebody.
     close: fn(OwnedFd),
+    /// Makes the output.
     tell: fn(io::Result<Vec<u8>>) -> T,
 }
 

@@ -24,6 +24,7 @@ use crate::ring::{Entry, Outcome};
 /// Tells operations that what they wait for is over.
 #[derive(Debug)]
 pub(crate) struct Bell {
+    /// Readable when the bell has rung.
     event: EventFd,
     /// The errno of what they waited for.
     error: Cell<Option<i32>>,
@@ -82,10 +83,15 @@ enum Gate {
 
 /// An operation in its order among those of its file.
 pub(crate) struct Ordered<F: Shared, O: Operation> {
+    /// What it works on; held, so that it stays open.
     file: Rc<F>,
+    /// What it does to the content.
     effect: Effect,
+    /// How far it has come.
     gate: Gate,
+    /// How often it was tried in vain.
     patience: Patience,
+    /// What is done behind the gate.
     operation: O,
 }
 

@@ -14,9 +14,11 @@ use crate::ring::{Entry, Outcome};
 /// Bytes on their way into a file.
 #[derive(Debug)]
 pub(crate) struct Batch {
+    /// What is written.
     bytes: Vec<u8>,
     /// Where the first of them belongs.
     offset: u64,
+    /// The books.
     progress: Progress,
 }
 
@@ -51,8 +53,11 @@ pub(crate) trait Sink: AsRawFd + 'static {
 
 /// pwrite(2) of a batch, which its sink gets back.
 pub(crate) struct Pour<S: Sink, P: Position> {
+    /// Where it goes, and who is told.
     sink: Rc<S>,
+    /// What is poured.
     batch: Batch,
+    /// How it ends: see [`Position`].
     position: PhantomData<P>,
 }
 

@@ -107,6 +107,13 @@ fn long_buffers_are_moved_in_parts_that_the_kernel_takes() {
     assert_eq!(rest(start, long, long - 8).1, 8);
 }
 
+#[test]
+fn no_offset_is_taken_for_the_files_own_position() {
+    assert_eq!((At(5).offset(3), Stream.offset(3)), (8, u64::MAX));
+    assert_ne!(At(u64::MAX).offset(0), u64::MAX);
+    assert_ne!(At(u64::MAX - 3).offset(100), u64::MAX);
+}
+
 /// A part of a file that somebody reads; there is no descriptor behind it.
 struct Nowhere;
 

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use io_uring::{opcode, types};
 
-use super::{NOTHING_MOVED, Patience};
+use super::{At, NOTHING_MOVED, Patience, Position};
 use crate::buf::{IoBuf, IoBufMut};
 use crate::error::{BufError, BufResult};
 use crate::op::{Nature, Next, Operation};
@@ -28,17 +28,27 @@ fn vectors<'a, B: 'a>(
 
 /// preadv(2) into one buffer after the other.
 pub(crate) struct ReadVectored<F: AsRawFd + 'static, B: IoBufMut> {
+    /// What it works on; held, so that it stays open.
     file: Rc<F>,
+    /// Lent by the caller.
     bufs: Vec<B>,
     /// The buffers as the kernel reads them; it does so when the entry is submitted.
     vectors: Box<[libc::iovec]>,
-    offset: u64,
+    /// Where it begins in the file.
+    position: At,
+    /// How often it was tried in vain.
     patience: Patience,
 }
 
 impl<F: AsRawFd + 'static, B: IoBufMut> ReadVectored<F, B> {
     pub(crate) fn new(file: Rc<F>, bufs: Vec<B>, offset: u64) -> Self {
-        ReadVectored { file, bufs, vectors: Box::default(), offset, patience: Patience::default() }
+        ReadVectored {
+            file,
+            bufs,
+            vectors: Box::default(),
+            position: At(offset),
+            patience: Patience::default(),
+        }
     }
 }
 
@@ -52,7 +62,9 @@ unsafe impl<F: AsRawFd + 'static, B: IoBufMut> Operation for ReadVectored<F, B> 
     fn entry(&mut self) -> Entry {
         self.vectors = vectors(self.bufs.iter_mut(), |buf| (buf.as_mut_ptr(), buf.capacity()));
         let fd = types::Fd(self.file.as_raw_fd());
-        opcode::Readv::new(fd, self.vectors.as_ptr(), self.vectors.len() as u32).offset(self.offset).build()
+        opcode::Readv::new(fd, self.vectors.as_ptr(), self.vectors.len() as u32)
+            .offset(self.position.offset(0))
+            .build()
     }
 
     fn advance(&mut self, outcome: Outcome) -> Next {
@@ -77,17 +89,27 @@ unsafe impl<F: AsRawFd + 'static, B: IoBufMut> Operation for ReadVectored<F, B> 
 
 /// pwritev(2) of one buffer after the other.
 pub(crate) struct WriteVectored<F: AsRawFd + 'static, B: IoBuf> {
+    /// What it works on; held, so that it stays open.
     file: Rc<F>,
+    /// Lent by the caller.
     bufs: Vec<B>,
     /// The buffers as the kernel reads them; it does so when the entry is submitted.
     vectors: Box<[libc::iovec]>,
-    offset: u64,
+    /// Where it begins in the file.
+    position: At,
+    /// How often it was tried in vain.
     patience: Patience,
 }
 
 impl<F: AsRawFd + 'static, B: IoBuf> WriteVectored<F, B> {
     pub(crate) fn new(file: Rc<F>, bufs: Vec<B>, offset: u64) -> Self {
-        WriteVectored { file, bufs, vectors: Box::default(), offset, patience: Patience::default() }
+        WriteVectored {
+            file,
+            bufs,
+            vectors: Box::default(),
+            position: At(offset),
+            patience: Patience::default(),
+        }
     }
 }
 
@@ -100,7 +122,9 @@ unsafe impl<F: AsRawFd + 'static, B: IoBuf> Operation for WriteVectored<F, B> {
     fn entry(&mut self) -> Entry {
         self.vectors = vectors(self.bufs.iter_mut(), |buf| (buf.as_ptr().cast_mut(), buf.len()));
         let fd = types::Fd(self.file.as_raw_fd());
-        opcode::Writev::new(fd, self.vectors.as_ptr(), self.vectors.len() as u32).offset(self.offset).build()
+        opcode::Writev::new(fd, self.vectors.as_ptr(), self.vectors.len() as u32)
+            .offset(self.position.offset(0))
+            .build()
     }
 
     fn advance(&mut self, outcome: Outcome) -> Next {
