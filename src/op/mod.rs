@@ -85,7 +85,7 @@ pub(crate) unsafe trait Operation: Sized + 'static {
     fn entry(&mut self) -> Entry;
 
     /// Looks at an outcome before `finish`: an operation of several steps may ask for another entry, which is then built
-    /// by `entry`. Not asked once a cancel was, nor when nobody listens.
+    /// by `entry`, unless a cancel was asked for: then `finish` follows with that. Not asked when nobody listens.
     fn advance(&mut self, _outcome: Outcome) -> Next {
         Next::Finish
     }

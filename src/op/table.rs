@@ -53,16 +53,24 @@ impl Why {
     /// The outcome as its future sees it: an operation that ended by the cancel says why there was one. A transfer that
     /// was interrupted keeps its count.
     pub(crate) fn explains(self, outcome: Outcome) -> Outcome {
-        let interrupted = matches!(-outcome.result, libc::ECANCELED | libc::EINTR | 512);
-        let result = match self {
-            _ if !interrupted => outcome.result,
-            Why::Cancelled => Outcome::CANCELLED,
-            Why::Elapsed => Outcome::ELAPSED,
-            Why::Ended => Outcome::CLOSED.result,
-        };
-        Outcome { result, ..outcome }
+        match -outcome.result {
+            libc::ECANCELED | libc::EINTR | ERESTARTSYS => Outcome { flags: outcome.flags, ..self.outcome() },
+            _ => outcome,
+        }
+    }
+
+    /// The outcome of an operation that was ended for this reason before it did more.
+    pub(crate) fn outcome(self) -> Outcome {
+        match self {
+            Why::Cancelled => Outcome { result: Outcome::CANCELLED, flags: 0 },
+            Why::Elapsed => Outcome { result: Outcome::ELAPSED, flags: 0 },
+            Why::Ended => Outcome::CLOSED,
+        }
     }
 }
+
+/// The kernel's own "restart", which reaches user space when a blocked open or splice is cancelled.
+const ERESTARTSYS: i32 = 512;
 
 enum Phase {
     /// Free; the next free slot.

@@ -167,9 +167,8 @@ impl<T> Future for Op<T> {
                 return Poll::Pending;
             }
         };
-        if why.is_none()
-            && let Next::Again = lent.advance(outcome)
-        {
+        let again = matches!(lent.advance(outcome), Next::Again);
+        if again && why.is_none() {
             self.state = State::Idle(lent);
             if let Some(output) = self.submit(cx) {
                 self.release();
@@ -179,7 +178,13 @@ impl<T> Future for Op<T> {
             return Poll::Pending;
         }
         self.release();
-        Poll::Ready(lent.finish(why.map_or(outcome, |why| why.explains(outcome))))
+        let last = match why {
+            // The cancel came between two steps: it ends what was not begun.
+            Some(why) if again => why.outcome(),
+            Some(why) => why.explains(outcome),
+            None => outcome,
+        };
+        Poll::Ready(lent.finish(last))
     }
 }
 
