@@ -30,7 +30,7 @@
 //! * **K1 residence**: from `entry` to the final completion the payload stays at one address and nobody refers to it.
 //! * **K2 finality**: only a completion without the more-flag ends K1.
 //! * **K3 drain**: the ring closes after the table is empty by our own count, or the memory leaks.
-//! * **T1 thread**: only loop handles, wakers and the notifier cross threads.
+//! * **T1 thread**: only loop handles, wakers, the notifier, and the result and the bell of a job on the pool cross threads.
 //! * **R1 quiet borrow**: no user code (poll; wake, clone or drop of a waker; `entry`; `finish`; drop of an output or a
 //!   buffer) runs while the reactor is borrowed.
 //! * **S1 one receive**: a socket has at most one receive in flight; the next follows its final completion.
