@@ -41,6 +41,7 @@ use std::task::{Context, RawWaker, RawWakerVTable, Waker};
 
 use slab::Slab;
 
+use super::awaiter::Awaiter;
 use super::cancel::Listed;
 use super::join::TaskRef;
 use super::refs::{After, Refs};
@@ -86,7 +87,7 @@ pub(super) struct Header {
     /// The serial number behind the default name `Task-<id>`.
     pub(super) id: u32,
     /// Who awaits the handle.
-    pub(super) awaiter: Cell<Option<Waker>>,
+    pub(super) awaiter: Awaiter,
     /// What most tasks never need.
     cold: Cell<Option<Box<Cold>>>,
 }
@@ -113,6 +114,8 @@ struct VTable {
     end: unsafe fn(NonNull<Header>, JoinError),
     /// Moves the output (a `Result<T, JoinError>`) to the given place.
     take: unsafe fn(NonNull<Header>, *mut ()),
+    /// Where the output lies.
+    output: unsafe fn(NonNull<Header>) -> *const (),
     /// Drops the output in its place; gives back the panic of a task that nobody awaited.
     discard: unsafe fn(NonNull<Header>) -> Option<JoinError>,
     /// Frees the memory.
@@ -141,11 +144,12 @@ impl<F: Future> TaskCell<F> {
         poll: Self::poll,
         end: Self::end,
         take: Self::take,
+        output: Self::output,
         discard: Self::discard,
         free: Self::free,
     };
 
-    /// SAFETY (all five): `task` points to a live `TaskCell<F>`, the caller is its owner (T1) and, for the first four, the
+    /// SAFETY (all six): `task` points to a live `TaskCell<F>`, the caller is its owner (T1) and, for the first five, the
     /// state says that the stage holds what the function uses. `free` needs the last reference instead.
     unsafe fn stage<'a>(task: NonNull<Header>) -> &'a UnsafeCell<Stage<F>> {
         // SAFETY: the cell is repr(C) with the header first, so the header's address is the cell's.
@@ -196,6 +200,11 @@ impl<F: Future> TaskCell<F> {
             let output = ManuallyDrop::take(&mut (*Self::stage(task).get()).output);
             to.cast::<Result<F::Output, JoinError>>().write(output);
         }
+    }
+
+    unsafe fn output(task: NonNull<Header>) -> *const () {
+        // SAFETY: OUTPUT is set, so this is the union's live field.
+        unsafe { (&raw const (*Self::stage(task).get()).output).cast() }
     }
 
     unsafe fn discard(task: NonNull<Header>) -> Option<JoinError> {
@@ -258,7 +267,7 @@ impl Ref {
                 shared,
                 index: Cell::new(u32::MAX),
                 id,
-                awaiter: Cell::new(None),
+                awaiter: Awaiter::new(),
                 cold: Cell::new(None),
             },
             stage: UnsafeCell::new(Stage { future: ManuallyDrop::new(future) }),
@@ -355,6 +364,16 @@ impl<T> Typed<T> {
             (header.vtable.take)(self.task.0.0, output.as_mut_ptr().cast());
             Some(output.assume_init())
         }
+    }
+
+    /// Looks at the output, if it is there, and leaves it.
+    pub(super) fn peek<R>(&self, look: impl FnOnce(&Result<T, JoinError>) -> R) -> Option<R> {
+        let task = &self.task.0;
+        task.header().is(OUTPUT).then(|| {
+            // SAFETY: OUTPUT is set, and the task was made of a future of output `T`. The output is taken by way of this
+            // handle only, which is borrowed for as long as `look` runs.
+            look(unsafe { &*(task.header().vtable.output)(task.0).cast::<Result<T, JoinError>>() })
+        })
     }
 }
 
