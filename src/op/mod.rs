@@ -34,6 +34,8 @@
 //! * **R1 quiet borrow**: no user code (poll; wake, clone or drop of a waker; `entry`; `finish`; drop of an output or a
 //!   buffer) runs while the reactor is borrowed.
 //! * **S1 one receive**: a socket has at most one receive in flight; the next follows its final completion.
+//! * **B1 one hand**: a buffer of the buffer ring is in one hand: the kernel's, a completion's or a loan's. A loan counts as a
+//!   user of the memory, so it stays mapped, and gives the buffer back at its end (`ring/buffers.rs`).
 
 #![allow(unsafe_code)]
 

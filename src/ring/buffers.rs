@@ -4,7 +4,7 @@
 //! One mapping holds the ring of descriptions (16 bytes a buffer) and, behind it, the buffers. A buffer is in
 //! one of three hands: the *kernel's*, from its publication until a completion names it; *delivered*, between
 //! that completion and the call of [`Buffers::take`]; *lent*, until the [`Loan`] is dropped, which publishes
-//! it again. `take` and `Loan` check the hand, so a buffer never has two users.
+//! it again. `take` and `Loan` check the hand, so a buffer never has two users (B1).
 //!
 //! A loan may outlive the ring: the mapping is owned by count, and after `close` nothing is published any
 //! more. If the ring ends while a receive may still hold a buffer, the count is leaked, and the mapping with
@@ -213,7 +213,7 @@ impl Deref for Loan {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        // SAFETY: the buffer is in this loan's hand alone, so the kernel does not write to it; its memory was
+        // SAFETY: B1: the buffer is in this loan's hand alone, so the kernel does not write to it; its memory was
         // zeroed when it was mapped and stays mapped while the loan counts.
         unsafe { std::slice::from_raw_parts(self.buffers.buffer(self.id), self.len) }
     }

@@ -17,7 +17,7 @@ use proc_macro2::{Delimiter, Span, TokenStream, TokenTree};
 use super::{Part, Setting, table};
 
 /// The invariants that a reason may name.
-const INVARIANTS: [&str; 6] = ["K1", "K2", "K3", "T1", "R1", "S1"];
+const INVARIANTS: [&str; 7] = ["K1", "K2", "K3", "T1", "R1", "S1", "B1"];
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Kind {
