@@ -33,7 +33,7 @@ use std::time::{Duration, Instant};
 
 pub use detached::DetachLimits;
 use detached::Detached;
-pub(crate) use detached::Writer;
+pub(crate) use detached::{Home, Writer};
 pub use handle::{LoopHandle, LoopRef, SyncFuture, current, try_current};
 use runner::ErrorHandler;
 pub use runner::{Builder, Runner, run};

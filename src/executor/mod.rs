@@ -402,6 +402,11 @@ impl Executor {
         self.tasks.borrow().len()
     }
 
+    /// Whether the end has come: a task made now ends at once.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.get()
+    }
+
     /// Ends every task at once, without a chance to clean up by awaiting, and closes the inbox.
     pub(crate) fn close(self: &Rc<Self>) {
         if self.closed.get() {

@@ -22,11 +22,10 @@ use std::task::Waker;
 use std::time::{Duration, Instant};
 
 pub use submit::Op;
-pub(crate) use submit::detach;
 pub(crate) use timers::TimerKey;
 
 use crate::executor::{Hidden, step_number, wake};
-use crate::op::{self, Abandoned, Completed, Key, Ledger, Lent, Polled, Raw, Table, Why};
+use crate::op::{self, Abandoned, Completed, Key, Ledger, Lent, Operation, Polled, Raw, Table, Why};
 use crate::ring::{Buffers, Completion, Counters, Features, Outcome, Ring};
 use timers::Timers;
 
@@ -167,6 +166,12 @@ impl Reactor {
         let place = op::queue(ring, entry, key);
         table.placed(key, place);
         Ok(key)
+    }
+
+    /// Starts an operation that nobody waits for: its `finish` runs when it ends.
+    pub(crate) fn detach(&self, operation: impl Operation<Output = ()>) {
+        // Refused, it was finished with the reason, and that was all.
+        let _ = self.submit(Lent::new(operation), None);
     }
 
     /// The future of an operation asks.
