@@ -9,15 +9,17 @@
 
 mod event;
 mod mutex;
+mod permits;
 mod promise;
 mod semaphore;
 mod wait_queue;
 
 pub use event::{Event, EventWait};
 pub use mutex::{Locking, Mutex, Mutex as Lock, MutexGuard};
+pub(crate) use permits::Permits;
 pub use promise::{FutureValue, Promise, new_future};
 pub use semaphore::{Acquire, Permit, Semaphore};
-pub(crate) use wait_queue::{Place, WaitQueue};
+pub(crate) use wait_queue::Place;
 
 #[cfg(test)]
 mod by_hand;
