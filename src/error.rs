@@ -83,6 +83,15 @@ words! {
     /// ```
     BrokenPromise, Other, "the promise was dropped before it was given a value";
 
+    /// The barrier was reset while this one waited at it, or it was aborted. (asyncio: `BrokenBarrierError`.)
+    ///
+    /// ```
+    /// fn report(broken: ringloop::BrokenBarrier) -> std::io::Result<()> {
+    ///     Err(broken)?
+    /// }
+    /// ```
+    BrokenBarrier, Other, "the barrier was reset or aborted";
+
     /// The queue was shut down: it takes nothing more and, once it is empty, gives nothing more. (asyncio:
     /// `QueueShutDown`.)
     ///
@@ -436,6 +445,7 @@ const _: fn() = || {
     travels::<Elapsed>();
     travels::<LoopClosed>();
     travels::<BrokenPromise>();
+    travels::<BrokenBarrier>();
     travels::<ShutDown>();
     travels::<JoinError>();
     travels::<RunError>();
@@ -460,6 +470,7 @@ mod tests {
         assert!(cancelled.kind() == ErrorKind::Other && holds::<Cancelled>(&cancelled));
         assert!(holds::<LoopClosed>(&LoopClosed.into()));
         assert!(holds::<BrokenPromise>(&BrokenPromise.into()));
+        assert!(holds::<BrokenBarrier>(&BrokenBarrier.into()));
         assert!(holds::<ShutDown>(&ShutDown.into()));
         assert!(holds::<JoinError>(&JoinError::self_join().into()));
         assert!(holds::<RunError>(&RunError::interrupted().into()));

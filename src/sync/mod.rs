@@ -7,6 +7,8 @@
 //!
 //! Work crosses threads through the loop's handle, never through these.
 
+mod barrier;
+mod condition;
 mod event;
 mod mutex;
 mod permits;
@@ -14,6 +16,8 @@ mod promise;
 mod semaphore;
 mod wait_queue;
 
+pub use barrier::{Barrier, BarrierWait};
+pub use condition::Condition;
 pub use event::{Event, EventWait};
 pub use mutex::{Locking, Mutex, Mutex as Lock, MutexGuard};
 pub(crate) use permits::Permits;

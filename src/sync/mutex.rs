@@ -118,6 +118,11 @@ impl<T> MutexGuard<T> {
     fn of(mutex: Mutex<T>) -> Self {
         MutexGuard { value: mutex.0.value.take(), mutex }
     }
+
+    /// What it is the guard of.
+    pub(super) fn mutex(&self) -> &Mutex<T> {
+        &self.mutex
+    }
 }
 
 impl<T> Deref for MutexGuard<T> {
