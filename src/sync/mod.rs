@@ -14,6 +14,7 @@ mod mutex;
 mod permits;
 mod promise;
 mod semaphore;
+mod shared_future;
 mod wait_queue;
 
 pub use barrier::{Barrier, BarrierWait};
@@ -23,6 +24,7 @@ pub use mutex::{Locking, Mutex, Mutex as Lock, MutexGuard};
 pub(crate) use permits::Permits;
 pub use promise::{FutureValue, Promise, new_future};
 pub use semaphore::{Acquire, Permit, Semaphore};
+pub use shared_future::SharedFuture;
 pub(crate) use wait_queue::Place;
 
 #[cfg(test)]
