@@ -57,11 +57,15 @@ impl Permits {
         self.waiters.leave(place, |granted| self.release(granted.unwrap_or(0)));
     }
 
-    /// Gives permits back, and on to those who wait. Their number stops at `usize::MAX`, which is as good as
-    /// no limit: once they are that many nobody waits any more.
+    /// Gives permits back, and on to those who wait. Their number stops at `usize::MAX`.
     pub(crate) fn release(&self, permits: usize) {
         self.free.set(self.free.get().saturating_add(permits));
         self.waiters.grant_while(|&mut wanted| self.take(wanted));
+    }
+
+    /// Lifts the limit: there are as many as anybody can take, so nobody waits any more.
+    pub(crate) fn lift(&self) {
+        self.release(usize::MAX);
     }
 
     /// Takes permits, if as many are free.
