@@ -14,7 +14,9 @@ use std::str::FromStr;
 
 use proc_macro2::{Delimiter, Span, TokenStream, TokenTree};
 
-use super::{Part, Setting, table};
+use ringloop_benches::document::table;
+
+use super::{Part, Setting};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Kind {
