@@ -9,6 +9,7 @@
 //!
 //! Deliberately not here: time, I/O, the turn. This layer knows of the kernel nothing but a waker that ends the sleep.
 
+mod awaiter;
 mod cancel;
 mod join;
 mod meeting;
@@ -28,6 +29,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::task::Waker;
 
+pub(crate) use awaiter::Awaiter;
 pub(crate) use cancel::{Branches, Hidden, Listed, Offer, Took, offer, set_offer, take_offer};
 pub use cancel::{
     CatchCancel, Exit, Uncancellable, catch_cancel, check_cancel, resume_cancel, uncancellable, with_cleanup,
@@ -349,9 +351,7 @@ impl Executor {
             self.discard(task);
         }
         drop(header.peek_cold(|cold| std::mem::take(&mut cold.handlers)));
-        if let Some(awaiter) = header.awaiter.take() {
-            wake(awaiter);
-        }
+        header.awaiter.wake();
         drop(listed);
     }
 

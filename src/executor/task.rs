@@ -48,6 +48,7 @@ use std::task::{Context, RawWaker, RawWakerVTable, Waker};
 
 use slab::Slab;
 
+use super::awaiter::Awaiter;
 use super::cancel::Listed;
 use super::join::TaskRef;
 use super::refs::{After, Refs};
@@ -93,7 +94,7 @@ pub(super) struct Header {
     /// The serial number behind the default name `Task-<id>`.
     pub(super) id: u32,
     /// Who awaits the handle.
-    pub(super) awaiter: Cell<Option<Waker>>,
+    pub(super) awaiter: Awaiter,
     /// What most tasks never need.
     cold: Cell<Option<Box<Cold>>>,
 }
@@ -120,6 +121,8 @@ struct VTable {
     end: unsafe fn(NonNull<Header>, JoinError),
     /// Moves the output (a `Result<T, JoinError>`) to the given place.
     take: unsafe fn(NonNull<Header>, *mut ()),
+    /// Where the output lies.
+    output: unsafe fn(NonNull<Header>) -> *const (),
     /// Drops the output in its place; gives back the panic of a task that nobody awaited.
     discard: unsafe fn(NonNull<Header>) -> Option<JoinError>,
     /// Frees the memory.
@@ -148,6 +151,7 @@ impl<F: Future> TaskCell<F> {
         poll: Self::poll,
         end: Self::end,
         take: Self::take,
+        output: Self::output,
         discard: Self::discard,
         free: Self::free,
     };
@@ -204,6 +208,11 @@ impl<F: Future> TaskCell<F> {
             let output = ManuallyDrop::take(&mut (*Self::stage(task).get()).output);
             to.cast::<Result<F::Output, JoinError>>().write(output);
         }
+    }
+
+    unsafe fn output(task: NonNull<Header>) -> *const () {
+        // SAFETY: C2: OUTPUT is set, so this is the union's live field.
+        unsafe { (&raw const (*Self::stage(task).get()).output).cast() }
     }
 
     unsafe fn discard(task: NonNull<Header>) -> Option<JoinError> {
@@ -266,7 +275,7 @@ impl Ref {
                 shared,
                 index: Cell::new(u32::MAX),
                 id,
-                awaiter: Cell::new(None),
+                awaiter: Awaiter::new(),
                 cold: Cell::new(None),
             },
             stage: UnsafeCell::new(Stage { future: ManuallyDrop::new(future) }),
@@ -363,6 +372,16 @@ impl<T> Typed<T> {
             (header.vtable.take)(self.task.0.0, output.as_mut_ptr().cast());
             Some(output.assume_init())
         }
+    }
+
+    /// Looks at the output, if it is there, and leaves it.
+    pub(super) fn peek<R>(&self, look: impl FnOnce(&Result<T, JoinError>) -> R) -> Option<R> {
+        let task = &self.task.0;
+        task.header().is(OUTPUT).then(|| {
+            // SAFETY: C2: OUTPUT is set, and the task was made of a future of output `T`. The output is taken by way of
+            // this handle only, which is borrowed for as long as `look` runs.
+            look(unsafe { &*(task.header().vtable.output)(task.0).cast::<Result<T, JoinError>>() })
+        })
     }
 }
 
