@@ -54,7 +54,9 @@ pub use executor::{
 pub use pool::{Executor, Job, Refused, ThreadPool};
 pub use reactor::Op;
 pub use ring::{Clock, Diagnosis, FeatureMask, Features, SetupError, SetupErrorKind, diagnose};
-pub use sync::{Event, FutureValue, Lock, Mutex, Promise, Semaphore, new_future};
+pub use sync::{
+    Barrier, Condition, Event, FutureValue, Lock, Mutex, Promise, Semaphore, SharedFuture, new_future,
+};
 #[doc(hidden)]
 pub use task::private as __private;
 pub use task::{

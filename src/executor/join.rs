@@ -358,7 +358,7 @@ impl<T> Drop for Task<T> {
         let header = self.typed.task.0.header();
         header.clear(HANDLE);
         // After completion the output goes with its handle, and a panic that nobody saw is reported where there is a loop.
-        if header.is(COMPLETE | OUTPUT) {
+        if header.is(OUTPUT) {
             match current() {
                 Some(executor) => executor.discard(&self.typed.task.0),
                 None => drop(self.typed.task.0.discard()),

@@ -50,10 +50,10 @@ use slab::Slab;
 
 use super::awaiter::Awaiter;
 use super::cancel::Listed;
+use super::current_number;
 use super::join::TaskRef;
 use super::refs::{After, Refs};
 use super::remote::{Mail, Shared};
-use super::{current_number, schedule};
 use crate::error::JoinError;
 
 pub(super) const SCHEDULED: u32 = 1;
@@ -93,6 +93,8 @@ pub(super) struct Header {
     pub(super) index: Cell<u32>,
     /// The serial number behind the default name `Task-<id>`.
     pub(super) id: u32,
+    /// The next in the ready queue.
+    next: Cell<Option<NonNull<Header>>>,
     /// Who awaits the handle.
     pub(super) awaiter: Awaiter,
     /// What most tasks never need.
@@ -275,6 +277,7 @@ impl Ref {
                 shared,
                 index: Cell::new(u32::MAX),
                 id,
+                next: Cell::new(None),
                 awaiter: Awaiter::new(),
                 cold: Cell::new(None),
             },
@@ -293,9 +296,16 @@ impl Ref {
         self.0 == other.0
     }
 
-    /// Whether `waker` is this task's own, with nothing between.
-    pub(super) fn owns(&self, waker: &Waker) -> bool {
-        std::ptr::eq(waker.data(), self.0.as_ptr().cast()) && std::ptr::eq(waker.vtable(), &WAKER)
+    /// Runs `f` with this as the running task.
+    pub(super) fn as_running<R>(&self, f: impl FnOnce() -> R) -> R {
+        struct Before(Option<NonNull<Header>>);
+        impl Drop for Before {
+            fn drop(&mut self) {
+                RUNNING_NOW.set(self.0);
+            }
+        }
+        let _before = Before(RUNNING_NOW.replace(Some(self.0)));
+        f()
     }
 
     /// Polls the future once. True: the output is there.
@@ -341,6 +351,94 @@ impl Drop for Ref {
         // SAFETY: C1: this reference is given back once.
         unsafe { release(self.0) }
     }
+}
+
+/// Tasks that wait for their turn, first in, first out: linked through their headers, each with one reference.
+#[derive(Default)]
+pub(super) struct Ready {
+    first: Cell<Option<NonNull<Header>>>,
+    last: Cell<Option<NonNull<Header>>>,
+    count: Cell<usize>,
+}
+
+thread_local! {
+    /// The queue of the loop this thread is inside. Without a destructor, so that a wake finds it at the price of a load.
+    static READY: ManuallyDrop<Ready> = const { ManuallyDrop::new(Ready::new()) };
+    /// The task that is being polled. Not counted: whoever polls it holds a reference.
+    static RUNNING_NOW: Cell<Option<NonNull<Header>>> = const { Cell::new(None) };
+}
+
+impl Ready {
+    const fn new() -> Ready {
+        Ready { first: Cell::new(None), last: Cell::new(None), count: Cell::new(0) }
+    }
+
+    /// Runs `f` on the queue of the loop this thread is inside.
+    pub(super) fn here<R>(f: impl FnOnce(&Ready) -> R) -> R {
+        READY.with(|ready| f(ready))
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.count.get()
+    }
+
+    /// Exchanges the tasks of the two.
+    pub(super) fn swap(&self, other: &Ready) {
+        self.first.swap(&other.first);
+        self.last.swap(&other.last);
+        self.count.swap(&other.count);
+    }
+
+    /// SCHEDULED keeps a task from being in a queue twice.
+    fn push(&self, task: Ref) {
+        let task = ManuallyDrop::new(task).0;
+        match self.last.replace(Some(task)) {
+            // SAFETY: the queue holds a reference to its last task (C1).
+            Some(last) => unsafe { last.as_ref() }.next.set(Some(task)),
+            None => self.first.set(Some(task)),
+        }
+        self.count.set(self.count.get() + 1);
+    }
+
+    pub(super) fn pop(&self) -> Option<Ref> {
+        let task = Ref(self.first.get()?);
+        let next = task.header().next.take();
+        self.first.set(next);
+        if next.is_none() {
+            self.last.set(None);
+        }
+        self.count.set(self.count.get() - 1);
+        Some(task)
+    }
+}
+
+impl Drop for Ready {
+    fn drop(&mut self) {
+        while self.pop().is_some() {}
+    }
+}
+
+/// The task that is being polled on this thread.
+pub(super) fn running() -> Option<Ref> {
+    RUNNING_NOW.get().map(|task| {
+        // SAFETY: `Ref::as_running` lends a reference for as long as the pointer stands there (C1).
+        unsafe { retain(task) };
+        Ref(task)
+    })
+}
+
+/// The same, unless `waker` is its own.
+pub(super) fn running_behind(waker: &Waker) -> Option<Ref> {
+    let task = RUNNING_NOW.get()?;
+    match is_own(task, waker) {
+        true => None,
+        false => running(),
+    }
+}
+
+/// Whether `waker` is the task's own, with nothing between.
+fn is_own(task: NonNull<Header>, waker: &Waker) -> bool {
+    std::ptr::eq(waker.data(), task.as_ptr().cast()) && std::ptr::eq(waker.vtable(), &WAKER)
 }
 
 /// A reference to a task of which the output's type is known.
@@ -497,7 +595,7 @@ unsafe fn wake(task: NonNull<Header>) {
     } else if !header.is(SCHEDULED | COMPLETE) {
         header.set(SCHEDULED);
         header.refs.clone_local();
-        schedule(Ref(task));
+        READY.with(|ready| ready.push(Ref(task)));
     }
 }
 
@@ -537,4 +635,4 @@ static WAKER: RawWakerVTable = RawWakerVTable::new(
 );
 
 #[cfg(not(all(test, loom)))]
-const _: () = assert!(std::mem::size_of::<Header>() == 64, "the header is eight words");
+const _: () = assert!(std::mem::size_of::<Header>() == 72, "the header is nine words");

@@ -5,6 +5,8 @@
 
 #![allow(unsafe_code)]
 
+mod chunk;
+
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
@@ -16,7 +18,9 @@ use socket2::{SockAddr, SockAddrStorage};
 use super::{Nature, Next, Operation, called};
 use crate::buf::IoBuf;
 use crate::error::{BufError, BufResult};
-use crate::ring::{Buffers, Entry, Loan, Outcome};
+use crate::ring::{Buffers, Entry, Outcome};
+
+pub use chunk::Chunk;
 
 /// The size of a receive into memory of the connection's own, where the buffer ring is empty or missing.
 const OWN: usize = 4096;
@@ -25,25 +29,6 @@ const OWN: usize = 4096;
 fn is_transient(outcome: Outcome) -> bool {
     // ECANCELED that nobody asked for: a kernel worker could not start.
     matches!(-outcome.result, libc::EINTR | libc::EAGAIN | libc::ECANCELED)
-}
-
-/// Bytes that have come in.
-pub(crate) enum Data {
-    /// In a buffer of the loop's ring.
-    Lent(Loan),
-    /// In memory of their own.
-    Own(Vec<u8>),
-}
-
-impl std::ops::Deref for Data {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        match self {
-            Data::Lent(loan) => loan,
-            Data::Own(bytes) => bytes,
-        }
-    }
 }
 
 /// recv(2): waits for data, then has the kernel pick a buffer for it. Empty data is the end.
@@ -69,7 +54,7 @@ const POLL_FIRST: u16 = 1;
 // SAFETY: O1: the entry points into `own`, which nobody else sees; a picked buffer is the buffer ring's business (H1).
 unsafe impl<S: AsRawFd + 'static> Operation for Recv<S> {
     /// The data, and whether the socket had more.
-    type Output = io::Result<(Data, bool)>;
+    type Output = io::Result<(Chunk, bool)>;
     const NAME: &'static str = "recv";
     const NATURE: Nature = Nature::Waits;
 
@@ -103,15 +88,15 @@ unsafe impl<S: AsRawFd + 'static> Operation for Recv<S> {
         // A picked buffer goes back to the ring with its loan, also when the result is an error or nobody listens.
         let loan = picked.map(|(id, buffers)| buffers.take(id, *count.as_ref().unwrap_or(&0)));
         let count = count?;
-        let data = match loan {
-            Some(loan) => Data::Lent(loan),
+        let chunk = match loan {
+            Some(loan) => Chunk::from(loan),
             None => {
                 // SAFETY: B1: the kernel has filled `count` bytes from the start.
                 unsafe { self.own.set_len(count.min(self.own.capacity())) };
-                Data::Own(self.own)
+                Chunk::from(self.own)
             }
         };
-        Ok((data, outcome.sock_nonempty()))
+        Ok((chunk, outcome.sock_nonempty()))
     }
 }
 

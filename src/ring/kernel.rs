@@ -127,12 +127,12 @@ impl Kernel {
         self.peek().len()
     }
 
-    /// Whether the kernel has work for this thread to run, or completions that found their queue full. Only
-    /// in the ring's own process.
+    /// Whether entries are queued, the kernel has work for this thread to run, or completions found their
+    /// queue full. Only in the ring's own process.
     #[inline]
     pub(super) fn calls(&self) -> bool {
         let queue = self.peek();
-        queue.taskrun() || queue.cq_overflow()
+        !queue.is_empty() || queue.taskrun() || queue.cq_overflow()
     }
 
     /// Whether completions found their queue full. Only in the ring's own process.

@@ -92,7 +92,7 @@ impl Ring {
     #[inline]
     pub(crate) fn should_enter(&self) -> bool {
         let held = self.faults.as_ref().is_some_and(|faults| faults.holds());
-        self.submits() || held || (!self.kernel.is_elsewhere() && self.kernel.calls())
+        held || !self.backlog.is_empty() || (!self.kernel.is_elsewhere() && self.kernel.calls())
     }
 
     /// Whether a reap would bring something now.
