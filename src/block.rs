@@ -7,7 +7,7 @@
 //!
 //! # Invariants, cited by SAFETY comments
 //!
-//! * **B1 block**: a block is in use or in one free list; while it is there nobody else refers to it, and its first word
+//! * **F1 block**: a block is in use or in one free list; while it is there nobody else refers to it, and its first word
 //!   leads to the next. The class tells its layout, in the list as in use.
 
 #![allow(unsafe_code)]
@@ -66,7 +66,7 @@ impl FreeLists {
 impl FreeList {
     fn pop(&self, size: usize) -> Option<NonNull<u8>> {
         let block = self.first.get()?;
-        // SAFETY: B1: the first word of a block in the list leads to the next.
+        // SAFETY: F1: the first word of a block in the list leads to the next.
         self.first.set(unsafe { block.cast::<Option<NonNull<u8>>>().read() });
         self.bytes.set(self.bytes.get() - size);
         Some(block)
@@ -75,12 +75,12 @@ impl FreeList {
     /// Keeps the block if there is room.
     ///
     /// # Safety
-    /// B1: nobody uses the block, which is of this size.
+    /// F1: nobody uses the block, which is of this size.
     unsafe fn push(&self, block: NonNull<u8>, size: usize) -> bool {
         let bytes = self.bytes.get() + size;
         let room = bytes <= KEPT;
         if room {
-            // SAFETY: B1: it is nobody's, and at least a word long.
+            // SAFETY: F1: it is nobody's, and at least a word long.
             unsafe { block.cast::<Option<NonNull<u8>>>().write(self.first.get()) };
             self.first.set(Some(block));
             self.bytes.set(bytes);
@@ -93,7 +93,7 @@ impl Drop for FreeLists {
     fn drop(&mut self) {
         for (list, steps) in self.0.iter().zip(1..) {
             while let Some(block) = list.pop(steps * STEP) {
-                // SAFETY: B1: it has left its list, and the list's place tells its class.
+                // SAFETY: F1: it has left its list, and the list's place tells its class.
                 unsafe { dealloc(block.as_ptr(), Layout::from_size_align_unchecked(steps * STEP, STEP)) };
             }
         }
@@ -108,19 +108,20 @@ pub(crate) fn reserve(class: Layout) -> NonNull<u8> {
 
 #[cold]
 fn allocate(class: Layout) -> NonNull<u8> {
-    // SAFETY: B1: the class is what the block will be freed with, and no class is empty.
+    // SAFETY: F1: the class is what the block will be freed with, and no class is empty.
     NonNull::new(unsafe { alloc(class) }).unwrap_or_else(|| handle_alloc_error(class))
 }
 
 /// Gives a block back, on any thread.
 ///
 /// # Safety
-/// B1: `reserve` gave it for this class, and nobody uses it any more.
+/// F1: `reserve` gave it for this class, and nobody uses it any more.
 pub(crate) unsafe fn free(block: NonNull<u8>, class: Layout) {
-    // SAFETY: B1 as the caller says.
-    let kept = FREE.try_with(|free| free.of(class).is_some_and(|list| unsafe { list.push(block, class.size()) }));
+    // SAFETY: F1 as the caller says.
+    let kept =
+        FREE.try_with(|free| free.of(class).is_some_and(|list| unsafe { list.push(block, class.size()) }));
     if kept != Ok(true) {
-        // SAFETY: B1 as the caller says; it is in no list.
+        // SAFETY: F1 as the caller says; it is in no list.
         unsafe { dealloc(block.as_ptr(), class) };
     }
 }
@@ -149,10 +150,10 @@ mod tests {
     fn the_block_given_back_last_is_taken_first() {
         let class = class(layout(100, 8));
         let blocks = [reserve(class), reserve(class)];
-        // SAFETY: B1: nobody uses them.
+        // SAFETY: F1: nobody uses them.
         blocks.iter().for_each(|&block| unsafe { free(block, class) });
         assert_eq!([reserve(class), reserve(class)], [blocks[1], blocks[0]]);
-        // SAFETY: B1 as above.
+        // SAFETY: F1 as above.
         blocks.iter().for_each(|&block| unsafe { free(block, class) });
     }
 
@@ -161,7 +162,7 @@ mod tests {
         let class = class(layout(LARGEST, 16));
         let blocks: Vec<_> = (0..=KEPT / LARGEST).map(|_| reserve(class)).collect();
         for block in blocks {
-            // SAFETY: B1: nobody uses it.
+            // SAFETY: F1: nobody uses it.
             unsafe { free(block, class) };
         }
         let kept = FREE.with(|free| free.of(class).map(|list| list.bytes.get()));
@@ -175,7 +176,7 @@ mod tests {
             let block = reserve(class);
             assert!(block.addr().get().is_multiple_of(of.align()));
             assert!(FREE.with(|free| free.of(class).is_none()), "{class:?}");
-            // SAFETY: B1: nobody uses it.
+            // SAFETY: F1: nobody uses it.
             unsafe { free(block, class) };
         }
     }
@@ -186,10 +187,10 @@ mod tests {
         let block = std::sync::atomic::AtomicPtr::new(reserve(class).as_ptr());
         let other = std::thread::spawn(move || {
             let block = NonNull::new(block.into_inner()).expect("a block");
-            // SAFETY: B1: the other thread has forgotten it.
+            // SAFETY: F1: the other thread has forgotten it.
             unsafe { free(block, class) };
             assert_eq!(reserve(class), block);
-            // SAFETY: B1 as above.
+            // SAFETY: F1 as above.
             unsafe { free(block, class) };
         });
         other.join().expect("nothing panics");

@@ -231,7 +231,7 @@ impl<F: Future> TaskCell<F> {
     }
 
     unsafe fn free(task: NonNull<Header>) {
-        // SAFETY: C1: the last reference is gone, and the stage's content with the owner before it; `Ref::new` took the block (B1).
+        // SAFETY: C1: the last reference is gone, and the stage's content with the owner before it; `Ref::new` took the block (F1).
         unsafe { block::free(task.cast(), Self::CLASS) };
     }
 }
@@ -287,7 +287,7 @@ impl Ref {
             cold: Cell::new(None),
         };
         let stage = UnsafeCell::new(Stage { future: ManuallyDrop::new(future) });
-        // SAFETY: B1: the block is ours, and large and aligned enough for the cell.
+        // SAFETY: F1: the block is ours, and large and aligned enough for the cell.
         unsafe { task.cast().write(TaskCell { header, stage }) };
         Ref(task.cast())
     }

@@ -65,7 +65,7 @@ impl<O: Operation> Of<O> {
 unsafe fn take<O: Operation>(block: NonNull<u8>) -> O {
     // SAFETY: K1: passed on to the caller.
     let operation = unsafe { block.cast::<O>().read() };
-    // SAFETY: B1: `Lent::new` reserved it with this class, and it is empty now.
+    // SAFETY: F1: `Lent::new` reserved it with this class, and it is empty now.
     unsafe { block::free(block, block::class(Layout::new::<O>())) };
     operation
 }
