@@ -46,7 +46,10 @@ pub const CATALOGUE: &[Workload] = &[
     Workload { targets: &[cpu(1.05, RAW)], ..hot("read-32", "random 4 KiB reads, cached, depth 32", 32) },
     Workload { targets: &[cpu(1.05, RAW)], ..hot("read-128", "random 4 KiB reads, cached, depth 128", 128) },
     direct("direct-1", "random 4 KiB reads, O_DIRECT, depth 1", 1),
-    Workload { targets: &[cpu(1.05, RAW)], ..direct("direct-32", "random 4 KiB reads, O_DIRECT, depth 32", 32) },
+    Workload {
+        targets: &[cpu(1.05, RAW)],
+        ..direct("direct-32", "random 4 KiB reads, O_DIRECT, depth 32", 32)
+    },
     Workload {
         targets: &[cpu(1.05, RAW)],
         ..direct("direct-128", "random 4 KiB reads, O_DIRECT, depth 128", 128)

@@ -8,8 +8,8 @@ use std::rc::Rc;
 
 use nix::sys::statfs::{TMPFS_MAGIC, statfs};
 
-use super::blocks::{BLOCK, check, fill};
 use super::Files;
+use super::blocks::{BLOCK, check, fill};
 use crate::contender::cannot;
 use crate::meter::Meter;
 

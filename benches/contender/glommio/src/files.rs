@@ -71,7 +71,9 @@ impl Files for Glommio {
     }
 
     async fn write_at(file: &File, buffer: Buffer, offset: u64) -> io::Result<Buffer> {
-        let File::Buffered(file) = file else { return Err(io::Error::other("nothing is written past the cache")) };
+        let File::Buffered(file) = file else {
+            return Err(io::Error::other("nothing is written past the cache"));
+        };
         let bytes = buffer.as_ref().to_vec();
         let len = bytes.len();
         whole(file.write_at(bytes, offset).await? == len).map(|()| buffer)

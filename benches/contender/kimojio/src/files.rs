@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use kimojio::operations;
-use kimojio::{Mode, OFlags};
+use kimojio::operations::OFlags;
 use ringloop_benches::files::blocks::BLOCK;
 use ringloop_benches::files::{Access, Files, Pages};
 
@@ -23,7 +23,7 @@ impl Files for Kimojio {
             Access::Write => OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC,
         };
         let path = c_path(path)?;
-        Ok(operations::open(&path, flags | OFlags::CLOEXEC, Mode::from_bits_retain(0o666)).await?)
+        Ok(operations::open(&path, flags | OFlags::CLOEXEC, 0o666.into()).await?)
     }
 
     async fn close(file: OwnedFd) -> io::Result<()> {

@@ -146,10 +146,9 @@ fn read_randomly(cache: Cache, depth: usize, scratch: &Path, meter: &Meter) -> i
     let mut blocks = vec![0; depth];
     let mut read = |ring: &mut Ring<'_>, buffers: &mut [Pages], task: usize| {
         let block = places[task].draw();
-        let entry =
-            opcode::ReadFixed::new(Fixed(0), buffers[task].as_mut_ptr(), BLOCK as u32, task as u16)
-                .offset(block * BLOCK as u64)
-                .build();
+        let entry = opcode::ReadFixed::new(Fixed(0), buffers[task].as_mut_ptr(), BLOCK as u32, task as u16)
+            .offset(block * BLOCK as u64)
+            .build();
         ring.push(&[entry.user_data(task as u64)]);
         block
     };

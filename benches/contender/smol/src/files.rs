@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ringloop_benches::files::{Access, Files, O_DIRECT, Pages};
-use std::os::unix::fs::OpenOptionsExt;
 use smol::{fs, unblock};
+use std::os::unix::fs::OpenOptionsExt;
 
 use crate::Smol;
 

@@ -4,11 +4,11 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
 use ringloop_benches::contender::cannot;
-use ringloop_benches::files::{O_DIRECT, Work};
 use ringloop_benches::files::blocks::{
     BLOCK, Cache, LARGE, Places, SIZE, check, pages, verify_and_remove, written,
 };
 use ringloop_benches::files::tree::{Deed, Trees, check_content, content};
+use ringloop_benches::files::{O_DIRECT, Work};
 use ringloop_benches::meter::Meter;
 
 pub fn perform(work: Work, scratch: &Path, meter: &'static Meter) -> io::Result<()> {
