@@ -26,6 +26,7 @@ mod shutdown;
 mod sockets;
 mod tasks;
 mod timers;
+mod waiters;
 mod wakers;
 mod writers;
 
@@ -43,6 +44,7 @@ const THEMES: &[(&str, &[Trial])] = &[
     ("wakers", wakers::TRIALS),
     ("ring", ring::TRIALS),
     ("tasks", tasks::TRIALS),
+    ("waiters", waiters::TRIALS),
     ("cancel", cancel::TRIALS),
     ("timers", timers::TRIALS),
     ("combinators", combinators::TRIALS),
