@@ -14,7 +14,9 @@ use std::str::FromStr;
 
 use proc_macro2::{Delimiter, Span, TokenStream, TokenTree};
 
-use super::{Part, Setting, table};
+use ringloop_benches::document::table;
+
+use super::{Part, Setting};
 
 /// The invariants that a reason may name.
 const INVARIANTS: [&str; 7] = ["K1", "K2", "K3", "T1", "R1", "S1", "B1"];

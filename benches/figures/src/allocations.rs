@@ -13,9 +13,10 @@ use std::time::Duration;
 
 use ringloop::net::TcpStream;
 use ringloop::{create_task, sleep, timeout, yield_now};
-use ringloop_benches::count::{self, Allocations};
+use ringloop_benches::document::table;
 
-use super::{Part, Setting, table};
+use super::count::{self, Allocations};
+use super::{Part, Setting};
 
 /// Operations that count, and as many before them.
 const COUNTED: u64 = 10_000;

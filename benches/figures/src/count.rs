@@ -6,7 +6,6 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::backtrace::Backtrace;
 use std::cell::{Cell, RefCell};
-use std::path::Path;
 
 /// The system's allocator with a look at what passes.
 pub struct Counting;
@@ -115,7 +114,7 @@ pub fn places() -> Vec<(String, usize)> {
 /// The innermost line of ringloop's own sources in a backtrace, as `src/path.rs:line`.
 fn place(trace: &str) -> String {
     let here = std::env::current_dir().unwrap_or_default();
-    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("src");
+    let sources = ringloop_benches::machine::repository().join("src");
     let mut places = trace.lines().filter_map(|line| {
         // What lies below the current folder is told from there.
         let place = here.join(line.trim().strip_prefix("at ")?.trim_start_matches("./"));

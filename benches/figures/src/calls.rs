@@ -10,11 +10,21 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use ringloop_benches::meter::Cost;
+use ringloop_benches::contender::{self, Known, Order};
+use ringloop_benches::document::table;
+use ringloop_benches::files;
+use ringloop_benches::meter::{Cost, Span};
 use ringloop_benches::session::{Done, program, run_under};
-use ringloop_benches::{Span, Workload};
+use ringloop_benches::workload::{self, Work};
 
-use super::{Part, Setting, names, skipped, table};
+use super::{Part, Setting, skipped};
+
+/// Whose calls are counted, at what.
+const CONTENDERS: [&str; 3] = ["ringloop", "tokio", "sync"];
+const WORKLOADS: [&str; 4] = ["echo-1", "echo-50", "read-1", "read-32"];
+
+/// Operations of the shorter run.
+const COUNTED: u64 = 20_000;
 
 /// The calls that contenders live on, by name; others are counted together.
 const NAMED: [&str; 14] = [
@@ -135,14 +145,14 @@ fn has_tracepoint(name: &str) -> bool {
 fn run(
     tracer: Tracer,
     output: &Path,
-    name: &str,
-    workload: &Workload,
+    contender: &Known,
+    order: &Order,
 ) -> Result<Option<(Calls, Cost)>, Box<dyn Error>> {
     let mut command = tracer.command(output);
-    command.arg(program("contender"));
-    match run_under(command, name, workload)?.done {
+    command.arg(program(contender.program));
+    match run_under(command, order)? {
         Done::Cannot(_) => Ok(None),
-        Done::Cost(cost) => {
+        Done::Cost { cost, .. } => {
             let calls =
                 tracer.read(output).ok_or_else(|| format!("{} has counted nothing", tracer.name()))?;
             Ok(Some((calls, cost)))
@@ -155,19 +165,24 @@ pub(super) fn make(setting: &Setting) -> Result<Part, Box<dyn Error>> {
         Ok(tracer) => tracer,
         Err(why) => return Ok(Part { text: skipped("system calls", why), objections: Vec::new() }),
     };
-    let span = Span { warm_up: 5_000, counted: 20_000 };
-    let workloads =
-        [setting.echo(1, span), setting.echo(50, span), setting.reads(1, span)?, setting.reads(32, span)?];
     let output = setting.scratch.join("calls");
     let mut lines = Vec::new();
-    for workload in workloads {
-        let more = workload.with_span(Span { counted: 5 * span.counted, ..span });
-        for name in names() {
-            let Some((few, _)) = run(tracer, &output, name, &workload)? else { continue };
-            let Some((many, cost)) = run(tracer, &output, name, &more)? else { continue };
+    for workload in WORKLOADS.into_iter().filter_map(workload::named) {
+        if let Work::Files(work) = workload.work {
+            files::prepare(work, &setting.scratch)?;
+        }
+        for contender in CONTENDERS.into_iter().filter_map(contender::named) {
+            let order = |counted| Order {
+                contender: contender.name.to_owned(),
+                workload: workload.id.to_owned(),
+                span: Span::Operations { warm_up: 5_000, counted },
+                scratch: setting.scratch.clone(),
+            };
+            let Some((few, _)) = run(tracer, &output, contender, &order(COUNTED))? else { continue };
+            let Some((many, cost)) = run(tracer, &output, contender, &order(5 * COUNTED))? else { continue };
             let per = |call: &str| {
                 let [few, many] = [&few, &many].map(|calls| calls.get(call).copied().unwrap_or(0.0));
-                (many - few) / (4 * span.counted) as f64
+                (many - few) / (4 * COUNTED) as f64
             };
             let mut calls: Vec<(f64, &str)> = NAMED.into_iter().map(|call| (per(call), call)).collect();
             calls.push((per("all") - calls.iter().map(|(each, _)| each).sum::<f64>(), "others"));
@@ -181,7 +196,7 @@ pub(super) fn make(setting: &Setting) -> Result<Part, Box<dyn Error>> {
                     .map_or_else(String::new, |(value, turns)| format!("{:.3}", value / turns))
             };
             lines.push(vec![
-                format!("{workload}: {name}"),
+                format!("{}: {}", workload.title, contender.name),
                 format!("{:.3}", per("all")),
                 calls.join(", "),
                 per_turn(counter("enters")),
