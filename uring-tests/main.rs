@@ -17,6 +17,7 @@ mod combinators;
 mod facts;
 mod files;
 mod fork;
+mod groups;
 mod harness_itself;
 mod limits;
 mod listener;
@@ -26,6 +27,7 @@ mod shutdown;
 mod sockets;
 mod tasks;
 mod timers;
+mod waiting;
 mod wakers;
 mod writers;
 
@@ -46,6 +48,8 @@ const THEMES: &[(&str, &[Trial])] = &[
     ("cancel", cancel::TRIALS),
     ("timers", timers::TRIALS),
     ("combinators", combinators::TRIALS),
+    ("waiting", waiting::TRIALS),
+    ("groups", groups::TRIALS),
     ("files", files::TRIALS),
     ("sockets", sockets::TRIALS),
     ("listener", listener::TRIALS),

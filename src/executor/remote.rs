@@ -101,13 +101,16 @@ impl Shared {
         true
     }
 
-    /// Moves the mail into `into`; costs one load when there is none.
+    /// Whether something is in the inbox: one load.
+    pub(super) fn has_mail(&self) -> bool {
+        self.mail.load(Acquire)
+    }
+
+    /// Exchanges the mail for `into`, which is empty.
     pub(super) fn take(&self, into: &mut Vec<Mail>) {
-        if self.mail.load(Acquire) {
-            let mut inbox = lock(&self.inbox);
-            self.mail.store(false, Relaxed);
-            std::mem::swap(&mut inbox.mail, into);
-        }
+        let mut inbox = lock(&self.inbox);
+        self.mail.store(false, Relaxed);
+        std::mem::swap(&mut inbox.mail, into);
     }
 
     /// Announces sleep. False: mail has come, do not sleep.

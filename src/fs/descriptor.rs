@@ -109,7 +109,7 @@ impl Shared for Descriptor {
 /// there is nothing that could be held up.
 pub(super) fn dispose(fd: OwnedFd) {
     match reactor::current() {
-        Some(_) => _ = reactor::detach(Close::new(fd, drop)),
+        Some(reactor) => reactor.detach(Close::new(fd, drop)),
         None => drop(fd),
     }
 }

@@ -51,7 +51,7 @@ impl<T> Refused<T> {
     }
 }
 
-// SAFETY: the entry points to nothing.
+// SAFETY: O1: the entry points to nothing.
 unsafe impl<T: 'static> Operation for Refused<T> {
     type Output = T;
     const NAME: &'static str = "refused";
@@ -101,11 +101,11 @@ pub(super) fn open_entry(path: &CStr, flags: i32, mode: u32) -> Entry {
 /// Takes over the descriptor that an outcome is.
 pub(super) fn adopt(outcome: Outcome) -> io::Result<OwnedFd> {
     let fd = outcome.count()?;
-    // SAFETY: the kernel has just made this descriptor for us.
+    // SAFETY: D1: the kernel has just made this descriptor for us.
     Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
 }
 
-// SAFETY: the entry points to the path, which lies in memory of its own that the operation owns.
+// SAFETY: O1: the entry points to the path, in memory of its own.
 unsafe impl<T: 'static> Operation for Open<T> {
     type Output = io::Result<T>;
     const NAME: &'static str = "open";
@@ -151,7 +151,7 @@ pub(super) fn closed(fd: OwnedFd, outcome: Outcome) -> io::Result<()> {
     Ok(())
 }
 
-// SAFETY: the entry points to nothing.
+// SAFETY: O1: the entry points to nothing.
 unsafe impl<T: 'static> Operation for Close<T> {
     type Output = T;
     const NAME: &'static str = "close";
@@ -194,8 +194,8 @@ impl<T> Stat<T> {
     }
 }
 
-// SAFETY: the entry points to the path, in memory of its own, and to the place of the status, both of which are the
-// operation's; a status is plain numbers, for which all bits are valid.
+// SAFETY: O1: the entry points to the path, in memory of its own, and to the operation's place for the status, which is plain
+// data (P1).
 unsafe impl<T: 'static> Operation for Stat<T> {
     type Output = T;
     const NAME: &'static str = "statx";
@@ -225,7 +225,7 @@ unsafe impl<T: 'static> Operation for Stat<T> {
     }
 
     fn finish(self, outcome: Outcome) -> T {
-        // SAFETY: zeroed at first, and all bits are valid.
+        // SAFETY: P1: zeroed at first.
         let status = unsafe { self.status.assume_init_ref() };
         (self.tell)(outcome.count().map(|_| status))
     }

@@ -258,7 +258,7 @@ impl<F: AsRawFd + 'static, B: IoBufMut, P: Position> Read<F, B, P> {
     }
 }
 
-// SAFETY: the entry points into the buffer, which the operation owns and nobody touches while it is lent (K1).
+// SAFETY: O1: the entry points into the buffer, which the operation owns and which stays as it is while it is lent (B1).
 unsafe impl<F: AsRawFd + 'static, B: IoBufMut, P: Position> Operation for Read<F, B, P> {
     type Output = BufResult<B>;
     const NAME: &'static str = "read";
@@ -283,7 +283,7 @@ unsafe impl<F: AsRawFd + 'static, B: IoBufMut, P: Position> Operation for Read<F
         let (mut buf, done) = (self.buf, self.progress.done.min(self.len));
         // A read that failed before it began has changed nothing.
         if done > 0 || result.is_ok() {
-            // SAFETY: the kernel has filled that many bytes from the start, which is within the capacity.
+            // SAFETY: B1: the kernel has filled that many bytes from the start, which is within the capacity.
             unsafe { buf.set_len(done) };
         }
         match result {
@@ -313,7 +313,7 @@ impl<F: AsRawFd + 'static, B: IoBuf> Write<F, B> {
     }
 }
 
-// SAFETY: the entry points into the buffer, which the operation owns and nobody touches while it is lent (K1).
+// SAFETY: O1: the entry points into the buffer, which the operation owns and which stays as it is while it is lent (B1).
 unsafe impl<F: AsRawFd + 'static, B: IoBuf> Operation for Write<F, B> {
     type Output = BufResult<B>;
     const NAME: &'static str = "write";

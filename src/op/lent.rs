@@ -46,12 +46,12 @@ impl<O: Operation> Of<O> {
             name: O::NAME,
             nature: O::NATURE,
             layout: class(Layout::new::<O>()),
-            // SAFETY: (all six) K1: the block holds an `O`, and by the contract of `Lent` and `Raw` nobody else refers to it.
+            // SAFETY (all six): K1: the block holds an `O`, and by the contract of `Lent` and `Raw` nobody else refers to it.
             drop: |block| unsafe { drop(take::<O>(block)) },
             discard: |block, outcome| unsafe { drop(take::<O>(block).finish(outcome)) },
         },
         entry: |block| unsafe { block.cast::<O>().as_mut().entry() },
-        // SAFETY: as above.
+        // SAFETY: K1 as above.
         call: |block| unsafe { block.cast::<O>().as_mut().call() },
         advance: |block, outcome| unsafe { block.cast::<O>().as_mut().advance(outcome) },
         finish: |block, outcome| unsafe { take::<O>(block).finish(outcome) },
@@ -60,9 +60,10 @@ impl<O: Operation> Of<O> {
 
 /// Moves the operation out and gives its block back, before anything of the operation runs.
 ///
-/// SAFETY: the block holds an `O` that nobody refers to; afterwards it is gone.
+/// # Safety
+/// K1: the block holds an `O` that nobody refers to; afterwards it is gone.
 unsafe fn take<O: Operation>(block: NonNull<u8>) -> O {
-    // SAFETY: passed on.
+    // SAFETY: K1: passed on to the caller.
     let operation = unsafe { block.cast::<O>().read() };
     free(block, class(Layout::new::<O>()));
     operation
@@ -78,7 +79,7 @@ impl<T> Lent<T> {
     pub(crate) fn new<O: Operation<Output = T>>(operation: O) -> Self {
         let methods = Of::<O>::METHODS;
         let block = reserve(methods.common.layout);
-        // SAFETY: the block is at least as large and as aligned as its class, which covers `O`.
+        // SAFETY: M1: the block is at least as large and as aligned as its class, which covers `O`.
         unsafe { block.cast::<O>().write(operation) };
         Lent { block, methods }
     }
@@ -93,24 +94,24 @@ impl<T> Lent<T> {
 
     /// The entry, built at the operation's final address.
     pub(crate) fn entry(&mut self) -> Entry {
-        // SAFETY: owned, and the block holds the operation of these methods.
+        // SAFETY: K1: not lent, and the block holds the operation of these methods.
         unsafe { (self.methods.entry)(self.block) }
     }
 
     /// The same as a plain system call, if the operation has one.
     pub(crate) fn call(&mut self) -> Option<Outcome> {
-        // SAFETY: as in `entry`.
+        // SAFETY: K1 as in `entry`.
         unsafe { (self.methods.call)(self.block) }
     }
 
     pub(crate) fn advance(&mut self, outcome: Outcome) -> Next {
-        // SAFETY: as in `entry`.
+        // SAFETY: K1 as in `entry`.
         unsafe { (self.methods.advance)(self.block, outcome) }
     }
 
     pub(crate) fn finish(self, outcome: Outcome) -> T {
         let lent = std::mem::ManuallyDrop::new(self);
-        // SAFETY: as in `entry`; ManuallyDrop hands the block over once.
+        // SAFETY: K1 as in `entry`; ManuallyDrop hands the block over once.
         unsafe { (lent.methods.finish)(lent.block, outcome) }
     }
 
@@ -123,7 +124,7 @@ impl<T> Lent<T> {
 
 impl<T> Drop for Lent<T> {
     fn drop(&mut self) {
-        // SAFETY: owned; this is the end of it.
+        // SAFETY: K1: not lent; this is the end of it.
         unsafe { (self.methods.common.drop)(self.block) }
     }
 }
@@ -150,7 +151,7 @@ impl Raw {
 
     /// The operation never reached the kernel and never will.
     pub(crate) fn drop_unused(self) {
-        // SAFETY: the kernel never saw it, and this value was the only way to it.
+        // SAFETY: K1: the kernel never saw it, and this value was the only way to it.
         unsafe { (self.common.drop)(self.block) }
     }
 }
@@ -166,7 +167,7 @@ const fn class(of: Layout) -> Layout {
     let mut i = 0;
     while i < CLASSES.len() {
         if of.size() <= CLASSES[i] && of.align() <= ALIGN {
-            // SAFETY: the sizes are multiples of the alignment, which is a power of two.
+            // SAFETY: M1: the sizes are multiples of the alignment, which is a power of two.
             return unsafe { Layout::from_size_align_unchecked(CLASSES[i], ALIGN) };
         }
         i += 1;
@@ -184,7 +185,7 @@ impl Drop for FreeLists {
     fn drop(&mut self) {
         for (blocks, size) in self.0.iter().zip(CLASSES) {
             for block in blocks {
-                // SAFETY: the list holds blocks of this class that nobody uses.
+                // SAFETY: M1: the list holds blocks of this class that nobody uses.
                 unsafe { dealloc(block.as_ptr(), Layout::from_size_align_unchecked(size, ALIGN)) };
             }
         }
@@ -210,7 +211,7 @@ fn reserve(layout: Layout) -> NonNull<u8> {
     if layout.size() == 0 {
         return NonNull::dangling();
     }
-    // SAFETY: the size is not zero.
+    // SAFETY: M1: the size is not zero.
     NonNull::new(unsafe { alloc(layout) }).unwrap_or_else(|| handle_alloc_error(layout))
 }
 
@@ -223,7 +224,7 @@ fn free(block: NonNull<u8>, layout: Layout) {
         room
     });
     if kept != Some(true) && layout.size() != 0 {
-        // SAFETY: `reserve` allocated it with this layout, and nobody uses it.
+        // SAFETY: M1: `reserve` allocated it with this layout, and nobody uses it.
         unsafe { dealloc(block.as_ptr(), layout) };
     }
 }
@@ -250,7 +251,7 @@ mod tests {
         static POINTERS: Cell<Option<Pointers>> = const { Cell::new(None) };
     }
 
-    // SAFETY: the pointers lead into the operation and into what it owns.
+    // SAFETY: O1: the pointers lead into the operation and into what it owns.
     unsafe impl Operation for Model {
         type Output = (Box<[u8; 16]>, u64, i32);
         const NAME: &'static str = "model";
@@ -335,7 +336,7 @@ mod tests {
     #[cfg_attr(miri, ignore = "it leaks the block, as a dropped `Raw` does")]
     fn a_block_is_not_taken_for_another_operation() {
         struct Other;
-        // SAFETY: it points to nothing.
+        // SAFETY: O1: it points to nothing.
         unsafe impl Operation for Other {
             type Output = (Box<[u8; 16]>, u64, i32);
             const NAME: &'static str = "other";

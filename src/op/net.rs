@@ -51,7 +51,7 @@ impl<S: AsRawFd> Recv<S> {
 /// `IORING_RECVSEND_POLL_FIRST`.
 const POLL_FIRST: u16 = 1;
 
-// SAFETY: the entry points into `own`, which nobody else sees; a picked buffer is the buffer ring's business.
+// SAFETY: O1: the entry points into `own`, which nobody else sees; a picked buffer is the buffer ring's business (H1).
 unsafe impl<S: AsRawFd + 'static> Operation for Recv<S> {
     /// The data, and whether the socket had more.
     type Output = io::Result<(Chunk, bool)>;
@@ -91,7 +91,7 @@ unsafe impl<S: AsRawFd + 'static> Operation for Recv<S> {
         let chunk = match loan {
             Some(loan) => Chunk::from(loan),
             None => {
-                // SAFETY: the kernel has filled `count` bytes from the start.
+                // SAFETY: B1: the kernel has filled `count` bytes from the start.
                 unsafe { self.own.set_len(count.min(self.own.capacity())) };
                 Chunk::from(self.own)
             }
@@ -130,7 +130,7 @@ fn send_entry(fd: RawFd, rest: &[u8]) -> Entry {
     opcode::Send::new(types::Fd(fd), rest.as_ptr(), len).flags(libc::MSG_WAITALL | libc::MSG_NOSIGNAL).build()
 }
 
-// SAFETY: the entry points into the segment, which the operation owns: bytes in memory of their own, which do not move.
+// SAFETY: O1: the entry points into the segment, which the operation owns: bytes in memory of their own, which do not move.
 unsafe impl<Q: SendQueue> Operation for Send<Q> {
     type Output = ();
     const NAME: &'static str = "send";
@@ -153,7 +153,7 @@ unsafe impl<Q: SendQueue> Operation for Send<Q> {
 /// A non-blocking send straight from the caller's bytes.
 pub(crate) fn try_send(fd: RawFd, bytes: &[u8]) -> io::Result<usize> {
     let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
-    // SAFETY: the slice is valid for the time of the call.
+    // SAFETY: L1: the slice is valid for the time of the call.
     called(unsafe { libc::send(fd, bytes.as_ptr().cast(), bytes.len(), flags) }).count()
 }
 
@@ -170,7 +170,7 @@ impl<S: AsRawFd> Accept<S> {
     }
 }
 
-// SAFETY: the entry points to the address and its length, which are the operation's own.
+// SAFETY: O1: the entry points to the address and its length, which are the operation's own.
 unsafe impl<S: AsRawFd + 'static> Operation for Accept<S> {
     type Output = io::Result<(OwnedFd, SockAddr)>;
     const NAME: &'static str = "accept";
@@ -190,9 +190,9 @@ unsafe impl<S: AsRawFd + 'static> Operation for Accept<S> {
 
     fn finish(self, outcome: Outcome) -> Self::Output {
         let fd = outcome.count()?;
-        // SAFETY: the kernel has just made this descriptor for us.
+        // SAFETY: D1: the kernel has just made this descriptor for us.
         let fd = unsafe { OwnedFd::from_raw_fd(fd as RawFd) };
-        // SAFETY: the kernel has written an address of this length.
+        // SAFETY: P1: the kernel has written an address of this length.
         let address = unsafe { SockAddr::new(self.address, self.length) };
         Ok((fd, address))
     }
@@ -210,7 +210,7 @@ impl<S: AsRawFd> Connect<S> {
     }
 }
 
-// SAFETY: the entry points to the address, which is the operation's own.
+// SAFETY: O1: the entry points to the address, which is the operation's own.
 unsafe impl<S: AsRawFd + 'static> Operation for Connect<S> {
     type Output = io::Result<Rc<S>>;
     const NAME: &'static str = "connect";
@@ -240,7 +240,7 @@ impl<Q: SendQueue, B: IoBuf> SendOwned<Q, B> {
     }
 }
 
-// SAFETY: the entry points into the buffer, which the operation owns; `IoBuf` says that it stays where it is meanwhile.
+// SAFETY: O1: the entry points into the buffer, which the operation owns and which stays as it is while it is lent (B1).
 unsafe impl<Q: SendQueue, B: IoBuf> Operation for SendOwned<Q, B>
 where
     Q::Segment: From<Vec<u8>>,

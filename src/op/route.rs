@@ -64,9 +64,9 @@ fn remembered(fd: RawFd) -> Option<Status> {
     let mut status = MaybeUninit::<Status>::zeroed();
     let flags = libc::AT_EMPTY_PATH | libc::AT_STATX_DONT_SYNC;
     let mask = WANTED | libc::STATX_MNT_ID_UNIQUE;
-    // SAFETY: the path is an empty string, and the place is as large as what the kernel writes.
+    // SAFETY: L1: the path is an empty string, and the place is as large as what the kernel writes.
     let result = unsafe { libc::statx(fd, c"".as_ptr(), flags, mask, status.as_mut_ptr()) };
-    // SAFETY: plain numbers, for which all bits are valid, and zero where the kernel wrote nothing.
+    // SAFETY: P1: zero where the kernel wrote nothing.
     (result == 0).then(|| unsafe { status.assume_init() })
 }
 
@@ -84,14 +84,14 @@ pub(super) fn status_at_once_by_path(path: &CStr, flags: i32) -> Option<Status> 
 /// A descriptor of where a path leads, if the way there is in the kernel's cache. It waits for nobody: `RESOLVE_CACHED` gives up
 /// where walking would have to, and an `O_PATH` descriptor is opened and closed without asking the file system.
 fn place_of(path: &CStr, flags: i32) -> Option<OwnedFd> {
-    // SAFETY: plain numbers, for which all bits are valid.
+    // SAFETY: P1: plain numbers.
     let mut how: libc::open_how = unsafe { std::mem::zeroed() };
     how.flags = (libc::O_PATH | libc::O_CLOEXEC | flags) as u64;
     how.resolve = libc::RESOLVE_CACHED;
     let (how, size) = (&raw const how, size_of::<libc::open_how>());
-    // SAFETY: path and struct outlive the call, and the struct's size is told.
+    // SAFETY: L1: path and struct outlive the call, and the struct's size is told.
     let fd = unsafe { libc::syscall(libc::SYS_openat2, libc::AT_FDCWD, path.as_ptr(), how, size) };
-    // SAFETY: the kernel has just made this descriptor for us.
+    // SAFETY: D1: the kernel has just made this descriptor for us.
     (fd >= 0).then(|| unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
 }
 
@@ -182,7 +182,7 @@ pub(crate) struct Facts {
 
 /// Learns the facts of an open file.
 pub(crate) fn facts(fd: RawFd) -> Facts {
-    // SAFETY: it touches the open file only.
+    // SAFETY: L1: it gets no pointer, and touches the open file only.
     let has_position = || unsafe { libc::lseek(fd, 0, libc::SEEK_CUR) } >= 0;
     let Some(status) = remembered(fd) else {
         return Facts { seekable: has_position(), closes_at_once: false };
@@ -241,7 +241,7 @@ fn is_local_mount(mount: u64) -> bool {
     let request = Request { size: size_of::<Request>() as u32, spare: 0, mount, wanted: SB_BASIC };
     let mut status = MountStatus { size: 0, options: 0, mask: 0, device: [0; 2], magic: 0, rest: [0; 60] };
     let place = &raw mut status;
-    // SAFETY: both structs are the kernel's, or begin like them, and outlive the call; their sizes are told.
+    // SAFETY: L1: both structs are the kernel's, or begin like them, and outlive the call; their sizes are told.
     let result =
         unsafe { libc::syscall(SYS_STATMOUNT, &raw const request, place, size_of::<MountStatus>(), 0) };
     result == 0 && status.mask & SB_BASIC != 0 && LOCAL.contains(&FsType(status.magic as _))

@@ -22,11 +22,10 @@ use std::task::Waker;
 use std::time::{Duration, Instant};
 
 pub use submit::Op;
-pub(crate) use submit::detach;
 pub(crate) use timers::TimerKey;
 
 use crate::executor::{Hidden, step_number, wake};
-use crate::op::{self, Abandoned, Completed, Key, Ledger, Lent, Polled, Raw, Table, Why};
+use crate::op::{self, Abandoned, Completed, Key, Ledger, Lent, Operation, Polled, Raw, Table, Why};
 use crate::ring::{Buffers, Completion, Counters, Features, Outcome, Ring};
 use timers::Timers;
 
@@ -63,6 +62,9 @@ pub(crate) fn expect_current(what: &str) -> Rc<Reactor> {
 /// Plain calls an operation may make per poll of its task before it has to go through the ring.
 const CALLS_PER_STEP: u32 = 32;
 
+/// After so many polls of tasks the last reading of the clock is too old to say which timers are due.
+const STALE: u64 = 16;
+
 /// Something to do outside of the borrow.
 enum Deferred {
     Wake(Waker),
@@ -89,6 +91,8 @@ pub(crate) struct Reactor {
     inside: Cell<bool>,
     /// The executor's step in which plain calls were counted last, and how many.
     calls: Cell<(u64, u32)>,
+    /// The last reading of the clock that may still serve, and the executor's step in which it was made.
+    read: Cell<Option<(Instant, u64)>>,
 }
 
 /// While it lives, the reactor is the thread's current one.
@@ -111,6 +115,7 @@ impl Reactor {
             completions: RefCell::default(),
             inside: Cell::new(false),
             calls: Cell::new((0, 0)),
+            read: Cell::new(None),
         });
         // Where the thread is ending the reactor is just not listed: futures then find no loop.
         let _ = REACTORS.try_with(|reactors| reactors.borrow_mut().push(reactor.clone()));
@@ -167,6 +172,12 @@ impl Reactor {
         let place = op::queue(ring, entry, key);
         table.placed(key, place);
         Ok(key)
+    }
+
+    /// Starts an operation that nobody waits for: its `finish` runs when it ends.
+    pub(crate) fn detach(&self, operation: impl Operation<Output = ()>) {
+        // Refused, it was finished with the reason, and that was all.
+        let _ = self.submit(Lent::new(operation), None);
     }
 
     /// The future of an operation asks.
@@ -229,7 +240,20 @@ impl Reactor {
 
     /// The loop's time.
     pub(crate) fn now(&self) -> Instant {
-        self.core.borrow().ring.as_ref().map_or_else(Instant::now, Ring::now)
+        let now = self.core.borrow().ring.as_ref().map_or_else(Instant::now, Ring::now);
+        self.read.set(Some((now, step_number())));
+        now
+    }
+
+    /// A time by which a timer is due, if there is one. It reads the clock unless that was read within the last
+    /// [`STALE`] polls: a reading costs more than a turn of a few tasks, and an old one makes no timer early.
+    pub(crate) fn due(&self) -> Option<Instant> {
+        let next = self.next_timer()?;
+        let now = match self.read.get() {
+            Some((now, step)) if step_number() - step < STALE => now,
+            _ => self.now(),
+        };
+        (next <= now).then_some(now)
     }
 
     pub(crate) fn add_timer(&self, at: Instant, waker: Waker) -> TimerKey {
@@ -283,6 +307,7 @@ impl Reactor {
 
     /// Enters the kernel once; see [`Ring::enter`].
     pub(crate) fn enter_kernel(&self, wait: Option<Duration>) -> io::Result<()> {
+        self.read.set(None);
         match &mut self.core.borrow_mut().ring {
             Some(ring) => ring.enter(wait),
             None => Ok(()),
@@ -290,6 +315,7 @@ impl Reactor {
     }
 
     pub(crate) fn advance_clock(&self, by: Duration) {
+        self.read.set(None);
         if let Some(ring) = &mut self.core.borrow_mut().ring {
             ring.advance_clock(by);
         }

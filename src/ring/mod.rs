@@ -15,6 +15,15 @@
 //! completion or is retracted, exactly once. No code of the user runs in here. One ring belongs to one
 //! thread: `Ring` is neither `Send` nor `Sync` (T1).
 //!
+//! Invariants of our dealings with the kernel, here and in `op`, cited by SAFETY comments:
+//!
+//! * **M1 memory**: memory that we map or allocate is reached through its owner alone and within its size, and
+//!   is given back once, as it was got, when nobody uses it.
+//! * **L1 live arguments**: what a system call gets a pointer to lives to the end of the call and has the size
+//!   that the call is told; the kernel keeps no pointer to it.
+//! * **P1 plain data**: a struct that we share with the kernel is plain numbers: all bits are valid, zeros too.
+//! * **D1 descriptor**: a descriptor has one owner, which took it from the kernel's answer and closes it.
+//!
 //! Deliberately not here: what an operation is, who owns the memory that an entry points to (K1), when the
 //! ring may be closed (K3). The ring only counts, and leaks its own memory when it is dropped before its
 //! count is zero.

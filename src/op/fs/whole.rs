@@ -89,7 +89,7 @@ impl Incoming {
             Noted::Failed => return self.end = Some(outcome.count().map(drop)),
             Noted::Moved => {}
         }
-        // SAFETY: the kernel has filled that many bytes, each read where the one before it ended, within the capacity.
+        // SAFETY: B1: the kernel has filled that many bytes, each read where the one before it ended, within the capacity.
         unsafe { self.bytes.set_len(self.progress.done) };
         // Short and as long as expected: that was the end. Files of /proc are never as long as they say.
         if (outcome.result as usize) < self.asked && self.progress.done == self.hint {
@@ -124,7 +124,7 @@ impl<F: AsRawFd + 'static> ReadToEnd<F> {
     }
 }
 
-// SAFETY: the entry points into the content, which the operation owns and nobody touches while it is lent (K1).
+// SAFETY: O1: the entry points into the content, which the operation owns and which stays as it is while it is lent (B1).
 unsafe impl<F: AsRawFd + 'static> Operation for ReadToEnd<F> {
     type Output = BufResult<Vec<u8>>;
     const NAME: &'static str = "read";
@@ -178,8 +178,8 @@ impl<T> ReadFile<T> {
     }
 }
 
-// SAFETY: the entry points to the path, in memory of its own, or into the content, both of which the operation owns and nobody
-// touches while they are lent (K1).
+// SAFETY: O1: the entry points to the path, in memory of its own, or into the content, both of which the operation owns and
+// nobody touches while they are lent (K1).
 unsafe impl<T: 'static> Operation for ReadFile<T> {
     type Output = T;
     const NAME: &'static str = "read file";

@@ -119,7 +119,7 @@ impl<F: Shared, O: Operation> Ordered<F, O> {
     }
 }
 
-// SAFETY: the operation's own entries keep its promise; the others point to nothing.
+// SAFETY: O1: the operation's own entries keep it; the others point to nothing.
 unsafe impl<F: Shared, O: Operation> Operation for Ordered<F, O> {
     type Output = O::Output;
     const NAME: &'static str = O::NAME;

@@ -82,8 +82,8 @@ impl From<Vec<u8>> for Chunk {
     }
 }
 
-// SAFETY: B1: a chunk counts as a user of its buffer's memory, and while it has the buffer the kernel does not write there;
-// memory of its own is changed by nobody else. Neither moves with the chunk.
+// SAFETY: H1: a provided buffer is in the hand of the chunk's loan, whose count keeps it mapped; bytes of the chunk's own
+// are changed by nobody else. Neither moves with the chunk.
 unsafe impl IoBuf for Chunk {
     fn as_ptr(&self) -> *const u8 {
         self[..].as_ptr()
