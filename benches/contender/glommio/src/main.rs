@@ -1,8 +1,13 @@
 //! glommio, as its users write it.
 
-use std::error::Error;
+mod tasks;
 
-use ringloop_benches::contender::{self, Contender};
+use std::error::Error;
+use std::io;
+
+use glommio::LocalExecutorBuilder;
+use ringloop_benches::contender::{self, Contender, Runtime};
+use ringloop_benches::meter::Meter;
 
 struct Glommio;
 
@@ -10,4 +15,21 @@ fn main() -> Result<(), Box<dyn Error>> {
     contender::main(|_| Glommio)
 }
 
-impl Contender for Glommio {}
+impl Runtime for Glommio {
+    type Join<T: 'static> = glommio::Task<T>;
+
+    fn run<T: 'static>(&self, main: impl Future<Output = T> + 'static) -> T {
+        let executor = LocalExecutorBuilder::default().make();
+        executor.expect("an executor can be made").run(main)
+    }
+
+    fn spawn<F: Future<Output: 'static> + 'static>(task: F) -> Self::Join<F::Output> {
+        glommio::spawn_local(task)
+    }
+}
+
+impl Contender for Glommio {
+    fn tasks(&self, work: ringloop_benches::tasks::Work, meter: &'static Meter) -> io::Result<()> {
+        ringloop_benches::tasks::perform(self, work, meter)
+    }
+}

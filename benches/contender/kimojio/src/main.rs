@@ -1,8 +1,14 @@
 //! kimojio, as its users write it.
 
-use std::error::Error;
+mod tasks;
 
-use ringloop_benches::contender::{self, Contender};
+use std::error::Error;
+use std::io;
+
+use kimojio::configuration::Configuration;
+use kimojio::operations::{self, TaskHandle};
+use ringloop_benches::contender::{self, Contender, Joined, Runtime};
+use ringloop_benches::meter::Meter;
 
 struct Kimojio;
 
@@ -10,4 +16,21 @@ fn main() -> Result<(), Box<dyn Error>> {
     contender::main(|_| Kimojio)
 }
 
-impl Contender for Kimojio {}
+impl Runtime for Kimojio {
+    type Join<T: 'static> = Joined<TaskHandle<T>>;
+
+    fn run<T: 'static>(&self, main: impl Future<Output = T> + 'static) -> T {
+        let ended = kimojio::run_with_configuration(0, main, Configuration::new());
+        ended.and_then(Result::ok).expect("a bench runs to its end")
+    }
+
+    fn spawn<F: Future<Output: 'static> + 'static>(task: F) -> Self::Join<F::Output> {
+        Joined(operations::spawn_task(task))
+    }
+}
+
+impl Contender for Kimojio {
+    fn tasks(&self, work: ringloop_benches::tasks::Work, meter: &'static Meter) -> io::Result<()> {
+        ringloop_benches::tasks::perform(self, work, meter)
+    }
+}

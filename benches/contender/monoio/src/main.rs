@@ -1,8 +1,14 @@
 //! monoio, as its users write it.
 
-use std::error::Error;
+mod tasks;
 
-use ringloop_benches::contender::{self, Contender};
+use std::error::Error;
+use std::io;
+
+use monoio::blocking::DefaultThreadPool;
+use monoio::{IoUringDriver, RuntimeBuilder};
+use ringloop_benches::contender::{self, Contender, Runtime};
+use ringloop_benches::meter::Meter;
 
 struct Monoio;
 
@@ -10,4 +16,22 @@ fn main() -> Result<(), Box<dyn Error>> {
     contender::main(|_| Monoio)
 }
 
-impl Contender for Monoio {}
+impl Runtime for Monoio {
+    type Join<T: 'static> = monoio::task::JoinHandle<T>;
+
+    fn run<T: 'static>(&self, main: impl Future<Output = T> + 'static) -> T {
+        let builder = RuntimeBuilder::<IoUringDriver>::new().enable_timer();
+        let builder = builder.attach_thread_pool(Box::new(DefaultThreadPool::new(4)));
+        builder.build().expect("a runtime can be made").block_on(main)
+    }
+
+    fn spawn<F: Future<Output: 'static> + 'static>(task: F) -> Self::Join<F::Output> {
+        monoio::spawn(task)
+    }
+}
+
+impl Contender for Monoio {
+    fn tasks(&self, work: ringloop_benches::tasks::Work, meter: &'static Meter) -> io::Result<()> {
+        ringloop_benches::tasks::perform(self, work, meter)
+    }
+}

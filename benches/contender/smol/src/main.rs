@@ -1,8 +1,13 @@
-//! smol with one thread.
+//! smol with one thread: a local executor, files and blocking work on its threads.
+
+mod tasks;
 
 use std::error::Error;
+use std::io;
 
-use ringloop_benches::contender::{self, Contender};
+use ringloop_benches::contender::{self, Contender, Runtime};
+use ringloop_benches::meter::Meter;
+use smol::LocalExecutor;
 
 struct Smol;
 
@@ -10,4 +15,24 @@ fn main() -> Result<(), Box<dyn Error>> {
     contender::main(|_| Smol)
 }
 
-impl Contender for Smol {}
+thread_local! {
+    static EXECUTOR: LocalExecutor<'static> = const { LocalExecutor::new() };
+}
+
+impl Runtime for Smol {
+    type Join<T: 'static> = smol::Task<T>;
+
+    fn run<T: 'static>(&self, main: impl Future<Output = T> + 'static) -> T {
+        EXECUTOR.with(|executor| smol::block_on(executor.run(main)))
+    }
+
+    fn spawn<F: Future<Output: 'static> + 'static>(task: F) -> Self::Join<F::Output> {
+        EXECUTOR.with(|executor| executor.spawn(task))
+    }
+}
+
+impl Contender for Smol {
+    fn tasks(&self, work: ringloop_benches::tasks::Work, meter: &'static Meter) -> io::Result<()> {
+        ringloop_benches::tasks::perform(self, work, meter)
+    }
+}

@@ -1,8 +1,13 @@
-//! tokio-uring, as its users write it.
+//! tokio-uring, as its users write it: tasks and time are those of the tokio below it.
+
+mod tasks;
 
 use std::error::Error;
+use std::io;
 
-use ringloop_benches::contender::{self, Contender};
+use ringloop_benches::contender::{self, Contender, Joined, Runtime};
+use ringloop_benches::meter::Meter;
+use tokio::task::JoinHandle;
 
 struct TokioUring;
 
@@ -10,4 +15,20 @@ fn main() -> Result<(), Box<dyn Error>> {
     contender::main(|_| TokioUring)
 }
 
-impl Contender for TokioUring {}
+impl Runtime for TokioUring {
+    type Join<T: 'static> = Joined<JoinHandle<T>>;
+
+    fn run<T: 'static>(&self, main: impl Future<Output = T> + 'static) -> T {
+        tokio_uring::start(main)
+    }
+
+    fn spawn<F: Future<Output: 'static> + 'static>(task: F) -> Self::Join<F::Output> {
+        Joined(tokio_uring::spawn(task))
+    }
+}
+
+impl Contender for TokioUring {
+    fn tasks(&self, work: ringloop_benches::tasks::Work, meter: &'static Meter) -> io::Result<()> {
+        ringloop_benches::tasks::perform(self, work, meter)
+    }
+}
