@@ -118,7 +118,8 @@ fn allocate(class: Layout) -> NonNull<u8> {
 /// B1: `reserve` gave it for this class, and nobody uses it any more.
 pub(crate) unsafe fn free(block: NonNull<u8>, class: Layout) {
     // SAFETY: B1 as the caller says.
-    let kept = FREE.try_with(|free| free.of(class).is_some_and(|list| unsafe { list.push(block, class.size()) }));
+    let kept =
+        FREE.try_with(|free| free.of(class).is_some_and(|list| unsafe { list.push(block, class.size()) }));
     if kept != Ok(true) {
         // SAFETY: B1 as the caller says; it is in no list.
         unsafe { dealloc(block.as_ptr(), class) };
