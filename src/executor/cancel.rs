@@ -107,6 +107,7 @@ impl Listed {
         self.0.is_some()
     }
 
+    #[inline]
     fn clear(&mut self) {
         if let Some((task, key)) = self.0.take() {
             task.unlist_handler(key);
@@ -115,6 +116,7 @@ impl Listed {
 }
 
 impl Drop for Listed {
+    #[inline]
     fn drop(&mut self) {
         self.clear();
     }

@@ -71,6 +71,13 @@ pub(crate) fn step_number() -> u64 {
     STEP.get()
 }
 
+/// Whether a task other than the one that is polled is ready to run.
+pub(crate) fn is_another_ready() -> bool {
+    let ready =
+        |current: &RefCell<Option<Rc<Executor>>>| current.borrow().as_ref().is_some_and(|own| own.is_ready());
+    CURRENT.try_with(ready).unwrap_or(false)
+}
+
 /// The executor of the loop this thread is inside.
 pub(crate) fn current() -> Option<Rc<Executor>> {
     CURRENT.try_with(|current| current.borrow().clone()).ok().flatten()

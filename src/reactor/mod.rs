@@ -24,8 +24,8 @@ use std::time::{Duration, Instant};
 pub use submit::Op;
 pub(crate) use timers::TimerKey;
 
-use crate::executor::{Hidden, step_number, wake};
-use crate::op::{self, Abandoned, Completed, Key, Ledger, Lent, Operation, Polled, Raw, Table, Why};
+use crate::executor::{Hidden, is_another_ready, step_number, wake};
+use crate::op::{self, Abandoned, Company, Completed, Key, Ledger, Lent, Operation, Polled, Raw, Table, Why};
 use crate::ring::{Buffers, Completion, Counters, Features, Outcome, Ring};
 use timers::Timers;
 
@@ -160,6 +160,12 @@ impl Reactor {
         calls <= CALLS_PER_STEP && !self.prefers_ring()
     }
 
+    /// Who else goes to the kernel with the next enter.
+    fn company(&self) -> Company {
+        let queued = self.core.borrow().ring.as_ref().is_some_and(Ring::submits);
+        if queued || is_another_ready() { Company::Others } else { Company::Alone }
+    }
+
     /// Counts what a plain call has moved.
     fn count_bytes(&self, outcome: Outcome) {
         let (step, calls) = self.calls.get();
@@ -176,11 +182,12 @@ impl Reactor {
     /// Puts the operation into the table and its entry into the queue. Without a waker it is detached: its `finish` runs
     /// when it ends. If the loop has ended, or was made before a fork, the operation is finished with that.
     pub(crate) fn submit<T>(&self, mut lent: Lent<T>, waker: Option<Waker>) -> Result<Key, T> {
-        if self.is_child() {
-            return Err(lent.finish(Outcome::FORKED));
-        }
-        if self.core.borrow().ring.is_none() {
-            return Err(lent.finish(Outcome::CLOSED));
+        let refusal = match &self.core.borrow().ring {
+            None => Some(Outcome::CLOSED),
+            Some(ring) => ring.is_elsewhere().then_some(Outcome::FORKED),
+        };
+        if let Some(refusal) = refusal {
+            return Err(lent.finish(refusal));
         }
         let entry = lent.entry();
         let mut core = self.core.borrow_mut();
