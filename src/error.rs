@@ -83,6 +83,16 @@ words! {
     /// ```
     BrokenPromise, Other, "the promise was dropped before it was given a value";
 
+    /// A child of a task group has no value: it failed, was cancelled, or came when the group had closed. What it failed
+    /// with is in the [`GroupError`].
+    ///
+    /// ```
+    /// fn report(failed: ringloop::ChildFailed) -> std::io::Result<()> {
+    ///     Err(failed)?
+    /// }
+    /// ```
+    ChildFailed, Other, "the child of the task group ended without a value";
+
     /// The barrier was reset while this one waited at it, or it was aborted. (asyncio: `BrokenBarrierError`.)
     ///
     /// ```
@@ -472,6 +482,70 @@ impl From<TryGetError> for io::Error {
     }
 }
 
+/// Why a task group gave no value: all that its children and its body failed with, in the order in which they did.
+/// (asyncio: `ExceptionGroup`.)
+///
+/// Without an error and a panic in it, the group was cancelled by [`TaskGroup::cancel`](crate::TaskGroup::cancel).
+///
+/// ```
+/// fn report(error: ringloop::GroupError<std::io::Error>) -> Result<(), std::io::Error> {
+///     for error in &error.errors {
+///         eprintln!("failed: {error}");
+///     }
+///     error.first().map_or(Ok(()), Err)
+/// }
+/// ```
+pub struct GroupError<E> {
+    /// The errors.
+    pub errors: Vec<E>,
+    /// The panics.
+    pub panics: Vec<JoinError>,
+}
+
+impl<E> GroupError<E> {
+    /// The first error, if one of the children or the body has failed with one.
+    pub fn first(self) -> Option<E> {
+        self.errors.into_iter().next()
+    }
+
+    fn count(&self) -> usize {
+        self.errors.len() + self.panics.len()
+    }
+}
+
+impl<E: Display> Display for GroupError<E> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let first: Option<&dyn Display> = match (self.errors.first(), self.panics.first()) {
+            (Some(error), _) => Some(error),
+            (None, Some(panic)) => Some(panic),
+            (None, None) => None,
+        };
+        match (first, self.count()) {
+            (None, _) => f.write_str("the task group was cancelled"),
+            (Some(first), 1) => write!(f, "the task group failed: {first}"),
+            (Some(first), count) => write!(f, "the task group failed: {first} (and {} more)", count - 1),
+        }
+    }
+}
+
+impl<E: Debug> Debug for GroupError<E> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GroupError").field("errors", &self.errors).field("panics", &self.panics).finish()
+    }
+}
+
+impl<E: Error + 'static> Error for GroupError<E> {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.errors.first().map(|error| error as &(dyn Error + 'static))
+    }
+}
+
+impl<E: Error + Send + Sync + 'static> From<GroupError<E>> for io::Error {
+    fn from(error: GroupError<E>) -> io::Error {
+        io::Error::other(error)
+    }
+}
+
 /// What an owned-buffer call gives: the number of bytes and the buffer, or a [`BufError`], which has the
 /// buffer too.
 pub type BufResult<B> = Result<(usize, B), BufError<B>>;
@@ -542,11 +616,13 @@ const _: fn() = || {
     travels::<Elapsed>();
     travels::<LoopClosed>();
     travels::<BrokenPromise>();
+    travels::<ChildFailed>();
     travels::<BrokenBarrier>();
     travels::<ShutDown>();
     travels::<JoinError>();
     travels::<RunError>();
     travels::<WaitError>();
+    travels::<GroupError<io::Error>>();
     travels::<BufError<Vec<u8>>>();
 };
 const _: () = assert!(size_of::<JoinError>() == size_of::<usize>());
@@ -643,6 +719,22 @@ mod tests {
             "the root task was cancelled: stop"
         );
         assert!(format!("{:?}", RunError::already_running()).contains("instead of calling run"));
+    }
+
+    #[test]
+    fn a_group_error_says_what_came_first_and_how_much_more_there_is() {
+        let errors = |count: usize| (0..count).map(|_| io::Error::other("boom")).collect();
+        let none = GroupError::<io::Error> { errors: Vec::new(), panics: Vec::new() };
+        assert_eq!(none.to_string(), "the task group was cancelled");
+        let one = GroupError { errors: errors(1), panics: Vec::new() };
+        assert_eq!(one.to_string(), "the task group failed: boom");
+        let panicked = || JoinError::panicked(Box::new("bang"));
+        let three = GroupError { errors: errors(2), panics: vec![panicked()] };
+        assert_eq!(three.to_string(), "the task group failed: boom (and 2 more)");
+        let panic = GroupError::<io::Error> { errors: Vec::new(), panics: vec![panicked()] };
+        assert_eq!(panic.to_string(), "the task group failed: the task panicked: bang");
+        assert!(panic.first().is_none());
+        assert!(holds::<GroupError<io::Error>>(&three.into()));
     }
 
     #[test]

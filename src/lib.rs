@@ -12,6 +12,7 @@
 mod error;
 
 // Pure Rust: no kernel, runs under Miri.
+mod block;
 pub mod buf;
 mod pool;
 
@@ -59,6 +60,10 @@ pub use sync::{
 };
 #[doc(hidden)]
 pub use task::private as __private;
-pub use task::{Gather, TaskBuilder, create_task, gather, gather_settled, spawn, timeout, timeout_at};
+pub use task::{
+    AllCompleted, AsCompleted, Child, FirstCompleted, FirstException, Gather, JoinSet, ReturnWhen,
+    TaskBuilder, TaskGroup, TaskSet, Wait, as_completed, cancel_and_wait, create_task, gather,
+    gather_settled, spawn, task_group, timeout, timeout_at, wait, wait_for,
+};
 pub use thread::{Blocking, run_in_executor, spawn_blocking, to_thread};
 pub use time::{Sleep, now, sleep, sleep_until};

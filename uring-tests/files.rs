@@ -1,8 +1,9 @@
 //! Files: what is written is read back by every route, the numbers are exact, std's meaning is kept, errors keep their
 //! errno and give buffers back.
 
-use crate::harness::kinds::rest;
-use crate::harness::probes::{Dice, poll_once};
+use crate::harness::kinds::{rest, turns};
+use crate::harness::peers::Peer;
+use crate::harness::probes::{Dice, OnDrop, poll_once};
 use crate::harness::{Ctx, Need, Trial, aftermath};
 use crate::io;
 use bytes::Bytes;
@@ -10,10 +11,15 @@ use futures_util::future::join_all;
 use futures_util::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
+use ringloop::create_task;
 use ringloop::fs::{self, File, OpenOptions};
 use std::collections::BTreeSet;
-use std::io::{ErrorKind, SeekFrom};
+use std::future::pending;
+use std::io::{ErrorKind, Read, SeekFrom};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::sync::mpsc::channel;
+use std::task::Poll;
 
 pub const TRIALS: &[Trial] = &[
     io!(what_is_written_is_read_back),
@@ -41,6 +47,10 @@ pub const TRIALS: &[Trial] = &[
     io!(a_path_with_a_nul_is_an_error_not_a_panic),
     io!(a_full_disk_reports_exactly_what_was_written).needs(&[Need::Root]),
     io!(a_dropped_file_writes_its_cursor_out),
+    io!(a_file_dropped_between_run_and_close_writes_its_cursor_out),
+    io!(a_file_dropped_in_another_loop_writes_its_cursor_out),
+    io!(a_file_dropped_after_its_loop_writes_its_cursor_out),
+    io!(the_loops_end_waits_for_a_dropped_pipe),
 ];
 
 fn what_is_written_is_read_back(ctx: &Ctx) {
@@ -491,4 +501,78 @@ fn a_dropped_file_writes_its_cursor_out(ctx: &Ctx) {
         rest().await;
         assert!(std::fs::read(&path).expect("it is there").starts_with(b"written late"));
     });
+}
+
+/// A file whose cursor has just accepted these bytes: a batch of them is on its way, and the rest gathers behind it.
+async fn written(ctx: &Ctx) -> (File, Vec<u8>) {
+    let bytes = Dice(ctx.seed).bytes(70_000);
+    let mut file = File::create(ctx.path("file")).await.expect("the folder can be written");
+    let (batch, rest) = bytes.split_at(64 << 10);
+    file.write_all(batch).await.expect("the cursor buffers it");
+    file.write_all(rest).await.expect("the cursor buffers it");
+    (file, bytes)
+}
+
+fn a_file_dropped_between_run_and_close_writes_its_cursor_out(ctx: &Ctx) {
+    let mut runner = ctx.runner();
+    let (file, bytes) = runner.run(written(ctx)).expect("it runs");
+    drop(file);
+    runner.close().expect("it ends");
+    assert!(std::fs::read(ctx.path("file")).expect("it is there") == bytes);
+}
+
+/// The other loop neither writes over what is on its way, nor waits for it.
+fn a_file_dropped_in_another_loop_writes_its_cursor_out(ctx: &Ctx) {
+    let mut first = ctx.runner();
+    let (file, bytes) = first.run(written(ctx)).expect("it runs");
+    let mut second = ctx.runner();
+    second.run(async { drop(file) }).expect("it runs");
+    second.close().expect("it ends");
+    first.close().expect("it ends");
+    assert!(std::fs::read(ctx.path("file")).expect("it is there") == bytes);
+}
+
+fn a_file_dropped_after_its_loop_writes_its_cursor_out(ctx: &Ctx) {
+    let mut runner = ctx.runner();
+    let (file, bytes) = runner.run(written(ctx)).expect("it runs");
+    runner.close().expect("it ends");
+    drop(file);
+    assert!(std::fs::read(ctx.path("file")).expect("it is there") == bytes);
+}
+
+/// A pipe's write may wait without end, so the end would cancel it; but it was promised. The pipe is full, and its reader begins
+/// only when the end has begun.
+fn the_loops_end_waits_for_a_dropped_pipe(ctx: &Ctx) {
+    let (mut reader, writer) = std::io::pipe().expect("a pipe can be made");
+    let bytes = Dice(ctx.seed).bytes(200_000);
+    let (tell, told) = channel();
+    let reading = Peer::play(move || {
+        told.recv().expect("the trial tells it");
+        let mut all = Vec::new();
+        reader.read_to_end(&mut all).map(|_| all).expect("a pipe can be read")
+    });
+    let mut runner = ctx.runner();
+    let accepted = runner
+        .run(async {
+            let mut file = File::from(OwnedFd::from(writer));
+            let mut accepted = 0;
+            while accepted < bytes.len() {
+                match poll_once(&mut Box::pin(file.write(&bytes[accepted..]))).await {
+                    Poll::Ready(count) => accepted += count.expect("somebody may read"),
+                    Poll::Pending => break,
+                }
+                turns(1).await;
+            }
+            let end = OnDrop(move || tell.send(()).expect("the peer waits"));
+            create_task(async move {
+                let _end = end;
+                pending::<()>().await;
+            })
+            .detach();
+            accepted
+        })
+        .expect("it runs");
+    assert!(accepted > 64 << 10, "more than a pipe holds");
+    runner.close().expect("it ends");
+    assert!(reading.end() == bytes[..accepted]);
 }

@@ -6,6 +6,8 @@ use crate::harness::trial::Case;
 use crate::harness::{Ctx, Trial};
 use crate::once;
 use libtest_mimic::Completion;
+use nix::sys::wait::{Id, WaitPidFlag, waitid};
+use nix::unistd::Pid;
 use std::mem::forget;
 use std::process::Command;
 use std::time::Duration;
@@ -16,6 +18,7 @@ pub const TRIALS: &[Trial] = &[
     once!(a_left_descriptor_is_named),
     once!(a_left_thread_is_named),
     once!(a_left_child_is_named),
+    once!(a_child_that_nobody_reaped_is_named),
     once!(a_skip_is_reported_with_its_reason),
     once!(an_unmet_need_is_reported_with_its_reason),
     once!(a_trial_for_an_ordinary_user_has_no_root),
@@ -28,6 +31,7 @@ pub const SPECIMENS: &[Trial] = &[
     once!(leaves_a_descriptor),
     once!(leaves_a_thread),
     once!(leaves_a_child),
+    once!(leaves_a_zombie),
     once!(skips),
     once!(needs_the_impossible).needs(&[crate::harness::Need::Tool("no-such-program")]),
     once!(is_an_ordinary_user).by_an_ordinary_user(),
@@ -60,6 +64,11 @@ fn a_left_thread_is_named(_: &Ctx) {
 fn a_left_child_is_named(_: &Ctx) {
     let said = failure_of("leaves_a_child");
     assert!(said.contains("left behind") && said.contains("a child process"), "{said}");
+}
+
+fn a_child_that_nobody_reaped_is_named(_: &Ctx) {
+    let said = failure_of("leaves_a_zombie");
+    assert!(said.contains("left behind") && said.contains("a child process: Ok(Exited("), "{said}");
 }
 
 fn a_skip_is_reported_with_its_reason(_: &Ctx) {
@@ -114,6 +123,14 @@ fn leaves_a_thread(_: &Ctx) {
 fn leaves_a_child(_: &Ctx) {
     // It ends by itself, long after the trial, so that the trial about it leaves nothing on the machine.
     forget(Command::new("sleep").arg("5").spawn().expect("sleep exists"));
+}
+
+fn leaves_a_zombie(_: &Ctx) {
+    let zombie = Command::new("true").spawn().expect("true exists");
+    let number = Pid::from_raw(i32::try_from(zombie.id()).expect("process numbers are small"));
+    let ended = waitid(Id::Pid(number), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT);
+    ended.expect("it is our child");
+    forget(zombie);
 }
 
 fn skips(ctx: &Ctx) {

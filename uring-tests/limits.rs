@@ -3,6 +3,7 @@
 
 use crate::harness::kinds::{rest, run_on, start, turns};
 use crate::harness::pairs::{bound, clients, connected};
+use crate::harness::peers::Peer;
 use crate::harness::probes::{Log, once_pending, poll_once};
 use crate::harness::{Ctx, Trial, aftermath};
 use crate::{io, once};
@@ -14,6 +15,7 @@ use ringloop::testing::FaultPlan;
 use ringloop::{Builder, SetupErrorKind, create_task, now, run, sleep, testing, to_thread};
 use std::collections::BTreeSet;
 use std::io::{ErrorKind, Read, Write};
+use std::sync::mpsc::channel;
 use std::time::Duration;
 
 pub const TRIALS: &[Trial] = &[
@@ -22,6 +24,7 @@ pub const TRIALS: &[Trial] = &[
     once!(a_starved_listener_enters_seldom),
     io!(a_call_without_descriptors_says_so),
     once!(a_thousand_loops_fit_into_64_kib_of_locked_memory).by_an_ordinary_user().seconds(120),
+    once!(memory_that_comes_back_late_is_waited_for).by_an_ordinary_user(),
     once!(a_ring_that_does_not_fit_is_made_smaller).by_an_ordinary_user(),
     once!(no_locked_memory_at_all_is_named).by_an_ordinary_user(),
     once!(no_descriptor_for_the_ring_is_named),
@@ -180,6 +183,30 @@ fn a_thousand_loops_fit_into_64_kib_of_locked_memory(ctx: &Ctx) {
             testing::release_parked_ring();
         }
     }
+}
+
+/// On a busy machine the kernel takes half a second to give a ring's memory back. Here another thread plays the kernel: it holds
+/// all the memory there is for so long, and the ring that was closed just before lets hope for more.
+fn memory_that_comes_back_late_is_waited_for(_: &Ctx) {
+    setrlimit(Resource::RLIMIT_MEMLOCK, 72 << 10, 72 << 10).expect("lower is allowed");
+    let (full, filled) = channel();
+    let (tell, told) = channel();
+    let holder = Peer::play(move || {
+        // 36 and 24 KiB.
+        let loops = [Builder::new(), Builder::new().ring_entries(64)].map(start);
+        full.send(()).expect("the trial waits");
+        told.recv().expect("the trial tells it");
+        std::thread::sleep(Duration::from_millis(400));
+        drop(loops);
+    });
+    filled.recv().expect("two loops fit");
+    drop(start(Builder::new().ring_entries(4).completion_entries(4)));
+    testing::release_parked_ring();
+    // The least ring that a loop makes do with takes 8 KiB.
+    setrlimit(Resource::RLIMIT_MEMLOCK, 64 << 10, 72 << 10).expect("lower is allowed");
+    tell.send(()).expect("the peer waits");
+    run_on(Builder::new(), async {});
+    holder.end();
 }
 
 fn a_ring_that_does_not_fit_is_made_smaller(ctx: &Ctx) {

@@ -20,6 +20,7 @@ mod facts;
 mod files;
 mod fork;
 mod futures;
+mod groups;
 mod harness_itself;
 mod limits;
 mod listener;
@@ -32,6 +33,7 @@ mod sockets;
 mod tasks;
 mod timers;
 mod waiters;
+mod waiting;
 mod wakers;
 mod writers;
 
@@ -58,6 +60,8 @@ const THEMES: &[(&str, &[Trial])] = &[
     ("cancel", cancel::TRIALS),
     ("timers", timers::TRIALS),
     ("combinators", combinators::TRIALS),
+    ("waiting", waiting::TRIALS),
+    ("groups", groups::TRIALS),
     ("files", files::TRIALS),
     ("sockets", sockets::TRIALS),
     ("listener", listener::TRIALS),

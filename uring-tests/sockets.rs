@@ -12,9 +12,10 @@ use futures_util::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
 use nix::sys::signal::{SigHandler, Signal, signal};
 use ringloop::net::{TcpStream, lookup_host};
 use ringloop::{create_task, sleep, timeout};
+use socket2::SockRef;
 use std::cell::Cell;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr};
 use std::os::fd::AsRawFd;
 use std::rc::Rc;
 use std::time::Duration;
@@ -257,24 +258,44 @@ fn writing_to_a_closed_peer_is_an_error_not_a_signal(ctx: &Ctx) {
     // SAFETY: no handler is installed, the default action is restored.
     unsafe { signal(Signal::SIGPIPE, SigHandler::SigDfl) }.expect("SIGPIPE has a default");
     ctx.run(async {
-        for owned in [false, true] {
+        for way in [Way::Queue, Way::Call, Way::Owned] {
+            // The first write is told of the reset, and only the next would raise the signal.
             let (ours, theirs) = connected().await;
             reset(theirs);
-            let mut error = None;
-            for _ in 0..1000 {
-                let written = match owned {
-                    false => ours.write_all(&[0; 5000]).await,
-                    true => ours.write_owned(vec![0; 5000]).await.map(|_| ()).map_err(std::io::Error::from),
-                };
-                error = written.and(ours.flush().await).err();
-                if error.is_some() {
-                    break;
-                }
-            }
-            let error = error.expect("the peer is gone");
-            assert!(matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset), "{error:?}");
+            write_until_it_fails(&ours, way).await;
+            // Our side was ended behind the stream's back: the first write would raise the signal.
+            let (ours, _theirs) = connected().await;
+            SockRef::from(&ours).shutdown(Shutdown::Write).expect("it is connected");
+            write_until_it_fails(&ours, way).await;
         }
     });
+}
+
+/// How bytes leave a stream.
+#[derive(Clone, Copy)]
+enum Way {
+    /// They are few, and copied into its queue.
+    Queue,
+    /// They are many, and first offered to the kernel by a plain call.
+    Call,
+    /// They lie in the caller's own buffer.
+    Owned,
+}
+
+async fn write_until_it_fails(stream: &TcpStream, way: Way) {
+    for _ in 0..1000 {
+        let written = match way {
+            Way::Queue => stream.write_all(&[0; 5000]).await,
+            Way::Call => stream.write_all(&[0; 20_000]).await,
+            Way::Owned => stream.write_owned(vec![0; 5000]).await.map(drop).map_err(std::io::Error::from),
+        };
+        // Writing is write-behind: the error may come with the write itself or with the flush.
+        if let Err(error) = written.and(stream.flush().await) {
+            let kind = error.kind();
+            return assert!(matches!(kind, ErrorKind::BrokenPipe | ErrorKind::ConnectionReset), "{error:?}");
+        }
+    }
+    panic!("nothing can be written, but no write says so");
 }
 
 /// By `&self`, first come first served: no byte goes to both, none is lost.

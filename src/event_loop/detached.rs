@@ -1,9 +1,16 @@
 //! Detached writers: connections and files whose owners are gone and that still write what they had accepted.
 //! The loop's end waits for them.
+//!
+//! The loop that writes is the one that the bytes are with, which is not always the one that runs when the owner goes: an owner
+//! may go between two runs, or while another loop of the thread runs. So a writer remembers its loop, its [`Home`].
 
-use std::cell::Cell;
-use std::rc::Rc;
+use std::cell::{Cell, RefCell};
+use std::rc::{Rc, Weak};
 use std::time::Duration;
+
+use super::{CURRENT, EventLoop};
+use crate::op::Operation;
+use crate::ring::Outcome;
 
 /// What may still be sent for connections whose stream was dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,5 +81,35 @@ impl Drop for Writer {
     fn drop(&mut self) {
         self.counts.streams.set(self.counts.streams.get() - 1);
         self.counts.bytes.set(self.counts.bytes.get() - self.bytes);
+    }
+}
+
+/// The loop that a writer's bytes are with.
+#[derive(Default)]
+pub(crate) struct Home(RefCell<Weak<EventLoop>>);
+
+impl Home {
+    /// From now on it is the loop that runs now, if one does. Only for a writer that has nothing in flight elsewhere.
+    pub(crate) fn settle(&self) {
+        let _ = CURRENT.try_with(|current| {
+            if let Some(current) = &*current.borrow()
+                && !std::ptr::eq(self.0.borrow().as_ptr(), &**current)
+            {
+                self.0.replace(Rc::downgrade(current));
+            }
+        });
+    }
+
+    /// The loop, be it running or standing still; None after its end.
+    pub(crate) fn event_loop(&self) -> Option<Rc<EventLoop>> {
+        self.0.borrow().upgrade().filter(|event_loop| !event_loop.executor.is_closed())
+    }
+
+    /// Starts an operation there that nobody waits for; after the loop's end it is finished with that.
+    pub(crate) fn detach(&self, operation: impl Operation<Output = ()>) {
+        match self.event_loop() {
+            Some(event_loop) => event_loop.reactor.detach(operation),
+            None => operation.finish(Outcome::CLOSED),
+        }
     }
 }

@@ -6,14 +6,14 @@
 //!
 //! [`Unwritten`] is the bookkeeping, without a kernel; [`Behind`] adds who waits, and for what.
 
-use std::cell::RefCell;
+use std::cell::{RefCell, RefMut};
 use std::io;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use super::descriptor::Descriptor;
 use crate::error::LoopClosed;
-use crate::event_loop::{self, EventLoop, Writer};
+use crate::event_loop::{EventLoop, Home, Writer};
 use crate::executor::wake;
 use crate::op::io::{At, Batch, Bell, Passage, Pour, Sink, Stream};
 use crate::reactor;
@@ -88,7 +88,12 @@ impl Unwritten {
 
 /// What happens behind a cursor that writes.
 #[derive(Default)]
-pub(super) struct Behind(RefCell<State>);
+pub(super) struct Behind {
+    /// The loop that has a batch on its way, or had the last one, or that gathers.
+    home: Home,
+    /// All else.
+    state: RefCell<State>,
+}
 
 #[derive(Default)]
 struct State {
@@ -121,14 +126,23 @@ impl Orphan {
 }
 
 impl Behind {
+    /// The books, for the loop that runs now: it writes what comes next, unless another one has a batch on its way.
+    fn open(&self) -> RefMut<'_, State> {
+        let state = self.state.borrow_mut();
+        if !state.unwritten.away {
+            self.home.settle();
+        }
+        state
+    }
+
     fn is_idle(&self) -> bool {
-        let state = self.0.borrow();
+        let state = self.state.borrow();
         state.unwritten.is_empty() && state.error.is_none()
     }
 
     /// Forgets what is not on its way.
     fn forget(&self) {
-        let mut state = self.0.borrow_mut();
+        let mut state = self.state.borrow_mut();
         (state.unwritten.left, state.error) = (None, None);
         state.unwritten.gathering.clear();
     }
@@ -143,7 +157,7 @@ impl Descriptor {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let behind = self.behind.get_or_init(Box::default);
-        let mut state = behind.0.borrow_mut();
+        let mut state = behind.open();
         if let Some(error) = state.error.take() {
             return Poll::Ready(Err(error));
         }
@@ -162,7 +176,7 @@ impl Descriptor {
     /// Ends when all that the cursor has accepted is with the kernel. What an error leaves is tried again by the next flush.
     pub(super) fn poll_flush(self: &Rc<Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let Some(behind) = self.behind.get() else { return Poll::Ready(Ok(())) };
-        let mut state = behind.0.borrow_mut();
+        let mut state = behind.open();
         if let Some(error) = state.error.take() {
             return Poll::Ready(Err(error));
         }
@@ -181,7 +195,7 @@ impl Descriptor {
     /// Lets a positional call through, or starts what must be written first.
     pub(super) fn pass_behind(self: &Rc<Self>) -> Passage {
         let Some(behind) = self.behind.get() else { return Passage::Open };
-        let mut state = behind.0.borrow_mut();
+        let mut state = behind.open();
         if state.unwritten.is_empty() {
             return Passage::Open;
         }
@@ -201,23 +215,26 @@ impl Descriptor {
 
     /// Puts a batch on its way.
     fn pour(self: &Rc<Self>, batch: Option<Batch>) {
-        match batch {
-            None => return,
-            Some(batch) if self.is_stream() => reactor::detach(Pour::<_, Stream>::new(self.clone(), batch)),
-            Some(batch) => reactor::detach(Pour::<_, At>::new(self.clone(), batch)),
-        };
+        let Some((batch, behind)) = batch.zip(self.behind.get()) else { return };
+        match self.is_stream() {
+            true => behind.home.detach(Pour::<_, Stream>::new(self.clone(), batch)),
+            false => behind.home.detach(Pour::<_, At>::new(self.clone(), batch)),
+        }
     }
 
     /// The file is dropped: what it has accepted is still written. Errors go to the exception handler.
     pub(super) fn orphan(self: &Rc<Self>) {
         let Some(behind) = self.behind.get().filter(|behind| !behind.is_idle()) else { return };
-        let event_loop = match (reactor::current(), event_loop::running()) {
-            // What the parent process has accepted is the parent's to write.
-            (Some(reactor), _) if reactor.is_child() => return behind.forget(),
-            (Some(_), Some(event_loop)) => event_loop,
-            _ => return self.write_now(),
+        let mut state = behind.open();
+        let Some(event_loop) = behind.home.event_loop() else {
+            drop(state);
+            return self.write_now();
         };
-        let mut state = behind.0.borrow_mut();
+        if event_loop.reactor.is_child() {
+            drop(state);
+            // What the parent process has accepted is the parent's to write.
+            return behind.forget();
+        }
         (state.error, state.flush) = (None, true);
         state.orphan = Some(Orphan::new(event_loop, state.unwritten.waiting()));
         let batch = state.unwritten.next(1);
@@ -232,15 +249,15 @@ impl Descriptor {
         }
     }
 
-    /// Outside of a loop there is nothing that could be blocked: writes by plain calls.
+    /// Without a loop there is nothing that could be blocked: writes by plain calls.
     fn write_now(self: &Rc<Self>) {
         let Some(behind) = self.behind.get() else { return };
         loop {
-            let Some(batch) = behind.0.borrow_mut().unwritten.next(1) else { return };
+            let Some(batch) = behind.state.borrow_mut().unwritten.next(1) else { return };
             if let Err(error) = self.write_plainly(&batch) {
                 tracing::error!(target: "ringloop", %error, "bytes of a dropped file are lost; `File::close` tells of this");
             }
-            behind.0.borrow_mut().unwritten.landed(Batch::new(batch.into_memory(), 0));
+            behind.state.borrow_mut().unwritten.landed(Batch::new(batch.into_memory(), 0));
         }
     }
 }
@@ -259,7 +276,7 @@ impl Sink for Descriptor {
             }
             result => result,
         };
-        let mut state = behind.0.borrow_mut();
+        let mut state = behind.state.borrow_mut();
         self.count_change();
         state.unwritten.landed(batch);
         let failed = result.as_ref().err().map(errno);

@@ -19,7 +19,7 @@ use super::socket::Socket;
 use super::turn::Turns;
 use crate::buf::IoBuf;
 use crate::error::BufResult;
-use crate::event_loop::running;
+use crate::event_loop::{Home, running};
 use crate::executor::wake;
 use crate::op::net::{Send, SendOwned, SendQueue, repeat, try_send};
 use crate::reactor::{self, Op};
@@ -64,6 +64,8 @@ pub(super) struct OutQueue {
     pending: Cell<usize>,
     /// A send is in flight.
     sending: Cell<bool>,
+    /// The loop that the send in flight is with.
+    home: Home,
     /// The first error; everything after it fails with the same.
     error: RefCell<Option<io::Error>>,
     /// The side shall end, or has ended, behind what is queued.
@@ -81,6 +83,7 @@ impl OutQueue {
             waiting: RefCell::default(),
             pending: Cell::new(0),
             sending: Cell::new(false),
+            home: Home::default(),
             error: RefCell::new(None),
             shutdown: Cell::new(false),
             wakers: RefCell::default(),
@@ -182,7 +185,8 @@ impl OutQueue {
 
     fn send(self: &Rc<Self>, segment: Vec<u8>, from: usize) {
         self.sending.set(true);
-        reactor::detach(Send::new(self.clone(), segment, from));
+        self.home.settle();
+        self.home.detach(Send::new(self.clone(), segment, from));
     }
 
     /// Sends the caller's buffer, behind what is queued, and gives it back.
@@ -195,6 +199,7 @@ impl OutQueue {
             return Ok((0, buf));
         }
         self.sending.set(true);
+        self.home.settle();
         self.pending.set(buf.len());
         let sent = Op::new(SendOwned::new(self.clone(), buf)).await;
         sent.expect("only a send that nobody awaits hands its rest to the queue")
@@ -234,10 +239,14 @@ impl OutQueue {
         self.fail(io::Error::new(io::ErrorKind::ConnectionAborted, "the connection was reset on this side"));
     }
 
-    /// The user's end is gone: what was accepted still goes out, within the loop's limits.
+    /// The user's end is gone: what was accepted still goes out, within the limits of the loop that has it, which may stand still.
     pub(super) fn detach(self: &Rc<Self>) {
         let bytes = self.pending();
-        let Some(event_loop) = running().filter(|_| bytes > 0) else { return };
+        let Some(event_loop) = self.home.event_loop().filter(|_| bytes > 0) else { return };
+        if event_loop.reactor.is_child() {
+            // What the parent process has accepted is the parent's to send.
+            return;
+        }
         let limits = event_loop.options.detached;
         let Some(writer) = event_loop.detached.admit(bytes, limits) else {
             event_loop.detached.count_reset();

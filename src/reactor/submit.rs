@@ -10,7 +10,6 @@ use std::time::Duration;
 use super::{Reactor, TimerKey, expect_current};
 use crate::executor::{Listed, take_offer};
 use crate::op::{Lent, Methods, Next, Operation, Polled, Why};
-use crate::ring::Outcome;
 
 /// The future of one kernel operation. It does nothing until it is polled; it is `'static`, because it owns what it needs
 /// (descriptor, path, buffer), so it can be spawned, gathered and timed.
@@ -103,10 +102,13 @@ impl<T> Op<T> {
         loop {
             let called = if reactor.may_call() { lent.call() } else { None };
             match called {
-                Some(outcome) => match lent.advance(outcome) {
-                    Next::Finish => return Some(lent.finish(outcome)),
-                    Next::Again => continue,
-                },
+                Some(outcome) => {
+                    reactor.count_bytes(outcome);
+                    match lent.advance(outcome) {
+                        Next::Finish => return Some(lent.finish(outcome)),
+                        Next::Again => continue,
+                    }
+                }
                 None => break,
             }
         }
@@ -208,19 +210,6 @@ impl<T> Drop for Op<T> {
         self.release();
         if let Some((reactor, key)) = submitted {
             reactor.abandon(key);
-        }
-    }
-}
-
-/// Starts an operation that nobody waits for: its `finish` runs when it ends. False: the loop has ended, and the operation
-/// was finished with that error.
-pub(crate) fn detach(operation: impl Operation<Output = ()>) -> bool {
-    let lent = Lent::new(operation);
-    match super::current() {
-        Some(reactor) => reactor.submit(lent, None).is_ok(),
-        None => {
-            lent.finish(Outcome::CLOSED);
-            false
         }
     }
 }

@@ -6,7 +6,7 @@
 //! (operations, tasks, timers) is checked where the loop is, in `kinds`.
 
 use nix::errno::Errno;
-use nix::sys::wait::{WaitPidFlag, waitpid};
+use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use std::collections::BTreeMap;
 use std::fs;
 use std::time::{Duration, Instant};
@@ -45,7 +45,9 @@ impl Before {
         if threads.len() > self.threads.len() {
             left.push(format!("threads {threads:?}, before {:?}", self.threads));
         }
-        match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+        // Without reaping: a child that nobody reaped shall still be seen by the next look.
+        let look = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+        match waitid(Id::All, look) {
             Err(Errno::ECHILD) => {}
             answer => left.push(format!("a child process: {answer:?}")),
         }

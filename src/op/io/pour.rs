@@ -67,7 +67,7 @@ impl<S: Sink, P: Position> Pour<S, P> {
     }
 }
 
-// SAFETY: the entry points into the batch, which the operation owns: bytes in memory of their own, which do not move.
+// SAFETY: O1: the entry points into the batch, which the operation owns: bytes in memory of their own, which do not move.
 unsafe impl<S: Sink, P: Position> Operation for Pour<S, P> {
     type Output = ();
     const NAME: &'static str = "write";

@@ -52,8 +52,8 @@ impl<F: AsRawFd + 'static, B: IoBufMut> ReadVectored<F, B> {
     }
 }
 
-// SAFETY: the entry points to the vectors, and these into the buffers, all of which the operation owns and nobody touches while
-// they are lent (K1); the buffers stand in a vector of their own, which does not move.
+// SAFETY: O1: the entry points to the vectors, and these into the buffers, all of which the operation owns and which stay as they
+// are while they are lent (B1); the buffers stand in a vector of their own, which does not move.
 unsafe impl<F: AsRawFd + 'static, B: IoBufMut> Operation for ReadVectored<F, B> {
     type Output = BufResult<Vec<B>>;
     const NAME: &'static str = "readv";
@@ -79,7 +79,7 @@ unsafe impl<F: AsRawFd + 'static, B: IoBufMut> Operation for ReadVectored<F, B> 
         let mut left = count;
         for buf in &mut self.bufs {
             let filled = left.min(buf.capacity());
-            // SAFETY: the kernel has filled the buffers in order, each up to its capacity.
+            // SAFETY: B1: the kernel has filled the buffers in order, each up to its capacity.
             unsafe { buf.set_len(filled) };
             left -= filled;
         }
@@ -113,7 +113,7 @@ impl<F: AsRawFd + 'static, B: IoBuf> WriteVectored<F, B> {
     }
 }
 
-// SAFETY: as for `ReadVectored`.
+// SAFETY: O1 as for `ReadVectored`.
 unsafe impl<F: AsRawFd + 'static, B: IoBuf> Operation for WriteVectored<F, B> {
     type Output = BufResult<Vec<B>>;
     const NAME: &'static str = "writev";
