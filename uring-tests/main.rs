@@ -27,6 +27,7 @@ mod shutdown;
 mod sockets;
 mod tasks;
 mod timers;
+mod waiters;
 mod waiting;
 mod wakers;
 mod writers;
@@ -45,6 +46,7 @@ const THEMES: &[(&str, &[Trial])] = &[
     ("wakers", wakers::TRIALS),
     ("ring", ring::TRIALS),
     ("tasks", tasks::TRIALS),
+    ("waiters", waiters::TRIALS),
     ("cancel", cancel::TRIALS),
     ("timers", timers::TRIALS),
     ("combinators", combinators::TRIALS),

@@ -257,7 +257,6 @@ impl Executor {
                 cold.location = how.location;
             });
         }
-        task.header().set(HANDLE);
         let mut tasks = self.tasks.borrow_mut();
         task.header().index.set(tasks.len() as u32);
         tasks.push(task.clone());

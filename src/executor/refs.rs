@@ -90,6 +90,7 @@ impl Refs {
     }
 
     /// One more reference, on the owner's thread.
+    #[inline]
     pub(super) fn clone_local(&self) {
         match self.local.get() {
             0 => self.clone_remote(),
@@ -98,6 +99,7 @@ impl Refs {
     }
 
     /// One reference less, on the owner's thread. True: free the cell.
+    #[inline]
     #[must_use]
     pub(super) fn drop_local(&self) -> bool {
         match self.local.get() {

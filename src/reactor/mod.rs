@@ -59,8 +59,11 @@ pub(crate) fn expect_current(what: &str) -> Rc<Reactor> {
     }
 }
 
-/// Plain calls an operation may make per poll of its task before it has to go through the ring.
+/// What plain calls may cost per poll of a task before its operations have to go through the ring: a call costs one, and one
+/// for each of so many bytes.
 const CALLS_PER_STEP: u32 = 32;
+/// As many bytes take about as long to copy as a call takes.
+const BYTES_PER_CALL: u32 = 16 << 10;
 
 /// After so many polls of tasks the last reading of the clock is too old to say which timers are due.
 const STALE: u64 = 16;
@@ -87,6 +90,8 @@ pub(crate) struct Reactor {
     deferred: RefCell<VecDeque<Deferred>>,
     /// Completions in the making, kept for their memory.
     completions: RefCell<Vec<Completion>>,
+    /// The ring makes rare things happen.
+    is_faulty: bool,
     /// The loop runs.
     inside: Cell<bool>,
     /// The executor's step in which plain calls were counted last, and how many.
@@ -107,12 +112,14 @@ impl Drop for Inside {
 impl Reactor {
     /// Takes the ring over for the loop `number`.
     pub(crate) fn new(ring: Ring, number: u32) -> Rc<Reactor> {
+        let is_faulty = ring.is_faulty();
         let core = Core { ring: Some(ring), table: Table::default(), timers: Timers::default() };
         let reactor = Rc::new(Reactor {
             number,
             core: RefCell::new(core),
             deferred: RefCell::default(),
             completions: RefCell::default(),
+            is_faulty,
             inside: Cell::new(false),
             calls: Cell::new((0, 0)),
             read: Cell::new(None),
@@ -150,7 +157,20 @@ impl Reactor {
         let (counted, calls) = self.calls.get();
         let calls = if counted == step { calls + 1 } else { 1 };
         self.calls.set((step, calls));
-        calls <= CALLS_PER_STEP
+        calls <= CALLS_PER_STEP && !self.prefers_ring()
+    }
+
+    /// Counts what a plain call has moved.
+    fn count_bytes(&self, outcome: Outcome) {
+        let (step, calls) = self.calls.get();
+        // What is no count of bytes is a descriptor: a small number.
+        let bytes = u32::try_from(outcome.result).unwrap_or(0);
+        self.calls.set((step, calls + bytes / BYTES_PER_CALL));
+    }
+
+    /// Whether rare things are to happen to an operation, which can only happen in the ring.
+    fn prefers_ring(&self) -> bool {
+        self.is_faulty && self.core.borrow_mut().ring.as_mut().is_some_and(Ring::prefers_entries)
     }
 
     /// Puts the operation into the table and its entry into the queue. Without a waker it is detached: its `finish` runs

@@ -36,7 +36,7 @@ use std::mem;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
-use storage::{Smallest, Storage};
+pub use storage::{Smallest, Storage};
 
 /// A queue that gives its items back in the order in which they were put in. (asyncio: `Queue`.)
 ///
@@ -104,7 +104,7 @@ pub type PriorityQueue<T> = QueueOf<Smallest<T>>;
 /// What [`Queue`], [`LifoQueue`] and [`PriorityQueue`] have in common: tasks of one loop put items in and get
 /// them out, each side first come first served.
 ///
-/// A cheap handle: clone it into tasks. `S` says in which order the items come back; name it by one of the three.
+/// A cheap handle: clone it into tasks. The [`Storage`] says in which order the items come back.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -416,6 +416,7 @@ impl<S: Storage> Debug for QueueOf<S> {
             .field("getters", self.0.items.waiters())
             .field("putters", self.0.room.waiters())
             .field("unfinished", &self.0.unfinished.get())
+            .field("finished", &self.0.finished)
             .finish()
     }
 }

@@ -301,6 +301,7 @@ fn a_queue_shows_its_lines() {
     put(&queue, [1]);
     let _putter = ByHand::waiting(queue.put(2));
     let shown = "Queue { len: 1, capacity: Some(1), getters: 0 waiting, 0 granted, \
-                 putters: 1 waiting, 0 granted, unfinished: 1 }";
+                 putters: 1 waiting, 0 granted, unfinished: 1, \
+                 finished: Event { set: false, waiters: 0 waiting, 0 granted } }";
     assert_eq!(format!("{queue:?}"), shown);
 }
