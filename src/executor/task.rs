@@ -437,18 +437,12 @@ pub(super) fn running() -> Option<Ref> {
     })
 }
 
-/// The same, unless `waker` is its own.
-pub(super) fn running_behind(waker: &Waker) -> Option<Ref> {
-    let task = RUNNING_NOW.get()?;
-    match is_own(task, waker) {
-        true => None,
-        false => running(),
-    }
-}
-
-/// Whether `waker` is the task's own, with nothing between.
-fn is_own(task: NonNull<Header>, waker: &Waker) -> bool {
-    std::ptr::eq(waker.data(), task.as_ptr().cast()) && std::ptr::eq(waker.vtable(), &WAKER)
+/// Whether `waker` is the running task's own, with nothing between; true as well where no task runs.
+#[inline]
+pub(super) fn runs_with(waker: &Waker) -> bool {
+    RUNNING_NOW.get().is_none_or(|task| {
+        std::ptr::eq(waker.data(), task.as_ptr().cast()) && std::ptr::eq(waker.vtable(), &WAKER)
+    })
 }
 
 /// A reference to a task of which the output's type is known.

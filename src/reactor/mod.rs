@@ -269,11 +269,20 @@ impl Reactor {
     /// [`STALE`] polls: a reading costs more than a turn of a few tasks, and an old one makes no timer early.
     pub(crate) fn due(&self) -> Option<Instant> {
         let next = self.next_timer()?;
-        let now = match self.read.get() {
-            Some((now, step)) if step_number() - step < STALE => now,
-            _ => self.now(),
-        };
+        let now = self.recent().unwrap_or_else(|| self.now());
         (next <= now).then_some(now)
+    }
+
+    fn recent(&self) -> Option<Instant> {
+        let (now, step) = self.read.get()?;
+        (step_number() - step < STALE).then_some(now)
+    }
+
+    /// Whether a turn that does not sleep has anything to do here: enter, reap, or see which timers are due.
+    pub(crate) fn has_work(&self) -> bool {
+        let core = self.core.borrow();
+        let ring = core.ring.as_ref().is_some_and(|ring| ring.should_enter() || ring.has_completions());
+        ring || core.timers.next().is_some_and(|next| self.recent().is_none_or(|now| next <= now))
     }
 
     pub(crate) fn add_timer(&self, at: Instant, waker: Waker) -> TimerKey {

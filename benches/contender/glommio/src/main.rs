@@ -1,12 +1,13 @@
 //! glommio, as its users write it.
 
 mod files;
+mod tasks;
 
 use std::error::Error;
 use std::io;
 use std::path::Path;
 
-use glommio::{LocalExecutor, Task};
+use glommio::LocalExecutorBuilder;
 use ringloop_benches::contender::{self, Contender, Runtime};
 use ringloop_benches::meter::Meter;
 
@@ -17,13 +18,14 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 impl Runtime for Glommio {
-    type Join<T: 'static> = Task<T>;
+    type Join<T: 'static> = glommio::Task<T>;
 
     fn run<T: 'static>(&self, main: impl Future<Output = T> + 'static) -> T {
-        LocalExecutor::default().run(main)
+        let executor = LocalExecutorBuilder::default().make();
+        executor.expect("an executor can be made").run(main)
     }
 
-    fn spawn<F: Future<Output: 'static> + 'static>(task: F) -> Task<F::Output> {
+    fn spawn<F: Future<Output: 'static> + 'static>(task: F) -> Self::Join<F::Output> {
         glommio::spawn_local(task)
     }
 }
@@ -36,5 +38,9 @@ impl Contender for Glommio {
         meter: &'static Meter,
     ) -> io::Result<()> {
         ringloop_benches::files::perform(self, work, scratch, meter)
+    }
+
+    fn tasks(&self, work: ringloop_benches::tasks::Work, meter: &'static Meter) -> io::Result<()> {
+        ringloop_benches::tasks::perform(self, work, meter)
     }
 }

@@ -1,12 +1,14 @@
 //! kimojio, as its users write it.
 
 mod files;
+mod tasks;
 
 use std::error::Error;
 use std::io;
 use std::path::Path;
 
-use kimojio::operations::{TaskHandle, spawn_task};
+use kimojio::configuration::Configuration;
+use kimojio::operations::{self, TaskHandle};
 use ringloop_benches::contender::{self, Contender, Joined, Runtime};
 use ringloop_benches::meter::Meter;
 
@@ -20,12 +22,12 @@ impl Runtime for Kimojio {
     type Join<T: 'static> = Joined<TaskHandle<T>>;
 
     fn run<T: 'static>(&self, main: impl Future<Output = T> + 'static) -> T {
-        let ended = kimojio::run(0, main).expect("nobody ends its loop early");
-        ended.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        let ended = kimojio::run_with_configuration(0, main, Configuration::new());
+        ended.and_then(Result::ok).expect("a bench runs to its end")
     }
 
     fn spawn<F: Future<Output: 'static> + 'static>(task: F) -> Self::Join<F::Output> {
-        Joined(spawn_task(task))
+        Joined(operations::spawn_task(task))
     }
 }
 
@@ -37,5 +39,9 @@ impl Contender for Kimojio {
         meter: &'static Meter,
     ) -> io::Result<()> {
         ringloop_benches::files::perform(self, work, scratch, meter)
+    }
+
+    fn tasks(&self, work: ringloop_benches::tasks::Work, meter: &'static Meter) -> io::Result<()> {
+        ringloop_benches::tasks::perform(self, work, meter)
     }
 }

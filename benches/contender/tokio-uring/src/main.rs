@@ -1,6 +1,7 @@
-//! tokio-uring, as its users write it.
+//! tokio-uring, as its users write it: tasks and time are those of the tokio below it.
 
 mod files;
+mod tasks;
 
 use std::error::Error;
 use std::io;
@@ -8,6 +9,7 @@ use std::path::Path;
 
 use ringloop_benches::contender::{self, Contender, Joined, Runtime};
 use ringloop_benches::meter::Meter;
+use tokio::task::JoinHandle;
 
 struct TokioUring;
 
@@ -16,7 +18,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 impl Runtime for TokioUring {
-    type Join<T: 'static> = Joined<tokio::task::JoinHandle<T>>;
+    type Join<T: 'static> = Joined<JoinHandle<T>>;
 
     fn run<T: 'static>(&self, main: impl Future<Output = T> + 'static) -> T {
         tokio_uring::start(main)
@@ -35,5 +37,9 @@ impl Contender for TokioUring {
         meter: &'static Meter,
     ) -> io::Result<()> {
         ringloop_benches::files::perform(self, work, scratch, meter)
+    }
+
+    fn tasks(&self, work: ringloop_benches::tasks::Work, meter: &'static Meter) -> io::Result<()> {
+        ringloop_benches::tasks::perform(self, work, meter)
     }
 }
