@@ -231,8 +231,12 @@ impl<F: Future> TaskCell<F> {
     }
 
     unsafe fn free(task: NonNull<Header>) {
-        // SAFETY: C1: the last reference is gone, and the stage's content with the owner before it; `Ref::new` took the block (F1).
-        unsafe { block::free(task.cast(), Self::CLASS) };
+        // SAFETY: C1: the last reference is gone, and the stage's content with the owner before it: a union drops nothing, but the
+        // header may have a cold part. `Ref::new` took the block (F1).
+        unsafe {
+            task.cast::<TaskCell<F>>().drop_in_place();
+            block::free(task.cast(), Self::CLASS);
+        }
     }
 }
 
