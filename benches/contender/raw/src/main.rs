@@ -1,9 +1,15 @@
 //! The bare ring, and loops written by hand, as good as they get: no futures where it is about I/O, the least that an executor
 //! can be where it is about tasks.
 
+mod executor;
+mod tasks;
+mod timers;
+
 use std::error::Error;
+use std::io;
 
 use ringloop_benches::contender::{self, Contender};
+use ringloop_benches::meter::Meter;
 
 struct Raw;
 
@@ -11,4 +17,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     contender::main(|_| Raw)
 }
 
-impl Contender for Raw {}
+impl Contender for Raw {
+    fn tasks(&self, work: ringloop_benches::tasks::Work, meter: &'static Meter) -> io::Result<()> {
+        ringloop_benches::tasks::perform(self, work, meter)
+    }
+}
