@@ -1,7 +1,10 @@
 //! The bare ring, and loops written by hand, as good as they get: no futures where it is about I/O, the least that an executor
 //! can be where it is about tasks.
 
+mod executor;
 mod files;
+mod tasks;
+mod timers;
 
 use std::error::Error;
 use std::io;
@@ -24,5 +27,9 @@ impl Contender for Raw {
         meter: &'static Meter,
     ) -> io::Result<()> {
         files::perform(work, scratch, meter)
+    }
+
+    fn tasks(&self, work: ringloop_benches::tasks::Work, meter: &'static Meter) -> io::Result<()> {
+        ringloop_benches::tasks::perform(self, work, meter)
     }
 }
