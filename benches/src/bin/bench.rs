@@ -119,8 +119,9 @@ fn shortened(span: Span) -> Span {
 fn tell(workload: &Workload, name: &str, round: usize, outcome: &Outcome) {
     let told = match outcome {
         Outcome::Done(Done::Cost { cost, load }) => {
-            let busy =
-                load.map_or_else(String::new, |load| format!(", load busy {:.0} %", load.share() * 100.0));
+            let busy = load
+                .as_ref()
+                .map_or_else(String::new, |load| format!(", load busy {:.0} %", load.share() * 100.0));
             let noted: Vec<String> =
                 cost.noted.iter().map(|(name, value)| format!(", {name} {value:.0}")).collect();
             format!(

@@ -1,9 +1,13 @@
 //! The bare ring, and loops written by hand, as good as they get: no futures where it is about I/O, the least that an executor
 //! can be where it is about tasks.
 
-use std::error::Error;
+mod net;
 
-use ringloop_benches::contender::{self, Contender};
+use std::error::Error;
+use std::io;
+
+use ringloop_benches::contender::{self, Contender, Listen};
+use ringloop_benches::meter::Meter;
 
 struct Raw;
 
@@ -11,4 +15,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     contender::main(|_| Raw)
 }
 
-impl Contender for Raw {}
+impl Contender for Raw {
+    fn net(
+        &self,
+        work: ringloop_benches::net::Work,
+        listen: Listen,
+        meter: &'static Meter,
+    ) -> io::Result<()> {
+        net::perform(work, listen, meter)
+    }
+}
