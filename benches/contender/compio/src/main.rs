@@ -1,14 +1,16 @@
-//! compio, by default and with a tuned ring.
+//! compio, by default and with a ring as ringloop sets it up: a single issuer, deferred task work.
 
 mod net;
+mod tasks;
 
 use std::error::Error;
 use std::io;
 
+use compio::driver::ProactorBuilder;
+use compio::runtime::{JoinHandle, RuntimeBuilder};
 use ringloop_benches::contender::{self, Contender, Joined, Listen, Runtime};
 use ringloop_benches::meter::Meter;
 
-/// A runtime, with the flags of a ring that one thread alone uses or without.
 struct Compio {
     tuned: bool,
 }
@@ -18,15 +20,15 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 impl Runtime for Compio {
-    type Join<T: 'static> = Joined<compio::runtime::JoinHandle<T>>;
+    type Join<T: 'static> = Joined<JoinHandle<T>>;
 
     fn run<T: 'static>(&self, main: impl Future<Output = T> + 'static) -> T {
-        let mut ring = compio::driver::ProactorBuilder::new();
+        let mut ring = ProactorBuilder::new();
         if self.tuned {
             ring.single_issuer(true).defer_taskrun(true).taskrun_flag(true);
         }
-        let runtime = compio::runtime::Runtime::builder().with_proactor(ring).build();
-        runtime.expect("a runtime can be made").block_on(main)
+        let mut builder = RuntimeBuilder::new();
+        builder.with_proactor(ring).build().expect("a runtime can be made").block_on(main)
     }
 
     fn spawn<F: Future<Output: 'static> + 'static>(task: F) -> Self::Join<F::Output> {
@@ -35,6 +37,10 @@ impl Runtime for Compio {
 }
 
 impl Contender for Compio {
+    fn tasks(&self, work: ringloop_benches::tasks::Work, meter: &'static Meter) -> io::Result<()> {
+        ringloop_benches::tasks::perform(self, work, meter)
+    }
+
     fn net(
         &self,
         work: ringloop_benches::net::Work,

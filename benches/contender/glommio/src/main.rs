@@ -1,10 +1,12 @@
 //! glommio, as its users write it.
 
 mod net;
+mod tasks;
 
 use std::error::Error;
 use std::io;
 
+use glommio::LocalExecutorBuilder;
 use ringloop_benches::contender::{self, Contender, Listen, Runtime};
 use ringloop_benches::meter::Meter;
 
@@ -18,7 +20,8 @@ impl Runtime for Glommio {
     type Join<T: 'static> = glommio::Task<T>;
 
     fn run<T: 'static>(&self, main: impl Future<Output = T> + 'static) -> T {
-        glommio::LocalExecutor::default().run(main)
+        let executor = LocalExecutorBuilder::default().make();
+        executor.expect("an executor can be made").run(main)
     }
 
     fn spawn<F: Future<Output: 'static> + 'static>(task: F) -> Self::Join<F::Output> {
@@ -27,6 +30,10 @@ impl Runtime for Glommio {
 }
 
 impl Contender for Glommio {
+    fn tasks(&self, work: ringloop_benches::tasks::Work, meter: &'static Meter) -> io::Result<()> {
+        ringloop_benches::tasks::perform(self, work, meter)
+    }
+
     fn net(
         &self,
         work: ringloop_benches::net::Work,

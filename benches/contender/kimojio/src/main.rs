@@ -1,11 +1,13 @@
 //! kimojio, as its users write it.
 
 mod net;
+mod tasks;
 
 use std::error::Error;
 use std::io;
-use std::pin::Pin;
 
+use kimojio::configuration::{Configuration, ExitBehavior};
+use kimojio::operations::{self, TaskHandle};
 use ringloop_benches::contender::{self, Contender, Joined, Listen, Runtime};
 use ringloop_benches::meter::Meter;
 
@@ -16,21 +18,24 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 impl Runtime for Kimojio {
-    type Join<T: 'static> = Joined<Pin<Box<kimojio::operations::TaskHandle<T>>>>;
+    type Join<T: 'static> = Joined<TaskHandle<T>>;
 
     fn run<T: 'static>(&self, main: impl Future<Output = T> + 'static) -> T {
-        let configuration = kimojio::configuration::Configuration::new()
-            .set_exit_behavior(kimojio::configuration::ExitBehavior::WhenMainTaskCompletes);
+        let configuration = Configuration::new().set_exit_behavior(ExitBehavior::WhenMainTaskCompletes);
         let ended = kimojio::run_with_configuration(0, main, configuration);
-        ended.expect("nobody shuts it down").expect("a bench does not panic")
+        ended.and_then(Result::ok).expect("a bench runs to its end")
     }
 
     fn spawn<F: Future<Output: 'static> + 'static>(task: F) -> Self::Join<F::Output> {
-        Joined(Box::pin(kimojio::operations::spawn_task(task)))
+        Joined(operations::spawn_task(task))
     }
 }
 
 impl Contender for Kimojio {
+    fn tasks(&self, work: ringloop_benches::tasks::Work, meter: &'static Meter) -> io::Result<()> {
+        ringloop_benches::tasks::perform(self, work, meter)
+    }
+
     fn net(
         &self,
         work: ringloop_benches::net::Work,

@@ -1,10 +1,13 @@
 //! monoio, as its users write it.
 
 mod net;
+mod tasks;
 
 use std::error::Error;
 use std::io;
 
+use monoio::blocking::DefaultThreadPool;
+use monoio::{IoUringDriver, RuntimeBuilder};
 use ringloop_benches::contender::{self, Contender, Listen, Runtime};
 use ringloop_benches::meter::Meter;
 
@@ -18,8 +21,9 @@ impl Runtime for Monoio {
     type Join<T: 'static> = monoio::task::JoinHandle<T>;
 
     fn run<T: 'static>(&self, main: impl Future<Output = T> + 'static) -> T {
-        let runtime = monoio::RuntimeBuilder::<monoio::IoUringDriver>::new().enable_timer().build();
-        runtime.expect("a runtime can be made").block_on(main)
+        let builder = RuntimeBuilder::<IoUringDriver>::new().enable_timer();
+        let builder = builder.attach_thread_pool(Box::new(DefaultThreadPool::new(4)));
+        builder.build().expect("a runtime can be made").block_on(main)
     }
 
     fn spawn<F: Future<Output: 'static> + 'static>(task: F) -> Self::Join<F::Output> {
@@ -28,6 +32,10 @@ impl Runtime for Monoio {
 }
 
 impl Contender for Monoio {
+    fn tasks(&self, work: ringloop_benches::tasks::Work, meter: &'static Meter) -> io::Result<()> {
+        ringloop_benches::tasks::perform(self, work, meter)
+    }
+
     fn net(
         &self,
         work: ringloop_benches::net::Work,

@@ -1,21 +1,23 @@
-//! smol with one thread.
+//! smol with one thread: a local executor, files and blocking work on its threads.
 
 mod net;
+mod tasks;
 
 use std::error::Error;
 use std::io;
 
 use ringloop_benches::contender::{self, Contender, Listen, Runtime};
 use ringloop_benches::meter::Meter;
+use smol::LocalExecutor;
 
 struct Smol;
 
-thread_local! {
-    static EXECUTOR: smol::LocalExecutor<'static> = const { smol::LocalExecutor::new() };
-}
-
 fn main() -> Result<(), Box<dyn Error>> {
     contender::main(|_| Smol)
+}
+
+thread_local! {
+    static EXECUTOR: LocalExecutor<'static> = const { LocalExecutor::new() };
 }
 
 impl Runtime for Smol {
@@ -31,6 +33,10 @@ impl Runtime for Smol {
 }
 
 impl Contender for Smol {
+    fn tasks(&self, work: ringloop_benches::tasks::Work, meter: &'static Meter) -> io::Result<()> {
+        ringloop_benches::tasks::perform(self, work, meter)
+    }
+
     fn net(
         &self,
         work: ringloop_benches::net::Work,

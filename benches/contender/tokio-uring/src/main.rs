@@ -1,12 +1,14 @@
-//! tokio-uring, as its users write it.
+//! tokio-uring, as its users write it: tasks and time are those of the tokio below it.
 
 mod net;
+mod tasks;
 
 use std::error::Error;
 use std::io;
 
 use ringloop_benches::contender::{self, Contender, Joined, Listen, Runtime};
 use ringloop_benches::meter::Meter;
+use tokio::task::JoinHandle;
 
 struct TokioUring;
 
@@ -15,7 +17,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 impl Runtime for TokioUring {
-    type Join<T: 'static> = Joined<tokio::task::JoinHandle<T>>;
+    type Join<T: 'static> = Joined<JoinHandle<T>>;
 
     fn run<T: 'static>(&self, main: impl Future<Output = T> + 'static) -> T {
         tokio_uring::start(main)
@@ -27,6 +29,10 @@ impl Runtime for TokioUring {
 }
 
 impl Contender for TokioUring {
+    fn tasks(&self, work: ringloop_benches::tasks::Work, meter: &'static Meter) -> io::Result<()> {
+        ringloop_benches::tasks::perform(self, work, meter)
+    }
+
     fn net(
         &self,
         work: ringloop_benches::net::Work,
