@@ -1,7 +1,10 @@
 //! The bare ring, and loops written by hand, as good as they get: no futures where it is about I/O, the least that an executor
 //! can be where it is about tasks.
 
+mod executor;
 mod net;
+mod tasks;
+mod timers;
 
 use std::error::Error;
 use std::io;
@@ -16,6 +19,10 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 impl Contender for Raw {
+    fn tasks(&self, work: ringloop_benches::tasks::Work, meter: &'static Meter) -> io::Result<()> {
+        ringloop_benches::tasks::perform(self, work, meter)
+    }
+
     fn net(
         &self,
         work: ringloop_benches::net::Work,

@@ -198,8 +198,9 @@ struct Buffers {
 
 impl Buffers {
     fn register(submitter: &Submitter, work: Work) -> io::Result<Buffers> {
-        // At most one message of each connection is under way, but for the paced load.
-        let count = work.connections().next_power_of_two().clamp(128, 1024) as u16;
+        // At most one message of each connection is under way, but for the paced load, and next to none where they rest.
+        let most = if let Work::Idle(_) = work { 128 } else { 1024 };
+        let count = work.connections().next_power_of_two().clamp(128, most) as u16;
         let size = work.size().next_multiple_of(4096);
         let ring = zeroed(usize::from(count) * size_of::<BufRingEntry>()).cast();
         let memory = zeroed(usize::from(count) * size);
