@@ -143,7 +143,7 @@ fn told(outcome: &Outcome) -> String {
             let each = format!("{:.1} ns of CPU time each", cost.nanoseconds());
             let all = format!("{} in {:.2} s", cost.operations, cost.wall.as_secs_f64());
             let noted = cost.noted.iter().map(|(name, value)| format!(", {name} {value:.0}"));
-            let load = load.map(|load| format!(", load busy {:.0} %", load.share() * 100.0));
+            let load = load.as_ref().map(|load| format!(", load busy {:.0} %", load.share() * 100.0));
             [each, ", ".into(), all].into_iter().chain(noted).chain(load).collect()
         }
         Outcome::Done(Done::Cannot(why)) => format!("cannot: {why}"),

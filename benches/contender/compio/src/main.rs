@@ -1,6 +1,7 @@
 //! compio, by default and with a ring as ringloop sets it up: a single issuer, deferred task work.
 
 mod files;
+mod net;
 mod tasks;
 
 use std::error::Error;
@@ -9,7 +10,7 @@ use std::path::Path;
 
 use compio::driver::ProactorBuilder;
 use compio::runtime::{JoinHandle, RuntimeBuilder};
-use ringloop_benches::contender::{self, Contender, Joined, Runtime};
+use ringloop_benches::contender::{self, Contender, Joined, Listen, Runtime};
 use ringloop_benches::meter::Meter;
 
 struct Compio {
@@ -49,5 +50,14 @@ impl Contender for Compio {
 
     fn tasks(&self, work: ringloop_benches::tasks::Work, meter: &'static Meter) -> io::Result<()> {
         ringloop_benches::tasks::perform(self, work, meter)
+    }
+
+    fn net(
+        &self,
+        work: ringloop_benches::net::Work,
+        listen: Listen,
+        meter: &'static Meter,
+    ) -> io::Result<()> {
+        ringloop_benches::net::perform(self, work, listen, meter)
     }
 }

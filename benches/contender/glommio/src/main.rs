@@ -1,6 +1,7 @@
 //! glommio, as its users write it.
 
 mod files;
+mod net;
 mod tasks;
 
 use std::error::Error;
@@ -8,7 +9,7 @@ use std::io;
 use std::path::Path;
 
 use glommio::LocalExecutorBuilder;
-use ringloop_benches::contender::{self, Contender, Runtime};
+use ringloop_benches::contender::{self, Contender, Listen, Runtime};
 use ringloop_benches::meter::Meter;
 
 struct Glommio;
@@ -42,5 +43,14 @@ impl Contender for Glommio {
 
     fn tasks(&self, work: ringloop_benches::tasks::Work, meter: &'static Meter) -> io::Result<()> {
         ringloop_benches::tasks::perform(self, work, meter)
+    }
+
+    fn net(
+        &self,
+        work: ringloop_benches::net::Work,
+        listen: Listen,
+        meter: &'static Meter,
+    ) -> io::Result<()> {
+        ringloop_benches::net::perform(self, work, listen, meter)
     }
 }

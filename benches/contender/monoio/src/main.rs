@@ -1,6 +1,7 @@
 //! monoio, as its users write it.
 
 mod files;
+mod net;
 mod tasks;
 
 use std::error::Error;
@@ -9,7 +10,7 @@ use std::path::Path;
 
 use monoio::blocking::DefaultThreadPool;
 use monoio::{IoUringDriver, RuntimeBuilder};
-use ringloop_benches::contender::{self, Contender, Runtime};
+use ringloop_benches::contender::{self, Contender, Listen, Runtime};
 use ringloop_benches::meter::Meter;
 
 struct Monoio;
@@ -44,5 +45,14 @@ impl Contender for Monoio {
 
     fn tasks(&self, work: ringloop_benches::tasks::Work, meter: &'static Meter) -> io::Result<()> {
         ringloop_benches::tasks::perform(self, work, meter)
+    }
+
+    fn net(
+        &self,
+        work: ringloop_benches::net::Work,
+        listen: Listen,
+        meter: &'static Meter,
+    ) -> io::Result<()> {
+        ringloop_benches::net::perform(self, work, listen, meter)
     }
 }

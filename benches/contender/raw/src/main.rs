@@ -3,6 +3,7 @@
 
 mod executor;
 mod files;
+mod net;
 mod tasks;
 mod timers;
 
@@ -10,7 +11,7 @@ use std::error::Error;
 use std::io;
 use std::path::Path;
 
-use ringloop_benches::contender::{self, Contender};
+use ringloop_benches::contender::{self, Contender, Listen};
 use ringloop_benches::meter::Meter;
 
 struct Raw;
@@ -31,5 +32,14 @@ impl Contender for Raw {
 
     fn tasks(&self, work: ringloop_benches::tasks::Work, meter: &'static Meter) -> io::Result<()> {
         ringloop_benches::tasks::perform(self, work, meter)
+    }
+
+    fn net(
+        &self,
+        work: ringloop_benches::net::Work,
+        listen: Listen,
+        meter: &'static Meter,
+    ) -> io::Result<()> {
+        net::perform(work, listen, meter)
     }
 }

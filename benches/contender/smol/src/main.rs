@@ -1,13 +1,14 @@
 //! smol with one thread: a local executor, files and blocking work on its threads.
 
 mod files;
+mod net;
 mod tasks;
 
 use std::error::Error;
 use std::io;
 use std::path::Path;
 
-use ringloop_benches::contender::{self, Contender, Runtime};
+use ringloop_benches::contender::{self, Contender, Listen, Runtime};
 use ringloop_benches::meter::Meter;
 use smol::LocalExecutor;
 
@@ -45,5 +46,14 @@ impl Contender for Smol {
 
     fn tasks(&self, work: ringloop_benches::tasks::Work, meter: &'static Meter) -> io::Result<()> {
         ringloop_benches::tasks::perform(self, work, meter)
+    }
+
+    fn net(
+        &self,
+        work: ringloop_benches::net::Work,
+        listen: Listen,
+        meter: &'static Meter,
+    ) -> io::Result<()> {
+        ringloop_benches::net::perform(self, work, listen, meter)
     }
 }

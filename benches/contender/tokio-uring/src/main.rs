@@ -1,13 +1,14 @@
 //! tokio-uring, as its users write it: tasks and time are those of the tokio below it.
 
 mod files;
+mod net;
 mod tasks;
 
 use std::error::Error;
 use std::io;
 use std::path::Path;
 
-use ringloop_benches::contender::{self, Contender, Joined, Runtime};
+use ringloop_benches::contender::{self, Contender, Joined, Listen, Runtime};
 use ringloop_benches::meter::Meter;
 use tokio::task::JoinHandle;
 
@@ -41,5 +42,14 @@ impl Contender for TokioUring {
 
     fn tasks(&self, work: ringloop_benches::tasks::Work, meter: &'static Meter) -> io::Result<()> {
         ringloop_benches::tasks::perform(self, work, meter)
+    }
+
+    fn net(
+        &self,
+        work: ringloop_benches::net::Work,
+        listen: Listen,
+        meter: &'static Meter,
+    ) -> io::Result<()> {
+        ringloop_benches::net::perform(self, work, listen, meter)
     }
 }
