@@ -14,6 +14,7 @@ mod harness;
 mod architecture;
 mod cancel;
 mod combinators;
+mod endless;
 mod facts;
 mod files;
 mod fork;
@@ -40,6 +41,7 @@ const THEMES: &[(&str, &[Trial])] = &[
     ("architecture", architecture::TRIALS),
     ("facts", facts::TRIALS),
     ("ops", ops::TRIALS),
+    ("endless", endless::TRIALS),
     ("wakers", wakers::TRIALS),
     ("ring", ring::TRIALS),
     ("tasks", tasks::TRIALS),

@@ -13,7 +13,7 @@ use nix::unistd::{Whence, lseek};
 
 use super::behind::Behind;
 use crate::op::fs::{Close, Facts, facts};
-use crate::op::io::{Batch, Passage, Shared};
+use crate::op::io::{Batch, Medium, Passage, Shared};
 use crate::reactor;
 
 /// An open file.
@@ -92,6 +92,12 @@ impl AsFd for Descriptor {
 impl AsRawFd for Descriptor {
     fn as_raw_fd(&self) -> RawFd {
         self.as_fd().as_raw_fd()
+    }
+}
+
+impl Medium for Descriptor {
+    fn waits(&self) -> bool {
+        self.facts().waits
     }
 }
 

@@ -4,8 +4,8 @@
 //! again under one. It may take several entries: an exact one goes on until it has its bytes, and each goes on after
 //! a failure that means nothing has happened yet. [`Progress`] keeps the books; `entry` builds the next step from them.
 //!
-//! Where a file is read or written is a type, [`At`] or [`Stream`], because it decides how an operation ends: block I/O
-//! by itself, a pipe perhaps never.
+//! Where a file is read or written is a type, [`At`] or [`Stream`]. How it ends is the file's to say, its [`Medium`]: block I/O
+//! ends by itself, a pipe or a device perhaps never.
 //!
 //! * `ordered`: what must come before an operation on a file, and what it changes.
 //! * `pour`: the write behind a cursor, which nobody waits for.
@@ -64,12 +64,19 @@ impl Patience {
     }
 }
 
+/// What is read and written.
+pub(crate) trait Medium: AsRawFd + 'static {
+    /// Whether it may keep a transfer waiting without end, as a pipe, a terminal or a device does, and a file on a disk does not.
+    fn waits(&self) -> bool;
+
+    /// How a transfer that somebody waits for ends.
+    fn transfer(&self) -> Nature {
+        if self.waits() { Nature::Waits } else { Nature::Finite }
+    }
+}
+
 /// Where in its file a transfer begins.
 pub(crate) trait Position: 'static {
-    /// How a read ends.
-    const READ: Nature;
-    /// How a write that nobody waits for ends.
-    const WRITE: Nature;
     /// What is done about a descriptor that would block.
     const IF_BLOCKED: Step;
 
@@ -87,8 +94,6 @@ pub(crate) struct At(pub(crate) u64);
 pub(crate) struct Stream;
 
 impl Position for At {
-    const READ: Nature = Nature::Finite;
-    const WRITE: Nature = Nature::Finite;
     const IF_BLOCKED: Step = Step::Forced;
 
     fn at(offset: u64) -> Self {
@@ -102,8 +107,6 @@ impl Position for At {
 }
 
 impl Position for Stream {
-    const READ: Nature = Nature::Waits;
-    const WRITE: Nature = Nature::Promised;
     const IF_BLOCKED: Step = Step::Wait;
 
     fn at(_offset: u64) -> Self {
@@ -235,7 +238,7 @@ pub(super) fn rest(start: *const u8, len: usize, done: usize) -> (*mut u8, u32) 
 }
 
 /// pread(2) into the front of a buffer.
-pub(crate) struct Read<F: AsRawFd + 'static, B: IoBufMut, P: Position> {
+pub(crate) struct Read<F: Medium, B: IoBufMut, P: Position> {
     /// What it works on; held, so that it stays open.
     file: Rc<F>,
     /// Lent by the caller.
@@ -250,7 +253,7 @@ pub(crate) struct Read<F: AsRawFd + 'static, B: IoBufMut, P: Position> {
     progress: Progress,
 }
 
-impl<F: AsRawFd + 'static, B: IoBufMut, P: Position> Read<F, B, P> {
+impl<F: Medium, B: IoBufMut, P: Position> Read<F, B, P> {
     /// `len` is at most the buffer's capacity.
     pub(crate) fn new(file: Rc<F>, buf: B, position: P, len: usize, extent: Extent) -> Self {
         let len = len.min(buf.capacity());
@@ -259,10 +262,13 @@ impl<F: AsRawFd + 'static, B: IoBufMut, P: Position> Read<F, B, P> {
 }
 
 // SAFETY: the entry points into the buffer, which the operation owns and nobody touches while it is lent (K1).
-unsafe impl<F: AsRawFd + 'static, B: IoBufMut, P: Position> Operation for Read<F, B, P> {
+unsafe impl<F: Medium, B: IoBufMut, P: Position> Operation for Read<F, B, P> {
     type Output = BufResult<B>;
     const NAME: &'static str = "read";
-    const NATURE: Nature = P::READ;
+
+    fn nature(&self) -> Nature {
+        self.file.transfer()
+    }
 
     fn entry(&mut self) -> Entry {
         let Read { file, buf, position, len, progress, .. } = self;
@@ -294,7 +300,7 @@ unsafe impl<F: AsRawFd + 'static, B: IoBufMut, P: Position> Operation for Read<F
 }
 
 /// pwrite(2) of a buffer's bytes.
-pub(crate) struct Write<F: AsRawFd + 'static, B: IoBuf> {
+pub(crate) struct Write<F: Medium, B: IoBuf> {
     /// What it works on; held, so that it stays open.
     file: Rc<F>,
     /// Lent by the caller.
@@ -307,17 +313,20 @@ pub(crate) struct Write<F: AsRawFd + 'static, B: IoBuf> {
     progress: Progress,
 }
 
-impl<F: AsRawFd + 'static, B: IoBuf> Write<F, B> {
+impl<F: Medium, B: IoBuf> Write<F, B> {
     pub(crate) fn new(file: Rc<F>, buf: B, offset: u64, extent: Extent) -> Self {
         Write { file, buf, position: At(offset), extent, progress: Progress::default() }
     }
 }
 
 // SAFETY: the entry points into the buffer, which the operation owns and nobody touches while it is lent (K1).
-unsafe impl<F: AsRawFd + 'static, B: IoBuf> Operation for Write<F, B> {
+unsafe impl<F: Medium, B: IoBuf> Operation for Write<F, B> {
     type Output = BufResult<B>;
     const NAME: &'static str = "write";
-    const NATURE: Nature = Nature::Finite;
+
+    fn nature(&self) -> Nature {
+        self.file.transfer()
+    }
 
     fn entry(&mut self) -> Entry {
         let Write { file, buf, position, progress, .. } = self;

@@ -166,9 +166,35 @@ fn may_have_server(mount: &str) -> bool {
     !system.is_some_and(|system| SERVERLESS.contains(&system))
 }
 
-/// How long the file probably is, and whether it is local.
-pub(super) fn size_hint(fd: RawFd) -> (u64, bool) {
-    remembered(fd).map_or((0, false), |status| (status.stx_size, is_local(&status)))
+/// What can be told of a file that is to be read whole.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Hint {
+    /// How long it probably is; 0: unknown.
+    pub(super) size: u64,
+    /// It lies on a local file system.
+    pub(super) local: bool,
+    /// A read may wait without end.
+    pub(super) waits: bool,
+}
+
+/// Learns it.
+pub(super) fn hint(fd: RawFd) -> Hint {
+    remembered(fd).map_or_else(Hint::default, |status| Hint {
+        size: status.stx_size,
+        local: is_local(&status),
+        waits: waits(&status),
+    })
+}
+
+/// Whether what a path leads to may keep an open waiting without end, as far as the kernel has it in its cache.
+pub(super) fn may_wait(path: &CStr) -> bool {
+    place_of(path, 0).and_then(|place| remembered(place.as_raw_fd())).is_some_and(|status| waits(&status))
+}
+
+/// Whether it is something that may keep its users waiting without end: not a file, a folder or a disk.
+fn waits(status: &Status) -> bool {
+    let kind = u32::from(status.stx_mode) & libc::S_IFMT;
+    !matches!(kind, libc::S_IFREG | libc::S_IFDIR | libc::S_IFLNK | libc::S_IFBLK)
 }
 
 /// What is known of an open file without asking anybody else than the kernel.
@@ -176,6 +202,8 @@ pub(super) fn size_hint(fd: RawFd) -> (u64, bool) {
 pub(crate) struct Facts {
     /// It has offsets; pipes, terminals and sockets have none.
     pub(crate) seekable: bool,
+    /// A transfer may wait without end: for a writer, a reader, a device.
+    pub(crate) waits: bool,
     /// To close it waits for nobody: no server to write back to, no terminal to drain, no device to flush.
     pub(crate) closes_at_once: bool,
 }
@@ -185,7 +213,7 @@ pub(crate) fn facts(fd: RawFd) -> Facts {
     // SAFETY: it touches the open file only.
     let has_position = || unsafe { libc::lseek(fd, 0, libc::SEEK_CUR) } >= 0;
     let Some(status) = remembered(fd) else {
-        return Facts { seekable: has_position(), closes_at_once: false };
+        return Facts { seekable: has_position(), waits: true, closes_at_once: false };
     };
     let (seekable, closes_at_once) = match u32::from(status.stx_mode) & libc::S_IFMT {
         libc::S_IFREG | libc::S_IFDIR | libc::S_IFLNK => (true, is_local(&status)),
@@ -194,7 +222,7 @@ pub(crate) fn facts(fd: RawFd) -> Facts {
         libc::S_IFBLK => (true, false),
         _ => (has_position(), false),
     };
-    Facts { seekable, closes_at_once }
+    Facts { seekable, waits: waits(&status), closes_at_once }
 }
 
 /// Whether the file lies on a local file system.
@@ -257,11 +285,11 @@ mod tests {
     #[cfg_attr(miri, ignore = "asks the kernel")]
     fn the_hint_is_the_size_and_procfs_is_not_local() {
         let file = File::open(std::env::current_exe().expect("a test has a file")).expect("it can be opened");
-        assert_eq!(size_hint(file.as_raw_fd()).0, file.metadata().expect("it is open").len());
+        assert_eq!(hint(file.as_raw_fd()).size, file.metadata().expect("it is open").len());
         let procfs = File::open("/proc/self/status").expect("procfs is there");
-        assert_eq!(size_hint(procfs.as_raw_fd()), (0, false));
+        assert_eq!(hint(procfs.as_raw_fd()), Hint::default());
         assert!(status_at_once(procfs.as_raw_fd()).is_none());
-        assert_eq!(size_hint(-1), (0, false));
+        assert_eq!(hint(-1), Hint::default());
     }
 
     #[test]
@@ -303,18 +331,17 @@ mod tests {
     #[cfg_attr(miri, ignore = "asks the kernel")]
     fn what_has_offsets_is_told_from_what_has_none() {
         let (reader, _writer) = std::io::pipe().expect("a pipe can be made");
-        assert_eq!(facts(reader.as_raw_fd()), Facts { seekable: false, closes_at_once: true });
-        for (path, seekable) in
-            [("/proc/self/status", true), ("/dev/null", true), ("/dev/zero", true), ("/", true)]
+        let pipe = Facts { seekable: false, waits: true, closes_at_once: true };
+        assert_eq!(facts(reader.as_raw_fd()), pipe);
+        for (path, waits) in
+            [("/proc/self/status", false), ("/dev/null", true), ("/dev/zero", true), ("/", false)]
         {
-            assert_eq!(
-                facts(File::open(path).expect("Linux has it").as_raw_fd()).seekable,
-                seekable,
-                "{path}"
-            );
+            let facts = facts(File::open(path).expect("Linux has it").as_raw_fd());
+            assert_eq!((facts.seekable, facts.waits), (true, waits), "{path}");
         }
         let (one, _other) = std::os::unix::net::UnixStream::pair().expect("sockets can be made");
-        assert_eq!(facts(one.as_raw_fd()), Facts { seekable: false, closes_at_once: false });
-        assert_eq!(facts(-1), Facts { seekable: false, closes_at_once: false });
+        let other = Facts { seekable: false, waits: true, closes_at_once: false };
+        assert_eq!(facts(one.as_raw_fd()), other);
+        assert_eq!(facts(-1), other);
     }
 }

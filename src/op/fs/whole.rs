@@ -9,10 +9,11 @@ use std::rc::Rc;
 
 use io_uring::{opcode, types};
 
-use super::{adopt, nothing, open_entry};
+use super::{adopt, nothing, open_entry, open_nature};
 use crate::error::{BufError, BufResult, Cancelled};
-use crate::op::io::{At, INTERRUPTED, MOST, Noted, Patience, Position, Progress};
-use crate::op::{Nature, Next, Operation, route};
+use crate::op::io::{At, INTERRUPTED, MOST, Medium, Noted, Patience, Position, Progress};
+use crate::op::route::{self, Hint};
+use crate::op::{Nature, Next, Operation};
 use crate::ring::{Entry, Outcome};
 
 /// The least room worth a read.
@@ -107,7 +108,7 @@ impl Incoming {
 }
 
 /// Reads an open file from an offset to its end.
-pub(crate) struct ReadToEnd<F: AsRawFd + 'static> {
+pub(crate) struct ReadToEnd<F: Medium> {
     /// What it works on; held, so that it stays open.
     file: Rc<F>,
     /// Where it begins in the file.
@@ -118,23 +119,25 @@ pub(crate) struct ReadToEnd<F: AsRawFd + 'static> {
     measured: bool,
 }
 
-impl<F: AsRawFd + 'static> ReadToEnd<F> {
+impl<F: Medium> ReadToEnd<F> {
     pub(crate) fn new(file: Rc<F>, memory: Vec<u8>, offset: u64) -> Self {
         ReadToEnd { file, offset, content: Incoming::new(memory), measured: false }
     }
 }
 
 // SAFETY: the entry points into the content, which the operation owns and nobody touches while it is lent (K1).
-unsafe impl<F: AsRawFd + 'static> Operation for ReadToEnd<F> {
+unsafe impl<F: Medium> Operation for ReadToEnd<F> {
     type Output = BufResult<Vec<u8>>;
     const NAME: &'static str = "read";
-    const NATURE: Nature = Nature::Finite;
+
+    fn nature(&self) -> Nature {
+        self.file.transfer()
+    }
 
     fn entry(&mut self) -> Entry {
         let fd = self.file.as_raw_fd();
         if !std::mem::replace(&mut self.measured, true) {
-            let (size, _) = route::size_hint(fd);
-            self.content.expect(size.saturating_sub(self.offset));
+            self.content.expect(route::hint(fd).size.saturating_sub(self.offset));
         }
         self.content.entry(fd, self.offset)
     }
@@ -159,8 +162,8 @@ pub(crate) struct ReadFile<T: 'static> {
     path: CString,
     /// Once it is open.
     file: Option<OwnedFd>,
-    /// The file is local: to close it waits for nobody.
-    local: bool,
+    /// What was learnt of it then.
+    hint: Hint,
     /// What is read.
     content: Incoming,
     /// How often it was tried in vain.
@@ -174,7 +177,15 @@ pub(crate) struct ReadFile<T: 'static> {
 impl<T> ReadFile<T> {
     pub(crate) fn new(path: CString, close: fn(OwnedFd), tell: fn(io::Result<Vec<u8>>) -> T) -> Self {
         let content = Incoming::new(Vec::new());
-        ReadFile { path, file: None, local: false, content, patience: Patience::default(), close, tell }
+        ReadFile {
+            path,
+            file: None,
+            hint: Hint::default(),
+            content,
+            patience: Patience::default(),
+            close,
+            tell,
+        }
     }
 }
 
@@ -183,7 +194,14 @@ impl<T> ReadFile<T> {
 unsafe impl<T: 'static> Operation for ReadFile<T> {
     type Output = T;
     const NAME: &'static str = "read file";
-    const NATURE: Nature = Nature::Finite;
+
+    fn nature(&self) -> Nature {
+        match self.file {
+            None => open_nature(&self.path, libc::O_RDONLY),
+            Some(_) if self.hint.waits => Nature::Waits,
+            Some(_) => Nature::Finite,
+        }
+    }
 
     fn entry(&mut self) -> Entry {
         match &self.file {
@@ -201,10 +219,9 @@ unsafe impl<T: 'static> Operation for ReadFile<T> {
         }
         match adopt(outcome) {
             Ok(file) => {
-                let (size, local) = route::size_hint(file.as_raw_fd());
-                self.local = local;
+                self.hint = route::hint(file.as_raw_fd());
                 self.file = Some(file);
-                self.content.expect(size);
+                self.content.expect(self.hint.size);
                 Next::Again
             }
             Err(error) => {
@@ -221,7 +238,7 @@ unsafe impl<T: 'static> Operation for ReadFile<T> {
             return (self.tell)(ended.map(|()| Vec::new()));
         };
         let (result, bytes) = self.content.finish(outcome);
-        match self.local {
+        match self.hint.local {
             true => drop(file),
             false => (self.close)(file),
         }

@@ -123,6 +123,12 @@ impl AsRawFd for Nowhere {
     }
 }
 
+impl Medium for Nowhere {
+    fn waits(&self) -> bool {
+        false
+    }
+}
+
 /// A read whose kernel fills the buffer by the operation's own pointer.
 fn read_into<B: IoBufMut>(buf: B, extent: Extent, pieces: &[&[u8]]) -> BufResult<B> {
     let len = buf.capacity();
