@@ -11,6 +11,7 @@
 
 mod harness;
 
+mod answers;
 mod architecture;
 mod cancel;
 mod combinators;
@@ -41,6 +42,7 @@ const THEMES: &[(&str, &[Trial])] = &[
     ("architecture", architecture::TRIALS),
     ("facts", facts::TRIALS),
     ("ops", ops::TRIALS),
+    ("answers", answers::TRIALS),
     ("endless", endless::TRIALS),
     ("wakers", wakers::TRIALS),
     ("ring", ring::TRIALS),
