@@ -11,8 +11,11 @@
 //! To append, or to fill a part, read into a [`Slice`]. Buffers of a fixed size are always full; the count
 //! that a read returns says how much of them is new.
 //!
-//! Invariant: every byte below the length is initialised. The traits are `unsafe` because the kernel believes
-//! their pointers and `as_slice` their lengths.
+//! The traits are `unsafe` because the kernel believes their pointers and `as_slice` their lengths. Their
+//! invariant, cited by SAFETY comments:
+//!
+//! * **B1 buffer**: as long as a buffer is neither moved nor touched, its pointer, length and capacity are the
+//!   same; the pointer is good for all of the capacity, and every byte below the length is initialised.
 //!
 //! Not here: buffers registered with the ring. They will be a type of their own that implements these traits;
 //! the operation can learn of the registration from one more method with a default, so nothing that is
@@ -50,8 +53,7 @@ pub unsafe trait IoBuf: Unpin + 'static {
 
     /// The initialised bytes.
     fn as_slice(&self) -> &[u8] {
-        // SAFETY: the trait's contract: the pointer is good for `len` initialised bytes while the borrow
-        // lasts.
+        // SAFETY: B1: the pointer is good for `len` initialised bytes while the borrow lasts.
         unsafe { std::slice::from_raw_parts(self.as_ptr(), self.len()) }
     }
 
@@ -119,9 +121,9 @@ pub unsafe trait IoBufMut: IoBuf {
 /// The reading side of every buffer is that of its slice of bytes.
 macro_rules! readable {
     ($buf:ty $(, $($generics:tt)*)?) => {
-        // SAFETY: the bytes are the buffer's own, or static, or shared by owners who can only read them. None
-        // of these types can change or free them without being touched, and safe Rust has no other way to a
-        // slice of them.
+        // SAFETY: B1: the bytes are the buffer's own, or static, or shared by owners who can only read them.
+        // None of these types can change or free them without being touched, and safe Rust has no other way
+        // to a slice of them.
         unsafe impl $(<$($generics)*>)? IoBuf for $buf {
             fn as_ptr(&self) -> *const u8 {
                 AsRef::<[u8]>::as_ref(self).as_ptr()
@@ -142,7 +144,7 @@ readable!(&'static str);
 readable!(Box<[u8]>);
 readable!([u8; N], const N: usize);
 
-// SAFETY: `Vec::as_mut_ptr` is good for the whole capacity, and `Vec::set_len` only stores the length.
+// SAFETY: B1: `Vec::as_mut_ptr` is good for the whole capacity, and `Vec::set_len` only stores the length.
 unsafe impl IoBufMut for Vec<u8> {
     fn capacity(&self) -> usize {
         Vec::capacity(self)
@@ -153,12 +155,12 @@ unsafe impl IoBufMut for Vec<u8> {
     }
 
     unsafe fn set_len(&mut self, len: usize) {
-        // SAFETY: what the caller promises is what the vector asks.
+        // SAFETY: B1: what the caller promises is what the vector asks.
         unsafe { Vec::set_len(self, len) }
     }
 }
 
-// SAFETY: see `as_mut_ptr`; `BytesMut::set_len` only stores the length.
+// SAFETY: B1: see `as_mut_ptr`; `BytesMut::set_len` only stores the length.
 unsafe impl IoBufMut for BytesMut {
     fn capacity(&self) -> usize {
         BytesMut::capacity(self)
@@ -168,16 +170,16 @@ unsafe impl IoBufMut for BytesMut {
     /// the length. So the length is 0 for as long as it takes to ask.
     fn as_mut_ptr(&mut self) -> *mut u8 {
         let len = BytesMut::len(self);
-        // SAFETY: no byte has to be initialised for a length of 0.
+        // SAFETY: B1: no byte has to be initialised for a length of 0.
         unsafe { BytesMut::set_len(self, 0) };
         let room = self.spare_capacity_mut().as_mut_ptr();
-        // SAFETY: the bytes below the old length are as they were.
+        // SAFETY: B1: the bytes below the old length are as they were.
         unsafe { BytesMut::set_len(self, len) };
         room.cast()
     }
 
     unsafe fn set_len(&mut self, len: usize) {
-        // SAFETY: what the caller promises is what `BytesMut` asks.
+        // SAFETY: B1: what the caller promises is what `BytesMut` asks.
         unsafe { BytesMut::set_len(self, len) }
     }
 }
@@ -185,8 +187,8 @@ unsafe impl IoBufMut for BytesMut {
 /// The writing side of the buffers that are always full.
 macro_rules! fixed {
     ($buf:ty $(, $($generics:tt)*)?) => {
-        // SAFETY: capacity and length are both the size, which never changes, and the slice is good for all
-        // of it.
+        // SAFETY: B1: capacity and length are both the size, which never changes, and the slice is good for
+        // all of it.
         unsafe impl $(<$($generics)*>)? IoBufMut for $buf {
             fn capacity(&self) -> usize {
                 IoBuf::len(self)
@@ -234,8 +236,8 @@ impl<B> Slice<B> {
     }
 }
 
-// SAFETY: the range is cut to the buffer's length, and the buffer keeps the contract for all of it. A buffer
-// that has become shorter than `begin` leaves a range of 0 bytes, at whatever address.
+// SAFETY: B1: the range is cut to the buffer's length, and the buffer keeps it for all of that. A buffer that
+// has become shorter than `begin` leaves a range of 0 bytes, at whatever address.
 unsafe impl<B: IoBuf> IoBuf for Slice<B> {
     fn as_ptr(&self) -> *const u8 {
         self.buf.as_ptr().wrapping_add(self.begin)
@@ -246,7 +248,7 @@ unsafe impl<B: IoBuf> IoBuf for Slice<B> {
     }
 }
 
-// SAFETY: the range is cut to the buffer's capacity, and the buffer keeps the contract for all of it.
+// SAFETY: B1: the range is cut to the buffer's capacity, and the buffer keeps it for all of that.
 unsafe impl<B: IoBufMut> IoBufMut for Slice<B> {
     fn capacity(&self) -> usize {
         self.buf.capacity().min(self.end).saturating_sub(self.begin)
@@ -258,8 +260,8 @@ unsafe impl<B: IoBufMut> IoBufMut for Slice<B> {
 
     unsafe fn set_len(&mut self, len: usize) {
         if self.buf.len() <= self.end {
-            // SAFETY: the bytes below `begin` are initialised because it is not beyond the length; of those
-            // from there on the caller says so.
+            // SAFETY: B1: the bytes below `begin` are initialised because it is not beyond the length; of
+            // those from there on the caller says so.
             unsafe { self.buf.set_len(self.begin + len) }
         }
     }
@@ -284,8 +286,8 @@ mod tests {
     /// through that pointer by somebody who knows nothing of Rust, moves out again and is told its length.
     fn read<B: IoBufMut>(buf: B, bytes: &[u8]) -> (usize, B) {
         let payload = Box::into_raw(Box::new(MaybeUninit::<B>::uninit())).cast::<B>();
-        // SAFETY: `payload` is a place for one `B`; between taking the pointer and moving out nobody refers
-        // to it (K1).
+        // SAFETY: K1: `payload` is a place for one `B`; between taking the pointer and moving out nobody
+        // refers to it.
         unsafe {
             payload.write(buf);
             let room = (*payload).capacity();
@@ -302,7 +304,7 @@ mod tests {
     /// A write, the same way: what the kernel sees.
     fn written<B: IoBuf>(buf: B) -> Vec<u8> {
         let payload = Box::into_raw(Box::new(buf));
-        // SAFETY: as in `read`.
+        // SAFETY: K1 as in `read`.
         unsafe {
             let (start, len) = ((*payload).as_ptr(), (*payload).len());
             let mut seen = vec![0; len];

@@ -3,9 +3,9 @@
 //! The kernel's own refusals are `io::Error` and keep their errno; these are the words that errno does not
 //! have. All of them meet in `io::Error`: each converts into it, so `?` works in a function that returns
 //! `io::Result`, and none is lost on the way: [`io::Error::get_ref`] still finds the word by `downcast_ref`.
-//! The kind is `TimedOut` for [`Elapsed`] and `Other` for the rest. `Interrupted` would read well for
-//! [`Cancelled`], but `read_exact` and its like take that kind as an order to try again, and a cancelled read
-//! must not be tried again.
+//! The kind is `TimedOut` for [`Elapsed`], `WouldBlock` for a queue that is full or empty, and `Other` for the
+//! rest. `Interrupted` would read well for [`Cancelled`], but `read_exact` and its like take that kind as an
+//! order to try again, and a cancelled read must not be tried again.
 //!
 //! What fails in user code (the `E` of a task) has no place here, and there is no umbrella enum.
 
@@ -82,6 +82,25 @@ words! {
     /// }
     /// ```
     BrokenPromise, Other, "the promise was dropped before it was given a value";
+
+    /// A child of a task group has no value: it failed, was cancelled, or came when the group had closed. What it failed
+    /// with is in the [`GroupError`].
+    ///
+    /// ```
+    /// fn report(failed: ringloop::ChildFailed) -> std::io::Result<()> {
+    ///     Err(failed)?
+    /// }
+    /// ```
+    ChildFailed, Other, "the child of the task group ended without a value";
+
+    /// The barrier was reset while this one waited at it, or it was aborted. (asyncio: `BrokenBarrierError`.)
+    ///
+    /// ```
+    /// fn report(broken: ringloop::BrokenBarrier) -> std::io::Result<()> {
+    ///     Err(broken)?
+    /// }
+    /// ```
+    BrokenBarrier, Other, "the barrier was reset or aborted";
 
     /// The queue was shut down: it takes nothing more and, once it is empty, gives nothing more. (asyncio:
     /// `QueueShutDown`.)
@@ -366,6 +385,167 @@ impl From<WaitError> for io::Error {
     }
 }
 
+/// Why `try_put` did not put the item into the queue; the item comes back with it. (asyncio: `QueueFull`,
+/// `QueueShutDown`.)
+///
+/// ```
+/// use ringloop::{Queue, TryPutError};
+/// let queue = Queue::bounded(1);
+/// assert_eq!(queue.try_put("a"), Ok(()));
+/// assert_eq!(queue.try_put("b"), Err(TryPutError::Full("b")));
+/// queue.shutdown();
+/// assert_eq!(queue.try_put("c"), Err(TryPutError::ShutDown("c")));
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub enum TryPutError<T> {
+    /// There is no room, or others wait for it already.
+    Full(T),
+    /// The queue was shut down.
+    ShutDown(T),
+}
+
+impl<T> TryPutError<T> {
+    /// The item, without the error.
+    pub fn into_item(self) -> T {
+        match self {
+            TryPutError::Full(item) | TryPutError::ShutDown(item) => item,
+        }
+    }
+}
+
+impl<T> Display for TryPutError<T> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            TryPutError::Full(_) => f.write_str("the queue is full"),
+            TryPutError::ShutDown(_) => Display::fmt(&ShutDown, f),
+        }
+    }
+}
+
+// Not derived: an item need not be `Debug`.
+impl<T> Debug for TryPutError<T> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            TryPutError::Full(_) => "Full(..)",
+            TryPutError::ShutDown(_) => "ShutDown(..)",
+        })
+    }
+}
+
+impl<T> Error for TryPutError<T> {}
+
+impl<T> From<TryPutError<T>> for io::Error {
+    /// A full queue is `WouldBlock`; the item is dropped.
+    fn from(error: TryPutError<T>) -> io::Error {
+        match error {
+            TryPutError::Full(_) => io::Error::new(ErrorKind::WouldBlock, error.to_string()),
+            TryPutError::ShutDown(_) => ShutDown.into(),
+        }
+    }
+}
+
+/// Why `try_get` gave no item. (asyncio: `QueueEmpty`, `QueueShutDown`.)
+///
+/// ```
+/// use ringloop::{Queue, TryGetError};
+/// let queue = Queue::<u8>::unbounded();
+/// assert_eq!(queue.try_get(), Err(TryGetError::Empty));
+/// queue.shutdown();
+/// assert_eq!(queue.try_get(), Err(TryGetError::ShutDown));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TryGetError {
+    /// There is no item, or others wait for it already.
+    Empty,
+    /// The queue was shut down, and there is no item.
+    ShutDown,
+}
+
+impl Display for TryGetError {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            TryGetError::Empty => f.write_str("the queue is empty"),
+            TryGetError::ShutDown => Display::fmt(&ShutDown, f),
+        }
+    }
+}
+
+impl Error for TryGetError {}
+
+impl From<TryGetError> for io::Error {
+    /// An empty queue is `WouldBlock`.
+    fn from(error: TryGetError) -> io::Error {
+        match error {
+            TryGetError::Empty => io::Error::new(ErrorKind::WouldBlock, error),
+            TryGetError::ShutDown => ShutDown.into(),
+        }
+    }
+}
+
+/// Why a task group gave no value: all that its children and its body failed with, in the order in which they did.
+/// (asyncio: `ExceptionGroup`.)
+///
+/// Without an error and a panic in it, the group was cancelled by [`TaskGroup::cancel`](crate::TaskGroup::cancel).
+///
+/// ```
+/// fn report(error: ringloop::GroupError<std::io::Error>) -> Result<(), std::io::Error> {
+///     for error in &error.errors {
+///         eprintln!("failed: {error}");
+///     }
+///     error.first().map_or(Ok(()), Err)
+/// }
+/// ```
+pub struct GroupError<E> {
+    /// The errors.
+    pub errors: Vec<E>,
+    /// The panics.
+    pub panics: Vec<JoinError>,
+}
+
+impl<E> GroupError<E> {
+    /// The first error, if one of the children or the body has failed with one.
+    pub fn first(self) -> Option<E> {
+        self.errors.into_iter().next()
+    }
+
+    fn count(&self) -> usize {
+        self.errors.len() + self.panics.len()
+    }
+}
+
+impl<E: Display> Display for GroupError<E> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let first: Option<&dyn Display> = match (self.errors.first(), self.panics.first()) {
+            (Some(error), _) => Some(error),
+            (None, Some(panic)) => Some(panic),
+            (None, None) => None,
+        };
+        match (first, self.count()) {
+            (None, _) => f.write_str("the task group was cancelled"),
+            (Some(first), 1) => write!(f, "the task group failed: {first}"),
+            (Some(first), count) => write!(f, "the task group failed: {first} (and {} more)", count - 1),
+        }
+    }
+}
+
+impl<E: Debug> Debug for GroupError<E> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GroupError").field("errors", &self.errors).field("panics", &self.panics).finish()
+    }
+}
+
+impl<E: Error + 'static> Error for GroupError<E> {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.errors.first().map(|error| error as &(dyn Error + 'static))
+    }
+}
+
+impl<E: Error + Send + Sync + 'static> From<GroupError<E>> for io::Error {
+    fn from(error: GroupError<E>) -> io::Error {
+        io::Error::other(error)
+    }
+}
+
 /// What an owned-buffer call gives: the number of bytes and the buffer, or a [`BufError`], which has the
 /// buffer too.
 pub type BufResult<B> = Result<(usize, B), BufError<B>>;
@@ -436,10 +616,13 @@ const _: fn() = || {
     travels::<Elapsed>();
     travels::<LoopClosed>();
     travels::<BrokenPromise>();
+    travels::<ChildFailed>();
+    travels::<BrokenBarrier>();
     travels::<ShutDown>();
     travels::<JoinError>();
     travels::<RunError>();
     travels::<WaitError>();
+    travels::<GroupError<io::Error>>();
     travels::<BufError<Vec<u8>>>();
 };
 const _: () = assert!(size_of::<JoinError>() == size_of::<usize>());
@@ -460,8 +643,15 @@ mod tests {
         assert!(cancelled.kind() == ErrorKind::Other && holds::<Cancelled>(&cancelled));
         assert!(holds::<LoopClosed>(&LoopClosed.into()));
         assert!(holds::<BrokenPromise>(&BrokenPromise.into()));
+        assert!(holds::<BrokenBarrier>(&BrokenBarrier.into()));
         assert!(holds::<ShutDown>(&ShutDown.into()));
         assert!(holds::<JoinError>(&JoinError::self_join().into()));
+        let full = io::Error::from(TryPutError::Full(()));
+        assert_eq!((full.kind(), full.to_string()), (ErrorKind::WouldBlock, "the queue is full".to_owned()));
+        let empty = io::Error::from(TryGetError::Empty);
+        assert!(empty.kind() == ErrorKind::WouldBlock && holds::<TryGetError>(&empty));
+        assert!(holds::<ShutDown>(&TryPutError::ShutDown(()).into()));
+        assert!(holds::<ShutDown>(&TryGetError::ShutDown.into()));
         assert!(holds::<RunError>(&RunError::interrupted().into()));
         assert!(holds::<Elapsed>(&WaitError::from(Elapsed).into()));
         assert!(holds::<JoinError>(&WaitError::from(JoinError::loop_closed()).into()));
@@ -529,6 +719,22 @@ mod tests {
             "the root task was cancelled: stop"
         );
         assert!(format!("{:?}", RunError::already_running()).contains("instead of calling run"));
+    }
+
+    #[test]
+    fn a_group_error_says_what_came_first_and_how_much_more_there_is() {
+        let errors = |count: usize| (0..count).map(|_| io::Error::other("boom")).collect();
+        let none = GroupError::<io::Error> { errors: Vec::new(), panics: Vec::new() };
+        assert_eq!(none.to_string(), "the task group was cancelled");
+        let one = GroupError { errors: errors(1), panics: Vec::new() };
+        assert_eq!(one.to_string(), "the task group failed: boom");
+        let panicked = || JoinError::panicked(Box::new("bang"));
+        let three = GroupError { errors: errors(2), panics: vec![panicked()] };
+        assert_eq!(three.to_string(), "the task group failed: boom (and 2 more)");
+        let panic = GroupError::<io::Error> { errors: Vec::new(), panics: vec![panicked()] };
+        assert_eq!(panic.to_string(), "the task group failed: the task panicked: bang");
+        assert!(panic.first().is_none());
+        assert!(holds::<GroupError<io::Error>>(&three.into()));
     }
 
     #[test]

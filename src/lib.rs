@@ -12,6 +12,7 @@
 mod error;
 
 // Pure Rust: no kernel, runs under Miri.
+mod block;
 pub mod buf;
 mod pool;
 
@@ -54,9 +55,15 @@ pub use executor::{
 pub use pool::{Executor, Job, Refused, ThreadPool};
 pub use reactor::Op;
 pub use ring::{Clock, Diagnosis, FeatureMask, Features, SetupError, SetupErrorKind, diagnose};
-pub use sync::{Event, FutureValue, Lock, Mutex, Promise, Semaphore, new_future};
+pub use sync::{
+    Barrier, Condition, Event, FutureValue, Lock, Mutex, Promise, Semaphore, SharedFuture, new_future,
+};
 #[doc(hidden)]
 pub use task::private as __private;
-pub use task::{Gather, TaskBuilder, create_task, gather, gather_settled, spawn, timeout, timeout_at};
+pub use task::{
+    AllCompleted, AsCompleted, Child, FirstCompleted, FirstException, Gather, JoinSet, ReturnWhen,
+    TaskBuilder, TaskGroup, TaskSet, Wait, as_completed, cancel_and_wait, create_task, gather,
+    gather_settled, spawn, task_group, timeout, timeout_at, wait, wait_for,
+};
 pub use thread::{Blocking, run_in_executor, spawn_blocking, to_thread};
 pub use time::{Sleep, now, sleep, sleep_until};

@@ -1,6 +1,9 @@
 //! The house keeps its order: arrows between modules point down, the kernel's words and `unsafe` stay in their rooms,
 //! each unsafe block names its invariant, nothing unwraps.
 //!
+//! An invariant is stated once, in the head of the module that it belongs to, as `//! * **K1 residence**: ..`; the list in
+//! `docs/architecture.md` has them all, and no others. A SAFETY comment names at least one of them.
+//!
 //! The layers are the blank-line-separated groups of `mod` lines in `src/lib.rs`: a file may use `crate::X` only if X's
 //! group is an earlier one, or X is its own top module. A word that the crate root re-exports counts as its home module.
 //! The checks read text, not syntax: comments and string literals are taken out first, and what a file says below
@@ -8,7 +11,7 @@
 
 use crate::harness::{Ctx, Trial};
 use crate::once;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
@@ -16,6 +19,7 @@ pub const TRIALS: &[Trial] = &[
     once!(imports_point_down),
     once!(the_kernels_words_stay_in_ring_and_op),
     once!(unsafe_stays_in_its_rooms_and_names_its_invariant),
+    once!(each_invariant_is_stated_once_and_listed),
     once!(nothing_in_src_unwraps),
     once!(each_check_sees_its_violation),
 ];
@@ -23,7 +27,7 @@ pub const TRIALS: &[Trial] = &[
 /// Where the kernel's own structures may be named.
 const KERNEL_ROOMS: &[&str] = &["ring/", "op/"];
 /// Where `unsafe` may stand.
-const UNSAFE_ROOMS: &[&str] = &["ring/", "op/", "buf.rs", "executor/task.rs"];
+const UNSAFE_ROOMS: &[&str] = &["ring/", "op/", "block.rs", "buf.rs", "executor/task.rs"];
 
 fn imports_point_down(ctx: &Ctx) {
     let sources = Sources::read(ctx);
@@ -39,12 +43,22 @@ fn unsafe_stays_in_its_rooms_and_names_its_invariant(ctx: &Ctx) {
     expect_none(Sources::read(ctx).unsafe_without_room_or_reason());
 }
 
+fn each_invariant_is_stated_once_and_listed(ctx: &Ctx) {
+    let sources = Sources::read(ctx);
+    expect_none(sources.invariants_stated_twice());
+    let stated: BTreeSet<&str> = sources.invariants().map(|(_, title)| title).collect();
+    let list = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/architecture.md"));
+    let list = list.expect("docs/architecture.md can be read");
+    let listed: BTreeSet<&str> = list.lines().filter_map(|line| invariant_of(line, "* **")).collect();
+    assert_eq!(listed, stated, "docs/architecture.md lists others than the modules' heads state");
+}
+
 fn nothing_in_src_unwraps(ctx: &Ctx) {
     expect_none(Sources::read(ctx).unwraps());
 }
 
 fn each_check_sees_its_violation(_: &Ctx) {
-    let lib = "mod error;\npub mod buf;\n\nmod ring;\n\n// what uses them\nmod op;\npub mod net;\n\n\
+    let lib = "//! * **K1 residence**: it stays.\nmod error;\npub mod buf;\n\nmod ring;\n\n// what uses them\nmod op;\npub mod net;\n\n\
                pub use error::Cancelled;\npub use net::{TcpStream, lookup as find};\n";
     let check = |path: &str, text: &str| {
         let files =
@@ -93,7 +107,17 @@ fn each_check_sees_its_violation(_: &Ctx) {
         careless("op/mod.rs", "// SAFETY: K1\nlet x =\n    unsafe { f() };\nlet s = \"unsafe { }\";"),
         0
     );
+    assert_eq!(careless("op/mod.rs", "// SAFETY: it is ours.\nunsafe { f() }"), 1, "no invariant");
+    assert_eq!(
+        careless("op/mod.rs", "// SAFETY: K9: it is ours.\nunsafe { f() }"),
+        1,
+        "one that is not stated"
+    );
+    assert_eq!(careless("op/mod.rs", "// SAFETY: it stays\n// (K1).\nunsafe { f() }"), 0, "further down");
+    assert_eq!(careless("op/mod.rs", "// SAFETY: it stays.\nunsafe { f() } // K1"), 1, "another comment's");
     assert_eq!(careless("lib.rs", "#![deny(unsafe_code)]"), 0);
+    let twice = check("op/mod.rs", "//! * **K1 another**: it moves.").invariants_stated_twice();
+    assert_eq!(twice.len(), 1, "two meanings of a name");
 
     assert_eq!(check("op/mod.rs", "a.unwrap();\n/// b.unwrap();\nc.unwrap_or(1);").unwraps().len(), 1);
     assert_eq!(check("op/mod.rs", "#[cfg(test)]\nmod tests {\n a.unwrap(); }").unwraps().len(), 0);
@@ -135,7 +159,8 @@ impl Sources {
     fn code(&self) -> impl Iterator<Item = (&str, Vec<String>)> {
         let for_tests: Vec<String> =
             self.files.iter().flat_map(|(path, text)| test_files(path, text)).collect();
-        let production = self.files.iter().filter(move |(path, _)| !for_tests.contains(path));
+        let production =
+            self.files.iter().filter(move |(path, _)| !for_tests.iter().any(|place| path.starts_with(place)));
         production.map(|(path, text)| (path.as_str(), code_lines(text)))
     }
 
@@ -199,6 +224,7 @@ impl Sources {
         let mut violations = self.lines_outside(UNSAFE_ROOMS, |_, _, line| {
             has_word(line, "unsafe").then_some("has no room for unsafe")
         });
+        let names: Vec<&str> = self.invariants().map(|(_, title)| &title[..2]).collect();
         for (path, lines) in self.code() {
             for (number, line) in lines.iter().enumerate() {
                 let claims = line.contains("unsafe {") || line.contains("unsafe impl");
@@ -206,8 +232,31 @@ impl Sources {
                     violations.push(format!("src/{path}:{}: no SAFETY above: {}", number + 1, line.trim()));
                 }
             }
+            let text: Vec<&str> = self.files[path].lines().take(lines.len()).map(str::trim).collect();
+            for (number, line) in text.iter().enumerate().filter(|(_, line)| line.starts_with("// SAFETY")) {
+                let mut reason = text[number..].iter().take_while(|line| line.starts_with("// "));
+                if !reason.any(|line| names.iter().any(|name| has_word(line, name))) {
+                    violations.push(format!("src/{path}:{}: names no invariant: {line}", number + 1));
+                }
+            }
         }
         violations
+    }
+
+    /// The invariants that the modules' heads state: where, and name and title, as in `K1 residence`.
+    fn invariants(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.files.iter().flat_map(|(path, text)| {
+            text.lines().filter_map(move |line| Some((path.as_str(), invariant_of(line, "//! * **")?)))
+        })
+    }
+
+    fn invariants_stated_twice(&self) -> Vec<String> {
+        let mut homes = BTreeMap::new();
+        let stated = self.invariants().map(|(path, title)| (path, &title[..2]));
+        stated
+            .filter_map(|(path, name)| Some((homes.insert(name, path)?, path, name)))
+            .map(|(first, second, name)| format!("src/{first} and src/{second} both state {name}"))
+            .collect()
     }
 
     fn unwraps(&self) -> Vec<String> {
@@ -248,7 +297,13 @@ fn module_of(line: &str) -> Option<&str> {
     declares.then(|| after.trim_end().strip_suffix(';')).flatten()
 }
 
-/// The files that a module declares for its tests: `#[cfg(test)] mod tests;`.
+/// `K1 residence`, of a line that states or lists an invariant after `bullet`: a letter and a digit, then its title.
+fn invariant_of<'a>(line: &'a str, bullet: &str) -> Option<&'a str> {
+    let title = line.strip_prefix(bullet)?.split_once("**:")?.0;
+    matches!(title.as_bytes(), [b'A'..=b'Z', b'0'..=b'9', b' ', ..]).then_some(title)
+}
+
+/// The files and folders that a module declares for its tests: `#[cfg(test)] mod tests;`.
 fn test_files(path: &str, text: &str) -> Vec<String> {
     let mut files = Vec::new();
     let mut for_tests = false;
@@ -256,7 +311,7 @@ fn test_files(path: &str, text: &str) -> Vec<String> {
         if for_tests && let Some(module) = module_of(line) {
             let folder = path.strip_suffix("mod.rs").map_or_else(|| path.replace(".rs", "/"), str::to_owned);
             let folder = if path == "lib.rs" { String::new() } else { folder };
-            files.extend([format!("{folder}{module}.rs"), format!("{folder}{module}/mod.rs")]);
+            files.extend([format!("{folder}{module}.rs"), format!("{folder}{module}/")]);
         }
         for_tests = is_test_gate(line) || (for_tests && line.starts_with('#'));
     }

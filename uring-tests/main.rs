@@ -19,6 +19,7 @@ mod endless;
 mod facts;
 mod files;
 mod fork;
+mod groups;
 mod harness_itself;
 mod limits;
 mod listener;
@@ -28,6 +29,8 @@ mod shutdown;
 mod sockets;
 mod tasks;
 mod timers;
+mod waiters;
+mod waiting;
 mod wakers;
 mod writers;
 
@@ -47,9 +50,12 @@ const THEMES: &[(&str, &[Trial])] = &[
     ("wakers", wakers::TRIALS),
     ("ring", ring::TRIALS),
     ("tasks", tasks::TRIALS),
+    ("waiters", waiters::TRIALS),
     ("cancel", cancel::TRIALS),
     ("timers", timers::TRIALS),
     ("combinators", combinators::TRIALS),
+    ("waiting", waiting::TRIALS),
+    ("groups", groups::TRIALS),
     ("files", files::TRIALS),
     ("sockets", sockets::TRIALS),
     ("listener", listener::TRIALS),

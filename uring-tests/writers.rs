@@ -2,17 +2,20 @@
 //! that does not read costs its own connection and nothing else.
 
 use crate::harness::kinds::{rest, run_on, settle, start, turns};
-use crate::harness::pairs::{connected, many_connected};
-use crate::harness::peers::{Peer, echo, read_all, serve_one, slow_reader};
+use crate::harness::pairs::{bound, connected, many_connected};
+use crate::harness::peers::{Peer, connect, echo, finish_sending, read_all, serve_one, slow_reader};
 use crate::harness::probes::{Dice, OnDrop, poll_once};
 use crate::harness::{Ctx, Trial, aftermath};
 use crate::io;
 use bytes::Bytes;
 use futures_util::future::join_all;
+use nix::sys::socket::{MsgFlags, send};
 use ringloop::net::TcpStream;
 use ringloop::{DetachLimits, create_task, sleep, testing, timeout};
 use std::future::pending;
-use std::io::{ErrorKind, Read};
+use std::io::{ErrorKind, Read, Write};
+use std::os::fd::AsRawFd;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
@@ -30,6 +33,8 @@ pub const TRIALS: &[Trial] = &[
     io!(close_is_ordered_behind_what_was_written),
     io!(an_owned_buffer_comes_back),
     io!(an_owned_write_dropped_midway_is_sent_whole_or_not_at_all),
+    io!(an_echo_of_chunks_is_exact_while_buffers_run_low),
+    io!(a_chunk_is_sent_whole_though_its_stream_is_dropped),
     io!(an_error_surfaces_on_the_next_write),
     io!(bytes_written_just_before_run_returns_arrive),
     io!(bytes_of_a_stream_dropped_between_run_and_close_arrive),
@@ -312,6 +317,88 @@ fn an_owned_write_dropped_midway_is_sent_whole_or_not_at_all(ctx: &Ctx) {
         let arrived = reader.end();
         assert_eq!(arrived.len(), (32 << 20) + 3);
         assert!(arrived.starts_with(&[6; 1000]) && arrived.ends_with(b"\x06end"));
+    });
+}
+
+/// Most of the few buffers are held: the echo goes on with what is left, with copies, and with receives of their own.
+fn an_echo_of_chunks_is_exact_while_buffers_run_low(ctx: &Ctx) {
+    let seed = ctx.seed;
+    run_on(ctx.builder().buffers(4, 256), async {
+        let (source, mut feeder) = connected().await;
+        let mut held = Vec::new();
+        for round in 0..3 {
+            feeder.write_all(&[round; 100]).expect("the loop's end is open");
+            let chunk = source.read_chunk().await.expect("it was written").expect("not the end");
+            held.push((chunk.to_vec(), chunk));
+        }
+        let (listener, address) = bound().await;
+        let clients: Vec<_> = (0..8)
+            .map(|number| {
+                let bytes = Dice(seed + number).bytes(20_000);
+                Peer::play(move || {
+                    let mut stream = connect(address);
+                    let sender = stream.try_clone().expect("a descriptor is left");
+                    let sent = bytes.clone();
+                    let sending = Peer::play(move || {
+                        (&sender).write_all(&sent).expect("the loop reads");
+                        finish_sending(&sender);
+                    });
+                    let mut answer = Vec::new();
+                    stream.read_to_end(&mut answer).expect("the loop answers");
+                    sending.end();
+                    assert!(answer == bytes, "{} bytes came back", answer.len());
+                })
+            })
+            .collect();
+        let served = clients.iter().map(|_| async {
+            let (stream, _) = listener.accept().await.expect("they connect");
+            while let Some(chunk) = stream.read_chunk().await.expect("the peer is well") {
+                let length = chunk.len();
+                let (count, chunk) = stream.write_owned(chunk).await.expect("the peer reads");
+                assert_eq!((count, chunk.len()), (length, length));
+            }
+            stream.close().await.expect("it closes");
+        });
+        join_all(served).await;
+        clients.into_iter().for_each(Peer::end);
+        for (before, chunk) in held {
+            assert_eq!(before, &chunk[..], "what is held stays as it was");
+        }
+    });
+}
+
+/// The send waits for room when its future and its stream are dropped. The chunk's buffer stays with it: others receive
+/// into the rest of the ring.
+fn a_chunk_is_sent_whole_though_its_stream_is_dropped(ctx: &Ctx) {
+    run_on(ctx.builder().buffers(4, 256), async {
+        let (source, mut feeder) = connected().await;
+        feeder.write_all(&[5; 200]).expect("the loop's end is open");
+        let chunk = source.read_chunk().await.expect("it was written").expect("not the end");
+        let sent = chunk.to_vec();
+        let (ours, theirs) = connected().await;
+        let mut filled = 0;
+        while let Ok(count) = send(ours.as_raw_fd(), &[1; 65_536], MsgFlags::MSG_DONTWAIT) {
+            filled += count;
+        }
+        {
+            let mut sending = pin!(ours.write_owned(chunk));
+            assert!(poll_once(&mut sending).await.is_pending(), "there is no room");
+            turns(2).await;
+        }
+        drop(ours);
+        let mut buffer = [0; 200];
+        source.read_exact(&mut buffer[sent.len()..]).await.expect("it was written");
+        for round in 100..120 {
+            feeder.write_all(&[round; 200]).expect("the loop's end is open");
+            source.read_exact(&mut buffer).await.expect("it was written");
+            assert_eq!(buffer, [round; 200]);
+        }
+        let reader = Peer::play(move || read_all(theirs));
+        settle(|now| now.detached_writers == 0).await;
+        let arrived = reader.end();
+        assert_eq!(arrived.len(), filled + sent.len());
+        assert!(arrived[..filled].iter().all(|&byte| byte == 1));
+        assert!(arrived[filled..] == sent, "{:?}", &arrived[filled..]);
     });
 }
 

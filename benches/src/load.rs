@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use serde::{Deserialize, Serialize};
 
-use crate::Echo;
 use crate::meter::cpu_time;
+use crate::net::Echo;
 
 /// What the generator used.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -55,25 +55,32 @@ impl Connection {
         self.stream.write_all(&self.message)
     }
 
-    /// Takes what is there. True: the whole message has come back.
-    fn receive(&mut self) -> io::Result<bool> {
+    fn receive(&mut self) -> io::Result<Received> {
         match self.stream.read(&mut self.answer[self.filled..]) {
-            Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
+            Ok(0) => return Ok(Received::End),
             Ok(count) => self.filled += count,
             Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => return Ok(Received::End),
             Err(error) => return Err(error),
         }
         if self.filled < self.answer.len() {
-            return Ok(false);
+            return Ok(Received::Part);
         }
         assert!(self.answer == self.message, "a message came back changed");
         self.filled = 0;
-        Ok(true)
+        Ok(Received::Message)
     }
 }
 
-/// Does the workload against the server at `to`. After the messages that count it does as many more as there are
-/// connections, so that the last of those that count are answered under full load.
+/// What has come.
+enum Received {
+    Part,
+    Message,
+    /// The server has done enough.
+    End,
+}
+
+/// Sends against the server at `to`, until that closes a connection.
 pub fn generate(echo: Echo, to: SocketAddr) -> io::Result<Load> {
     let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
     let mut connections = Vec::new();
@@ -82,7 +89,6 @@ pub fn generate(echo: Echo, to: SocketAddr) -> io::Result<Load> {
         epoll.add(&connection.stream, EpollEvent::new(EpollFlags::EPOLLIN, number as u64))?;
         connections.push(connection);
     }
-    let total = echo.span.warm_up + echo.span.counted + echo.connections as u64;
     let (cpu, wall) = (cpu_time(), Instant::now());
     let (mut sent, mut received) = (0, 0);
     for connection in &mut connections {
@@ -90,18 +96,21 @@ pub fn generate(echo: Echo, to: SocketAddr) -> io::Result<Load> {
         sent += 1;
     }
     let mut events = vec![EpollEvent::empty(); echo.connections];
-    while received < total {
+    loop {
         let count = epoll.wait(&mut events, EpollTimeout::NONE)?;
         for event in &events[..count] {
             let connection = &mut connections[event.data() as usize];
-            if connection.receive()? {
-                received += 1;
-                if sent < total {
+            match connection.receive()? {
+                Received::Part => {}
+                Received::Message => {
+                    received += 1;
                     connection.send(sent)?;
                     sent += 1;
+                }
+                Received::End => {
+                    return Ok(Load { messages: received, cpu: cpu_time() - cpu, wall: wall.elapsed() });
                 }
             }
         }
     }
-    Ok(Load { messages: received, cpu: cpu_time() - cpu, wall: wall.elapsed() })
 }

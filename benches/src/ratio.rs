@@ -1,7 +1,8 @@
 //! Figures out of several rounds: medians, and the ratio to another contender with its spread.
 //!
-//! Contenders take turns within a round, so that what disturbs the machine disturbs both; the ratio is taken within the
-//! round, and its median over the rounds is the figure.
+//! Contenders take turns within a round, so that what disturbs the machine disturbs all; the ratio is taken within the
+//! round, and its median over the rounds is the figure. Beside it stands the ratio of the best rounds of each: what
+//! disturbs only adds.
 
 /// The middle of some values, and how far apart they lie.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -9,6 +10,15 @@ pub struct Spread {
     pub least: f64,
     pub median: f64,
     pub most: f64,
+}
+
+/// How one contender does beside another.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Ratio {
+    /// Round by round.
+    pub rounds: Spread,
+    /// The best round of the one by the best of the other.
+    pub best: f64,
 }
 
 /// The spread of values; None if there are none.
@@ -20,9 +30,11 @@ pub fn spread(values: impl IntoIterator<Item = f64>) -> Option<Spread> {
     Some(Spread { least, median: (low + high) / 2.0, most })
 }
 
-/// The spread of `ours / theirs`, round by round.
-pub fn ratios(ours: &[f64], theirs: &[f64]) -> Option<Spread> {
-    spread(ours.iter().zip(theirs).map(|(our, their)| our / their))
+/// `ours / theirs`, two lists of a value per round; None without rounds.
+pub fn ratio(ours: &[f64], theirs: &[f64]) -> Option<Ratio> {
+    let rounds = spread(ours.iter().zip(theirs).map(|(our, their)| our / their))?;
+    let best = spread(ours.iter().copied())?.least / spread(theirs.iter().copied())?.least;
+    Some(Ratio { rounds, best })
 }
 
 #[cfg(test)]
@@ -39,7 +51,13 @@ mod tests {
     #[test]
     fn ratios_are_taken_within_a_round() {
         // A machine that was half as fast in the second round changes nothing.
-        let spread = ratios(&[1.0, 2.0, 1.2], &[1.0, 2.0, 1.0]).expect("three rounds");
-        assert_eq!((spread.least, spread.median, spread.most), (1.0, 1.0, 1.2));
+        let ratio = ratio(&[1.0, 2.0, 1.2], &[1.0, 2.0, 1.0]).expect("three rounds");
+        assert_eq!(ratio.rounds, Spread { least: 1.0, median: 1.0, most: 1.2 });
+    }
+
+    #[test]
+    fn the_best_rounds_are_compared_wherever_they_are() {
+        let ratio = ratio(&[3.0, 2.0], &[1.0, 4.0]).expect("two rounds");
+        assert_eq!(ratio.best, 2.0);
     }
 }

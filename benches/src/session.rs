@@ -1,67 +1,77 @@
-//! Doing a workload: the contender in its process, and for an echo the generator in its own.
+//! One run of a workload: the contender in its process, and for a server the load in its own.
 //!
-//! The parent starts `contender NAME WORKLOAD`, which for an echo prints the address it listens on, and at its end one
-//! line of JSON: a [`Done`]. The contender runs on the first core, the generator on the second, where there are two.
+//! The contender runs on the first core, the load on the second, where there are two.
 
 use std::io::{self, BufRead, BufReader};
+use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::OnceLock;
 
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::{Pid, alarm};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::contender::{self, Order, Said};
 use crate::load::Load;
 use crate::meter::Cost;
-use crate::{Echo, Workload};
 
 /// A process that takes longer than this hangs, and is ended by a signal.
 const LIMIT: u32 = 120;
 
-/// What a contender answers.
+/// How a run ended that did not fail.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Done {
-    Cost(Cost),
-    /// It has no way to do this workload, and why.
+    /// What the contender cost, and what the load used if there was one.
+    Cost { cost: Cost, load: Option<Load> },
+    /// The contender has no way to do the workload, and why.
     Cannot(String),
 }
 
-/// A contender's answer, and what the generator used if there was one.
-#[derive(Clone, Debug)]
-pub struct Session {
-    pub done: Done,
-    pub load: Option<Load>,
-}
-
-/// Has the contender of this name do the workload.
-pub fn run(contender: &str, workload: &Workload) -> io::Result<Session> {
-    run_under(Command::new(program("contender")), contender, workload)
+/// Has a contender do what is ordered.
+pub fn run(order: &Order) -> io::Result<Done> {
+    let known = contender::named(&order.contender)
+        .ok_or_else(|| io::Error::other(format!("no contender '{}'", order.contender)))?;
+    run_under(Command::new(program(known.program)), order)
 }
 
 /// The same with the contender started by `command`: itself, or a tracer in front of it.
-pub fn run_under(mut command: Command, contender: &str, workload: &Workload) -> io::Result<Session> {
-    let mut server = command.arg(contender).arg(to_json(workload)).stdout(Stdio::piped()).spawn()?;
-    let mut lines = BufReader::new(server.stdout.take().expect("it is piped")).lines();
-    let mut session = || {
-        let mut load = None;
-        let mut line = next_line(&mut lines)?;
-        if let (Workload::Echo(echo), Ok(address)) = (workload, serde_json::from_str::<String>(&line)) {
-            load = Some(generate(*echo, &address)?);
-            line = next_line(&mut lines)?;
+pub fn run_under(mut command: Command, order: &Order) -> io::Result<Done> {
+    let mut child = command.arg(to_json(order)).stdout(Stdio::piped()).spawn()?;
+    let mut lines = lines_of(&mut child);
+    let mut load = None;
+    let answer = loop {
+        match next_line(&mut lines) {
+            Ok(Said::Listening(address)) => match generate(order, address) {
+                Ok(used) => load = Some(used),
+                Err(error) => break Err(error),
+            },
+            Ok(Said::Cost(cost)) => break Ok(Done::Cost { cost, load }),
+            Ok(Said::Cannot(why)) => break Ok(Done::Cannot(why)),
+            Err(error) => break Err(error),
         }
-        Ok(Session { done: from_json(&line)?, load })
     };
-    let session = session();
-    finish(server, session)
+    finish(child, answer)
 }
 
-fn generate(echo: Echo, address: &str) -> io::Result<Load> {
+fn generate(order: &Order, address: SocketAddr) -> io::Result<Load> {
     let mut command = Command::new(program("load"));
-    let mut generator = command.arg(address).arg(to_json(&echo)).stdout(Stdio::piped()).spawn()?;
-    let mut lines = BufReader::new(generator.stdout.take().expect("it is piped")).lines();
-    let load = next_line(&mut lines).and_then(|line| from_json(&line));
-    finish(generator, load)
+    command.arg(address.to_string()).arg(to_json(order));
+    let mut child = command.stdout(Stdio::piped()).spawn()?;
+    let load = next_line(&mut lines_of(&mut child));
+    finish(child, load)
+}
+
+type Lines = io::Lines<BufReader<ChildStdout>>;
+
+fn lines_of(child: &mut Child) -> Lines {
+    BufReader::new(child.stdout.take().expect("it is piped")).lines()
+}
+
+fn next_line<T: DeserializeOwned>(lines: &mut Lines) -> io::Result<T> {
+    let line = lines.next().unwrap_or_else(|| Err(io::Error::other("a process ended without an answer")))?;
+    serde_json::from_str(&line).map_err(io::Error::from)
 }
 
 /// Waits for the child if it has answered, and ends it if not: nothing is left behind.
@@ -77,38 +87,40 @@ fn finish<T>(mut child: Child, answer: io::Result<T>) -> io::Result<T> {
     }
 }
 
-fn next_line(lines: &mut impl Iterator<Item = io::Result<String>>) -> io::Result<String> {
-    lines.next().unwrap_or_else(|| Err(io::Error::other("a process ended without an answer")))
-}
-
 fn to_json(value: &impl Serialize) -> String {
     serde_json::to_string(value).expect("plain data can be written")
 }
 
-fn from_json<T: DeserializeOwned>(text: &str) -> io::Result<T> {
-    serde_json::from_str(text).map_err(io::Error::from)
-}
-
-/// Prints an answer to the parent.
-pub fn answer(value: &impl Serialize) {
+/// Tells the parent.
+pub fn say(value: &impl Serialize) {
     println!("{}", to_json(value));
 }
 
-/// Another program of this crate: it lies beside this one.
+/// Another program of the benches: it lies beside this one.
 pub fn program(name: &str) -> PathBuf {
     std::env::current_exe().expect("Linux knows").with_file_name(name)
 }
 
 /// Which core a process keeps to.
+#[derive(Clone, Copy)]
 pub enum Core {
     First,
     Second,
 }
 
+/// The cores that the process was started with: a thread that keeps to one has no other.
+static CORES: OnceLock<CpuSet> = OnceLock::new();
+
 /// What both kinds of process do at their start: keep to a core, and end some time.
 pub fn settle(core: Core) {
     alarm::set(LIMIT);
-    let allowed = sched_getaffinity(Pid::from_raw(0)).expect("a process may ask for its own cores");
+    keep_to(core);
+}
+
+/// Has this thread, and those it will start, run on one core, where there are two.
+pub fn keep_to(core: Core) {
+    let allowed = CORES
+        .get_or_init(|| sched_getaffinity(Pid::from_raw(0)).expect("a process may ask for its own cores"));
     let mut cores = (0..CpuSet::count()).filter(|&core| allowed.is_set(core).unwrap_or(false));
     let (first, second) = (cores.next(), cores.next());
     if let (Some(first), Some(second)) = (first, second) {

@@ -234,13 +234,13 @@ impl EventLoop {
 
     /// Completions and due timers.
     fn collect(&self) {
-        let now = self.reactor.next_timer().map(|next| (next, self.reactor.now()));
-        if let Some((next, now)) = now
-            && next <= now
-        {
-            self.last_timers.set(Some(now));
+        let due = self.reactor.due();
+        if due.is_some() {
+            self.last_timers.set(due);
         }
-        self.reactor.collect(now.map(|(_, now)| now));
+        if due.is_some() || self.reactor.has_completions() {
+            self.reactor.collect(due);
+        }
     }
 }
 

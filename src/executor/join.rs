@@ -123,6 +123,17 @@ impl TaskRef {
         self.0.header().is(HIDDEN)
     }
 
+    /// Whether the offer of the poll that runs is a request to this task, not one of a scope inside it.
+    pub(crate) fn is_offered(&self) -> bool {
+        self.0.header().is(OFFERED)
+    }
+
+    /// Puts a request that was taken back, for the next await: it is not counted again.
+    pub(crate) fn put_back_cancel(&self) {
+        self.0.header().set(CANCEL);
+        self.0.wake();
+    }
+
     pub(super) fn is_cancel_pending(&self) -> bool {
         self.0.header().is(CANCEL)
     }
@@ -264,15 +275,22 @@ impl<T> Task<T> {
         if header.is(RUNNING) && current_task().is_some_and(|task| task.same(&self.typed.task)) {
             return Poll::Ready(Err(JoinError::self_join()));
         }
-        let before = header.awaiter.take();
-        match before {
-            Some(waker) if waker.will_wake(cx.waker()) => header.awaiter.set(Some(waker)),
-            before => {
-                header.awaiter.set(Some(cx.waker().clone()));
-                drop(before);
-            }
-        }
+        header.awaiter.watch(cx);
         Poll::Pending
+    }
+
+    /// Polls for the end and leaves the output in its place.
+    pub(crate) fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.is_done() {
+            return Poll::Ready(());
+        }
+        self.typed.task.0.header().awaiter.watch(cx);
+        Poll::Pending
+    }
+
+    /// Looks at the output while it is in its place: the task has ended and nobody took it.
+    pub(crate) fn peek<R>(&self, look: impl FnOnce(&Result<T, JoinError>) -> R) -> Option<R> {
+        self.typed.peek(look)
     }
 
     /// Keeps this handle in the list of the task that awaits it; see `cancel::Listed`.
@@ -340,13 +358,13 @@ impl<T> Drop for Task<T> {
         let header = self.typed.task.0.header();
         header.clear(HANDLE);
         // After completion the output goes with its handle, and a panic that nobody saw is reported where there is a loop.
-        if header.is(COMPLETE | OUTPUT) {
+        if header.is(OUTPUT) {
             match current() {
                 Some(executor) => executor.discard(&self.typed.task.0),
                 None => drop(self.typed.task.0.discard()),
             }
         }
-        drop(header.awaiter.take());
+        header.awaiter.forget();
         drop(header.peek_cold(|cold| std::mem::take(&mut cold.listed)));
     }
 }

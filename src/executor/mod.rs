@@ -3,14 +3,18 @@
 //! One executor belongs to one loop and one thread. Tasks run first in, first out; a task woken in a turn runs in the next
 //! one, after I/O was looked at. The root future of `run` is a task like the others.
 //!
-//! * `task`: the cell, the only unsafe code here; `refs`: its biased count; `remote`: the inbox and the sleep flag.
+//! * `task`: the cell, the only unsafe code here; `refs`: its biased count; `remote`: the inbox and the sleep flag; `models`
+//!   runs these three under loom.
 //! * `join`: the handles `Task` and `TaskRef`. `cancel`: the offer and its handlers.
 //!
 //! Deliberately not here: time, I/O, the turn. This layer knows of the kernel nothing but a waker that ends the sleep.
 
+mod awaiter;
 mod cancel;
 mod join;
 mod meeting;
+#[cfg(all(test, loom))]
+mod models;
 mod refs;
 mod remote;
 mod task;
@@ -19,12 +23,12 @@ pub(crate) mod tests;
 mod yield_now;
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::task::Waker;
 
+pub(crate) use awaiter::Awaiter;
 pub(crate) use cancel::{Branches, Hidden, Listed, Offer, Took, offer, set_offer, take_offer};
 pub use cancel::{
     CatchCancel, Exit, Uncancellable, catch_cancel, check_cancel, resume_cancel, uncancellable, with_cleanup,
@@ -37,20 +41,29 @@ pub use yield_now::{YieldNow, yield_now};
 use crate::error::{JoinError, LoopClosed};
 use remote::Mail;
 use task::{
-    ABORT, AGAIN, CANCEL, CANCELLED, COMPLETE, ENDING, HANDLE, OFFERED, RUNNING, Ref, SCHEDULED, STARTED,
-    Typed,
+    ABORT, AGAIN, CANCEL, CANCELLED, COMPLETE, ENDING, HANDLE, OFFERED, RUNNING, Ready, Ref, SCHEDULED,
+    STARTED, Typed,
 };
 
+#[cfg(not(all(test, loom)))]
 thread_local! {
     /// The loop this thread is inside; zero for none. Plain data, so that a waker may ask at any time.
     static NUMBER: Cell<u32> = const { Cell::new(0) };
+}
+#[cfg(all(test, loom))]
+loom::thread_local! {
+    /// The threads of a model are not threads to std.
+    static NUMBER: Cell<u32> = Cell::new(0);
+}
+
+thread_local! {
     static STEP: Cell<u64> = const { Cell::new(0) };
     static CURRENT: RefCell<Option<Rc<Executor>>> = const { RefCell::new(None) };
 }
 
 /// The number of the loop this thread is inside; zero for none.
 pub(crate) fn current_number() -> u32 {
-    NUMBER.get()
+    NUMBER.with(Cell::get)
 }
 
 /// Counts the polls of tasks on this thread: it changes when another poll begins.
@@ -72,39 +85,17 @@ pub(crate) fn current() -> Option<Rc<Executor>> {
 /// # }
 /// ```
 pub fn current_task() -> Option<TaskRef> {
-    CURRENT
-        .try_with(|current| current.borrow().as_ref().and_then(|executor| executor.running.borrow().clone()))
-        .ok()
-        .flatten()
-        .map(TaskRef)
+    task::running().map(TaskRef)
 }
 
 /// The task that runs now, unless `waker` is its own: then a wake of the task also reaches who was polled with `waker`.
 fn task_behind(waker: &Waker) -> Option<TaskRef> {
-    let behind = |current: &RefCell<Option<Rc<Executor>>>| {
-        let current = current.borrow();
-        let running = current.as_ref()?.running.borrow();
-        running.as_ref().filter(|task| !task.owns(waker)).cloned().map(TaskRef)
-    };
-    CURRENT.try_with(behind).ok().flatten()
+    task::running_behind(waker).map(TaskRef)
 }
 
 /// The tasks of this loop that have not ended, in order of their creation; empty outside of a loop.
 pub fn all_tasks() -> Vec<TaskRef> {
     current().map(|executor| executor.all_tasks()).unwrap_or_default()
-}
-
-/// Puts a task of the current loop into its ready queue.
-fn schedule(task: Ref) {
-    let queued = CURRENT.try_with(|current| match &*current.borrow() {
-        Some(executor) => {
-            executor.ready.borrow_mut().push_back(task);
-            None
-        }
-        None => Some(task),
-    });
-    // Only a loop that is being left gets here: its tasks have ended, so there is nothing to run.
-    drop(queued);
 }
 
 /// Wakes; a waker of somebody else's that panics must not stop the loop.
@@ -132,12 +123,10 @@ pub(crate) struct Executor {
     number: u32,
     /// The loop's place for other threads.
     shared: &'static Shared,
-    /// The tasks to poll, in order.
-    ready: RefCell<VecDeque<Ref>>,
+    /// The tasks to poll, in order, while no thread is inside; then the thread has them.
+    ready: Ready,
     /// All that have not ended; each knows its index.
     tasks: RefCell<Vec<Ref>>,
-    /// The task that is being polled.
-    running: RefCell<Option<Ref>>,
     /// The last serial number given to a task.
     last_id: Cell<u32>,
     /// Mail in the making, kept for its memory.
@@ -150,12 +139,24 @@ pub(crate) struct Executor {
 
 /// While it lives, the thread is inside the loop.
 pub(crate) struct Inside {
+    /// The loop; None if the thread was inside before.
+    entered: Option<Rc<Executor>>,
+    /// The tasks of the loop that the thread is inside of otherwise.
+    outer: Ready,
     before: (u32, Option<Rc<Executor>>),
+    /// What is polled in here has nothing to do with an offer to the task that runs outside.
+    _hidden: Hidden,
 }
 
 impl Drop for Inside {
     fn drop(&mut self) {
-        NUMBER.set(self.before.0);
+        if let Some(entered) = &self.entered {
+            Ready::here(|ready| {
+                ready.swap(&entered.ready);
+                ready.swap(&self.outer);
+            });
+        }
+        NUMBER.with(|number| number.set(self.before.0));
         let before = self.before.1.take();
         // The reference that goes may be the last: drop it outside of the borrow.
         let left = CURRENT.try_with(|current| current.replace(before));
@@ -170,9 +171,8 @@ impl Executor {
         Rc::new(Executor {
             number,
             shared,
-            ready: RefCell::default(),
+            ready: Ready::default(),
             tasks: RefCell::default(),
-            running: RefCell::default(),
             last_id: Cell::new(0),
             mail: RefCell::default(),
             closed: Cell::new(false),
@@ -192,7 +192,16 @@ impl Executor {
     pub(crate) fn enter(self: &Rc<Self>) -> Inside {
         // Late in a thread's end there is no place for it: what asks then finds no loop.
         let before = CURRENT.try_with(|current| current.replace(Some(self.clone()))).ok().flatten();
-        Inside { before: (NUMBER.replace(self.number), before) }
+        let before = (NUMBER.with(|number| number.replace(self.number)), before);
+        let outer = Ready::default();
+        let entered = (before.0 != self.number).then(|| {
+            Ready::here(|ready| {
+                ready.swap(&outer);
+                ready.swap(&self.ready);
+            });
+            self.clone()
+        });
+        Inside { entered, outer, before, _hidden: Hidden::new() }
     }
 
     /// Makes a task, and schedules it: it runs for the first time in the next turn.
@@ -248,7 +257,6 @@ impl Executor {
                 cold.location = how.location;
             });
         }
-        task.header().set(HANDLE);
         let mut tasks = self.tasks.borrow_mut();
         task.header().index.set(tasks.len() as u32);
         tasks.push(task.clone());
@@ -258,18 +266,21 @@ impl Executor {
 
     /// Whether a task waits for its turn.
     pub(crate) fn is_ready(&self) -> bool {
-        !self.ready.borrow().is_empty()
+        self.ready_count() > 0
     }
 
     pub(crate) fn ready_count(&self) -> usize {
-        self.ready.borrow().len()
+        match current_number() == self.number {
+            true => Ready::here(Ready::count),
+            false => self.ready.count(),
+        }
     }
 
-    /// Polls up to `limit` ready tasks.
+    /// Polls up to `limit` ready tasks. Only from inside the loop.
     pub(crate) fn run(&self, limit: usize) {
+        debug_assert_eq!(current_number(), self.number);
         for _ in 0..limit {
-            let task = self.ready.borrow_mut().pop_front();
-            let Some(task) = task else { return };
+            let Some(task) = Ready::here(Ready::pop) else { return };
             self.step(task);
         }
     }
@@ -277,47 +288,56 @@ impl Executor {
     /// One poll of one task, and what follows from it.
     fn step(&self, task: Ref) {
         let header = task.header();
-        if header.is(COMPLETE | ABORT) || (header.is(CANCEL) && !header.is(STARTED)) {
-            header.clear(SCHEDULED);
-            if !header.is(COMPLETE) {
-                self.cancelled(&task);
-            }
+        if header.is(COMPLETE | ABORT | CANCEL) && !self.deliver(&task) {
             return;
         }
-        let mut offer = Offer::None;
-        if header.is(CANCEL) {
-            offer = if header.is(AGAIN) { Offer::Again } else { Offer::Raised };
-            header.set(OFFERED);
-            // While SCHEDULED still stands, so that these wakes do not schedule the task once more.
-            TaskRef(task.clone()).wake_handlers();
-        }
-        header.clear(SCHEDULED | CANCEL | AGAIN);
-        header.set(STARTED | RUNNING);
+        let state = header.state.get();
+        header.state.set((state & !(SCHEDULED | CANCEL | AGAIN)) | STARTED | RUNNING);
         STEP.set(STEP.get() + 1);
-        let before = self.running.replace(Some(task.clone()));
-        set_offer(offer);
-        let done = task.poll();
-        let left = set_offer(Offer::None);
-        drop(self.running.replace(before));
+        let done = task.as_running(|| task.poll());
+        let left = offer();
         header.clear(RUNNING | OFFERED);
-        match left {
-            _ if done => self.complete(&task),
-            Offer::Raised | Offer::Again => self.cancelled(&task),
-            _ if header.is(ABORT) => self.cancelled(&task),
-            // A request that came meanwhile is delivered in its place, as a new one.
-            Offer::Blocked if !header.is(CANCEL) => header.set(CANCEL | AGAIN),
-            Offer::Blocked | Offer::None => {}
+        if done {
+            set_offer(Offer::None);
+            self.complete(&task);
+        } else if left != Offer::None || header.is(ABORT) {
+            set_offer(Offer::None);
+            match left {
+                Offer::Raised | Offer::Again => self.cancelled(&task),
+                _ if header.is(ABORT) => self.cancelled(&task),
+                // A request that came meanwhile is delivered in its place, as a new one.
+                Offer::Blocked if !header.is(CANCEL) => header.set(CANCEL | AGAIN),
+                Offer::Blocked | Offer::None => {}
+            }
         }
     }
 
+    /// Raises the offer for a task that was asked to end. False: it is not to be polled any more.
+    #[cold]
+    fn deliver(&self, task: &Ref) -> bool {
+        let header = task.header();
+        if header.is(COMPLETE | ABORT) || !header.is(STARTED) {
+            header.clear(SCHEDULED);
+            if !header.is(COMPLETE) {
+                self.cancelled(task);
+            }
+            return false;
+        }
+        let offer = if header.is(AGAIN) { Offer::Again } else { Offer::Raised };
+        header.set(OFFERED);
+        // While SCHEDULED still stands, so that these wakes do not schedule the task once more.
+        TaskRef(task.clone()).wake_handlers();
+        set_offer(offer);
+        true
+    }
+
     /// Drops a task's future: it ends cancelled.
+    #[cold]
     fn cancelled(&self, task: &Ref) {
         let _hidden = Hidden::new();
         task.header().set(CANCELLED | RUNNING);
         let reason = task.header().peek_cold(|cold| cold.reason.clone()).flatten();
-        let before = self.running.replace(Some(task.clone()));
-        task.end(JoinError::cancelled(reason));
-        drop(self.running.replace(before));
+        task.as_running(|| task.end(JoinError::cancelled(reason)));
         task.header().clear(RUNNING);
         self.complete(task);
     }
@@ -337,9 +357,7 @@ impl Executor {
             self.discard(task);
         }
         drop(header.peek_cold(|cold| std::mem::take(&mut cold.handlers)));
-        if let Some(awaiter) = header.awaiter.take() {
-            wake(awaiter);
-        }
+        header.awaiter.wake();
         drop(listed);
     }
 
@@ -356,6 +374,13 @@ impl Executor {
 
     /// Takes in what other threads have sent.
     pub(crate) fn take_mail(&self) {
+        if self.shared.has_mail() {
+            self.open_mail();
+        }
+    }
+
+    #[cold]
+    fn open_mail(&self) {
         let mut mail = self.mail.take();
         self.shared.take(&mut mail);
         for item in mail.drain(..) {
@@ -417,12 +442,14 @@ impl Executor {
         while let Some(task) = { self.tasks.borrow().last().cloned() } {
             self.cancelled(&task);
         }
-        drop(self.ready.take());
+        while let Some(task) = Ready::here(Ready::pop) {
+            drop(task);
+        }
         drop(inside);
         // A pusher that finds the inbox closed adds up a cell's two counts by itself, so from here on this thread must
         // not touch the local ones: it counts as a foreign one even if its caller is still inside.
         if current_number() == self.number {
-            NUMBER.set(0);
+            NUMBER.with(|number| number.set(0));
         }
         self.closed.set(true);
         for mail in self.shared.close() {

@@ -22,6 +22,7 @@ mod turn;
 pub use address::{ToAddrs, lookup_host};
 pub use connect::{Connect, Connecting};
 pub use listener::{Incoming, TcpListener};
-pub use receiver::Chunk;
 pub use split::{OwnedReadHalf, OwnedWriteHalf};
 pub use stream::TcpStream;
+
+pub use crate::op::net::Chunk;

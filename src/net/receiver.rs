@@ -6,56 +6,17 @@
 //! from the loop's buffer ring when data arrives.
 
 use std::cell::{Cell, RefCell};
-use std::fmt;
 use std::io;
-use std::ops::Deref;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use super::socket::Socket;
 use super::turn::Turns;
-use crate::op::net::{Data, Recv};
+use crate::op::net::{Chunk, Recv};
 use crate::reactor::{self, Op};
 
-/// Bytes that a connection has received, in the buffer into which the kernel put them.
-///
-/// It derefs to `[u8]`. The buffer goes back to its loop when the chunk is dropped; it may outlive the loop. Holding many
-/// chunks for long takes buffers away from other connections: when less than a quarter is left, `read_chunk` copies.
-pub struct Chunk {
-    data: Data,
-    /// How much of the data is consumed.
-    start: usize,
-}
-
-impl Chunk {
-    /// Drops the first `count` bytes (at most all) from the front.
-    pub fn advance(&mut self, count: usize) {
-        self.start = self.start.saturating_add(count).min(self.data.len());
-    }
-}
-
-impl Deref for Chunk {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        &self.data[self.start..]
-    }
-}
-
-impl AsRef<[u8]> for Chunk {
-    fn as_ref(&self) -> &[u8] {
-        self
-    }
-}
-
-impl fmt::Debug for Chunk {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Chunk({} bytes)", self.len())
-    }
-}
-
-type Receive = Op<io::Result<(Data, bool)>>;
+type Receive = Op<io::Result<(Chunk, bool)>>;
 
 /// What a connection knows of its incoming side.
 pub(super) struct Receiver {
@@ -100,11 +61,11 @@ impl Receiver {
                 Poll::Pending
             }
             Poll::Ready(result) => {
-                let (data, more) = result?;
+                let (chunk, more) = result?;
                 self.more.set(more);
-                self.ended.set(data.is_empty());
-                if !data.is_empty() {
-                    self.chunk.replace(Some(Chunk { data, start: 0 }));
+                self.ended.set(chunk.is_empty());
+                if !chunk.is_empty() {
+                    self.chunk.replace(Some(chunk));
                 }
                 Poll::Ready(Ok(!self.ended.get()))
             }
@@ -153,11 +114,11 @@ impl Receiver {
             return Poll::Ready(Ok(None));
         }
         let mut chunk = self.chunk.take();
-        if let Some(Chunk { data: data @ Data::Lent(_), .. }) = &mut chunk
+        if let Some(chunk) = &mut chunk
             && let Some(buffers) = reactor::current().and_then(|reactor| reactor.buffers())
             && buffers.free() < usize::from(buffers.count()) / 4
         {
-            *data = Data::Own(data.to_vec());
+            chunk.release();
         }
         Poll::Ready(Ok(chunk))
     }
@@ -175,9 +136,9 @@ impl Receiver {
     pub(super) async fn stop(&self) -> Vec<u8> {
         let mut bytes = self.chunk.take().map(|chunk| chunk.to_vec()).unwrap_or_default();
         if let Some(receive) = self.receive.take().filter(Op::is_submitted)
-            && let Ok((data, _)) = receive.timeout(std::time::Duration::ZERO).await
+            && let Ok((chunk, _)) = receive.timeout(std::time::Duration::ZERO).await
         {
-            bytes.extend_from_slice(&data);
+            bytes.extend_from_slice(&chunk);
         }
         bytes
     }

@@ -7,11 +7,12 @@ use std::task::{Context, Poll, ready};
 
 use futures_util::io::{AsyncBufRead, AsyncRead, AsyncWrite};
 
-use super::receiver::{Chunk, Receiver};
+use super::receiver::Receiver;
 use super::socket::Socket;
 use super::stream::{WriteEnd, poll_close, read, read_exact, write, write_all};
 use crate::buf::IoBuf;
 use crate::error::BufResult;
+use crate::op::net::Chunk;
 
 /// The reading half of a [`TcpStream`](super::TcpStream); its calls mean what the stream's do.
 pub struct OwnedReadHalf {

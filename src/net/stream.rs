@@ -15,11 +15,12 @@ use futures_util::io::{AsyncBufRead, AsyncRead, AsyncWrite};
 use super::address::ToAddrs;
 use super::connect::Connect;
 use super::out_queue::OutQueue;
-use super::receiver::{Chunk, Receiver};
+use super::receiver::Receiver;
 use super::socket::Socket;
 use super::split::{OwnedReadHalf, OwnedWriteHalf};
 use crate::buf::IoBuf;
 use crate::error::BufResult;
+use crate::op::net::Chunk;
 
 /// A TCP connection.
 ///

@@ -1,33 +1,22 @@
 //! Taking turns: one task at a time reads from a socket, one at a time writes to it, first come first served.
 
-use std::cell::Cell;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use crate::sync::{Place, WaitQueue};
+use crate::sync::{Permits, Place};
 
-/// Whose turn it is.
-pub(super) struct Turns {
-    /// Somebody has the turn.
-    taken: Cell<bool>,
-    /// Who wants it next.
-    waiting: WaitQueue<()>,
-}
+/// Whose turn it is: one permit, which is the turn.
+pub(super) struct Turns(Permits);
 
 impl Turns {
     pub(super) const fn new() -> Self {
-        Turns { taken: Cell::new(false), waiting: WaitQueue::new() }
+        Turns(Permits::new(1))
     }
 
     /// Waits for the turn; has it at once if nobody has it and nobody waits.
     pub(super) fn take(&self) -> Take<'_> {
         Take { turns: self, place: Place::outside() }
-    }
-
-    fn pass_on(&self) {
-        self.taken.set(false);
-        self.waiting.grant_while(|()| !self.taken.replace(true));
     }
 }
 
@@ -42,18 +31,14 @@ impl<'a> Future for Take<'a> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Turn<'a>> {
         let turns = self.turns;
-        ready!(turns.waiting.poll(&mut self.place, cx, (), |()| !turns.taken.replace(true)));
+        ready!(turns.0.poll_take(&mut self.place, cx, 1));
         Poll::Ready(Turn(turns))
     }
 }
 
 impl Drop for Take<'_> {
     fn drop(&mut self) {
-        self.turns.waiting.leave(&mut self.place, |granted| {
-            if granted.is_some() {
-                self.turns.pass_on();
-            }
-        });
+        self.turns.0.leave(&mut self.place);
     }
 }
 
@@ -63,6 +48,6 @@ pub(super) struct Turn<'a>(&'a Turns);
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        self.0.pass_on();
+        self.0.0.release(1);
     }
 }

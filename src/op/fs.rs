@@ -51,7 +51,7 @@ impl<T> Refused<T> {
     }
 }
 
-// SAFETY: the entry points to nothing.
+// SAFETY: O1: the entry points to nothing.
 unsafe impl<T: 'static> Operation for Refused<T> {
     type Output = T;
     const NAME: &'static str = "refused";
@@ -81,16 +81,19 @@ pub(crate) struct Open<T: 'static> {
     flags: i32,
     /// Permissions, before the umask.
     mode: u32,
+    /// What is known of the file, if it was opened by a plain call.
+    facts: Option<Facts>,
     /// What the descriptor becomes.
-    adopt: fn(OwnedFd) -> T,
+    adopt: fn(OwnedFd, Option<Facts>) -> T,
     /// How often it was tried in vain.
     patience: Patience,
 }
 
 impl<T> Open<T> {
     /// Descriptors of this crate are never inherited.
-    pub(crate) fn new(path: CString, flags: i32, mode: u32, adopt: fn(OwnedFd) -> T) -> Self {
-        Open { path, flags: flags | libc::O_CLOEXEC, mode, adopt, patience: Patience::default() }
+    pub(crate) fn new(path: CString, flags: i32, mode: u32, adopt: fn(OwnedFd, Option<Facts>) -> T) -> Self {
+        let (flags, patience) = (flags | libc::O_CLOEXEC, Patience::default());
+        Open { path, flags, mode, facts: None, adopt, patience }
     }
 }
 
@@ -111,17 +114,23 @@ pub(super) fn open_nature(path: &CStr, flags: i32) -> Nature {
 /// Takes over the descriptor that an outcome is.
 pub(super) fn adopt(outcome: Outcome) -> io::Result<OwnedFd> {
     let fd = outcome.count()?;
-    // SAFETY: the kernel has just made this descriptor for us.
+    // SAFETY: D1: the kernel has just made this descriptor for us.
     Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
 }
 
-// SAFETY: the entry points to the path, which lies in memory of its own that the operation owns.
+// SAFETY: O1: the entry points to the path, in memory of its own.
 unsafe impl<T: 'static> Operation for Open<T> {
     type Output = io::Result<T>;
     const NAME: &'static str = "open";
 
     fn nature(&self) -> Nature {
         open_nature(&self.path, self.flags)
+    }
+
+    fn call(&mut self) -> Option<Outcome> {
+        let (outcome, facts) = route::open_at_once(&self.path, self.flags, self.mode)?;
+        self.facts = facts;
+        Some(outcome)
     }
 
     fn entry(&mut self) -> Entry {
@@ -133,7 +142,7 @@ unsafe impl<T: 'static> Operation for Open<T> {
     }
 
     fn finish(self, outcome: Outcome) -> Self::Output {
-        adopt(outcome).map(self.adopt)
+        adopt(outcome).map(|fd| (self.adopt)(fd, self.facts))
     }
 }
 
@@ -164,7 +173,7 @@ pub(super) fn closed(fd: OwnedFd, outcome: Outcome) -> io::Result<()> {
     Ok(())
 }
 
-// SAFETY: the entry points to nothing.
+// SAFETY: O1: the entry points to nothing.
 unsafe impl<T: 'static> Operation for Close<T> {
     type Output = T;
     const NAME: &'static str = "close";
@@ -210,8 +219,8 @@ impl<T> Stat<T> {
     }
 }
 
-// SAFETY: the entry points to the path, in memory of its own, and to the place of the status, both of which are the
-// operation's; a status is plain numbers, for which all bits are valid.
+// SAFETY: O1: the entry points to the path, in memory of its own, and to the operation's place for the status, which is plain
+// data (P1).
 unsafe impl<T: 'static> Operation for Stat<T> {
     type Output = T;
     const NAME: &'static str = "statx";
@@ -222,12 +231,17 @@ unsafe impl<T: 'static> Operation for Stat<T> {
 
     fn call(&mut self) -> Option<Outcome> {
         let status = match &self.subject {
-            Subject::Path(path) => route::status_at_once_by_path(path, 0),
-            Subject::Link(path) => route::status_at_once_by_path(path, libc::O_NOFOLLOW),
-            Subject::File(file) => route::status_at_once(file.as_raw_fd()),
+            Subject::Path(path) => route::status_at_once_by_path(path, 0)?,
+            Subject::Link(path) => route::status_at_once_by_path(path, libc::O_NOFOLLOW)?,
+            Subject::File(file) => Ok(route::status_at_once(file.as_raw_fd())?),
         };
-        self.status.write(status?);
-        Some(Outcome { result: 0, flags: 0 })
+        match status {
+            Ok(status) => {
+                self.status.write(status);
+                Some(Outcome { result: 0, flags: 0 })
+            }
+            Err(outcome) => Some(outcome),
+        }
     }
 
     fn entry(&mut self) -> Entry {
@@ -244,7 +258,7 @@ unsafe impl<T: 'static> Operation for Stat<T> {
     }
 
     fn finish(self, outcome: Outcome) -> T {
-        // SAFETY: zeroed at first, and all bits are valid.
+        // SAFETY: P1: zeroed at first.
         let status = unsafe { self.status.assume_init_ref() };
         (self.tell)(outcome.count().map(|_| status))
     }

@@ -4,8 +4,8 @@
 //! again under one. It may take several entries: an exact one goes on until it has its bytes, and each goes on after
 //! a failure that means nothing has happened yet. [`Progress`] keeps the books; `entry` builds the next step from them.
 //!
-//! Where a file is read or written is a type, [`At`] or [`Stream`]. How it ends is the file's to say, its [`Medium`]: block I/O
-//! ends by itself, a pipe or a device perhaps never.
+//! Where a file is read or written is a type, [`At`] or [`Stream`], because it decides how an operation ends: block I/O
+//! by itself, a pipe perhaps never.
 //!
 //! * `ordered`: what must come before an operation on a file, and what it changes.
 //! * `pour`: the write behind a cursor, which nobody waits for.
@@ -25,6 +25,7 @@ use std::rc::Rc;
 
 use io_uring::{opcode, squeue, types};
 
+use super::route::{self, Facts};
 use super::{Nature, Next, Operation};
 use crate::buf::{IoBuf, IoBufMut};
 use crate::error::{BufError, BufResult, Cancelled};
@@ -61,17 +62,6 @@ impl Patience {
 
     pub(super) fn advance(&mut self, outcome: Outcome, errors: &[i32]) -> Next {
         if self.again(outcome, errors) { Next::Again } else { Next::Finish }
-    }
-}
-
-/// What is read and written.
-pub(crate) trait Medium: AsRawFd + 'static {
-    /// Whether it may keep a transfer waiting without end, as a pipe, a terminal or a device does, and a file on a disk does not.
-    fn waits(&self) -> bool;
-
-    /// How a transfer that somebody waits for ends.
-    fn transfer(&self) -> Nature {
-        if self.waits() { Nature::Waits } else { Nature::Finite }
     }
 }
 
@@ -116,6 +106,17 @@ impl Position for Stream {
     /// Minus one: the file's own position, which a pipe has not.
     fn offset(&self, _done: usize) -> u64 {
         u64::MAX
+    }
+}
+
+/// An open file that knows what kind of file it is.
+pub(crate) trait Routed: AsRawFd + 'static {
+    /// What is known of it.
+    fn facts(&self) -> &Facts;
+
+    /// How a transfer that somebody waits for ends.
+    fn transfer(&self) -> Nature {
+        if self.facts().waits { Nature::Waits } else { Nature::Finite }
     }
 }
 
@@ -182,6 +183,13 @@ impl Progress {
         }
     }
 
+    /// The next step as a plain call, given how to make one that moves.
+    pub(super) fn call(&mut self, transfer: impl FnOnce(usize) -> Option<Outcome>) -> Option<Outcome> {
+        let outcome = if self.step == Step::Move { transfer(self.done)? } else { return None };
+        self.noted = false;
+        Some(outcome)
+    }
+
     /// Takes an outcome into the books.
     pub(super) fn note(&mut self, outcome: Outcome, if_blocked: Step) -> Noted {
         self.noted = true;
@@ -238,7 +246,7 @@ pub(super) fn rest(start: *const u8, len: usize, done: usize) -> (*mut u8, u32) 
 }
 
 /// pread(2) into the front of a buffer.
-pub(crate) struct Read<F: Medium, B: IoBufMut, P: Position> {
+pub(crate) struct Read<F: Routed, B: IoBufMut, P: Position> {
     /// What it works on; held, so that it stays open.
     file: Rc<F>,
     /// Lent by the caller.
@@ -253,7 +261,7 @@ pub(crate) struct Read<F: Medium, B: IoBufMut, P: Position> {
     progress: Progress,
 }
 
-impl<F: Medium, B: IoBufMut, P: Position> Read<F, B, P> {
+impl<F: Routed, B: IoBufMut, P: Position> Read<F, B, P> {
     /// `len` is at most the buffer's capacity.
     pub(crate) fn new(file: Rc<F>, buf: B, position: P, len: usize, extent: Extent) -> Self {
         let len = len.min(buf.capacity());
@@ -261,13 +269,32 @@ impl<F: Medium, B: IoBufMut, P: Position> Read<F, B, P> {
     }
 }
 
-// SAFETY: the entry points into the buffer, which the operation owns and nobody touches while it is lent (K1).
-unsafe impl<F: Medium, B: IoBufMut, P: Position> Operation for Read<F, B, P> {
+// SAFETY: O1: the entry points into the buffer, which the operation owns and which stays as it is while it is lent (B1).
+unsafe impl<F: Routed, B: IoBufMut, P: Position> Operation for Read<F, B, P> {
     type Output = BufResult<B>;
     const NAME: &'static str = "read";
 
     fn nature(&self) -> Nature {
         self.file.transfer()
+    }
+
+    fn call(&mut self) -> Option<Outcome> {
+        if self.file.facts().waits {
+            return None;
+        }
+        let Read { file, buf, position, len, extent, progress } = self;
+        progress.call(|done| {
+            let mut read = |from: usize| {
+                let place = rest(buf.as_mut_ptr(), *len, from);
+                // SAFETY: B1: the part of the buffer that is left, and the operation owns the buffer.
+                unsafe { route::read_at_once(file.as_raw_fd(), file.facts(), place, position.offset(from)) }
+            };
+            let outcome = read(done)?;
+            let end = done + outcome.count().ok()?;
+            // Less than asked is the end of the file, or of what is cached: then the kernel reads it all again, at once.
+            let whole = *extent == Extent::All || end == done || end == *len;
+            (whole || read(end)?.result == 0).then_some(outcome)
+        })
     }
 
     fn entry(&mut self) -> Entry {
@@ -289,7 +316,7 @@ unsafe impl<F: Medium, B: IoBufMut, P: Position> Operation for Read<F, B, P> {
         let (mut buf, done) = (self.buf, self.progress.done.min(self.len));
         // A read that failed before it began has changed nothing.
         if done > 0 || result.is_ok() {
-            // SAFETY: the kernel has filled that many bytes from the start, which is within the capacity.
+            // SAFETY: B1: the kernel has filled that many bytes from the start, which is within the capacity.
             unsafe { buf.set_len(done) };
         }
         match result {
@@ -300,7 +327,7 @@ unsafe impl<F: Medium, B: IoBufMut, P: Position> Operation for Read<F, B, P> {
 }
 
 /// pwrite(2) of a buffer's bytes.
-pub(crate) struct Write<F: Medium, B: IoBuf> {
+pub(crate) struct Write<F: Routed, B: IoBuf> {
     /// What it works on; held, so that it stays open.
     file: Rc<F>,
     /// Lent by the caller.
@@ -313,19 +340,29 @@ pub(crate) struct Write<F: Medium, B: IoBuf> {
     progress: Progress,
 }
 
-impl<F: Medium, B: IoBuf> Write<F, B> {
+impl<F: Routed, B: IoBuf> Write<F, B> {
     pub(crate) fn new(file: Rc<F>, buf: B, offset: u64, extent: Extent) -> Self {
         Write { file, buf, position: At(offset), extent, progress: Progress::default() }
     }
 }
 
-// SAFETY: the entry points into the buffer, which the operation owns and nobody touches while it is lent (K1).
-unsafe impl<F: Medium, B: IoBuf> Operation for Write<F, B> {
+// SAFETY: O1: the entry points into the buffer, which the operation owns and which stays as it is while it is lent (B1).
+unsafe impl<F: Routed, B: IoBuf> Operation for Write<F, B> {
     type Output = BufResult<B>;
     const NAME: &'static str = "write";
 
     fn nature(&self) -> Nature {
         self.file.transfer()
+    }
+
+    fn call(&mut self) -> Option<Outcome> {
+        let Write { file, buf, position, progress, .. } = self;
+        progress.call(|done| {
+            let (start, len) = rest(buf.as_ptr(), buf.len(), done);
+            let offset = position.offset(done);
+            // SAFETY: B1: the part of the buffer that is left, and the operation owns the buffer.
+            unsafe { route::write_at_once(file.as_raw_fd(), file.facts(), (start, len), offset) }
+        })
     }
 
     fn entry(&mut self) -> Entry {

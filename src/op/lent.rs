@@ -6,15 +6,15 @@
 //! only [`Raw::reclaim`] and [`Raw::discard`], which the table allows after the final completion (**K2**), make it a
 //! value again.
 //!
-//! Blocks come from free lists of the thread, one per size class, so in steady state nothing is allocated.
+//! Blocks come from the thread's free lists (`block.rs`), so in steady state nothing is allocated.
 
 #![allow(unsafe_code)]
 
-use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
-use std::cell::Cell;
+use std::alloc::Layout;
 use std::ptr::NonNull;
 
 use super::{Nature, Next, Operation};
+use crate::block;
 use crate::ring::{Entry, Outcome};
 
 /// What can be done with an operation whose type is forgotten.
@@ -43,15 +43,15 @@ impl<O: Operation> Of<O> {
     const METHODS: &'static Methods<O::Output> = &Methods {
         common: Common {
             name: O::NAME,
-            layout: class(Layout::new::<O>()),
-            // SAFETY: (all seven) K1: the block holds an `O`, and by the contract of `Lent` and `Raw` nobody else refers to it.
+            layout: block::class(Layout::new::<O>()),
+            // SAFETY (all seven): K1: the block holds an `O`, and by the contract of `Lent` and `Raw` nobody else refers to it.
             drop: |block| unsafe { drop(take::<O>(block)) },
             discard: |block, outcome| unsafe { drop(take::<O>(block).finish(outcome)) },
         },
         nature: |block| unsafe { block.cast::<O>().as_ref().nature() },
-        // SAFETY: as above.
+        // SAFETY: K1 as above.
         entry: |block| unsafe { block.cast::<O>().as_mut().entry() },
-        // SAFETY: as above.
+        // SAFETY: K1 as above.
         call: |block| unsafe { block.cast::<O>().as_mut().call() },
         advance: |block, outcome| unsafe { block.cast::<O>().as_mut().advance(outcome) },
         finish: |block, outcome| unsafe { take::<O>(block).finish(outcome) },
@@ -60,11 +60,13 @@ impl<O: Operation> Of<O> {
 
 /// Moves the operation out and gives its block back, before anything of the operation runs.
 ///
-/// SAFETY: the block holds an `O` that nobody refers to; afterwards it is gone.
+/// # Safety
+/// K1: the block holds an `O` that nobody refers to; afterwards it is gone.
 unsafe fn take<O: Operation>(block: NonNull<u8>) -> O {
-    // SAFETY: passed on.
+    // SAFETY: K1: passed on to the caller.
     let operation = unsafe { block.cast::<O>().read() };
-    free(block, class(Layout::new::<O>()));
+    // SAFETY: F1: `Lent::new` reserved it with this class, and it is empty now.
+    unsafe { block::free(block, block::class(Layout::new::<O>())) };
     operation
 }
 
@@ -77,8 +79,8 @@ pub(crate) struct Lent<T: 'static> {
 impl<T> Lent<T> {
     pub(crate) fn new<O: Operation<Output = T>>(operation: O) -> Self {
         let methods = Of::<O>::METHODS;
-        let block = reserve(methods.common.layout);
-        // SAFETY: the block is at least as large and as aligned as its class, which covers `O`.
+        let block = block::reserve(methods.common.layout);
+        // SAFETY: M1: the block is at least as large and as aligned as its class, which covers `O`.
         unsafe { block.cast::<O>().write(operation) };
         Lent { block, methods }
     }
@@ -93,30 +95,30 @@ impl<T> Lent<T> {
 
     /// How it ends, from its next entry on.
     pub(crate) fn nature(&self) -> Nature {
-        // SAFETY: as in `entry`.
+        // SAFETY: K1: as in `entry`.
         unsafe { (self.methods.nature)(self.block) }
     }
 
     /// The entry, built at the operation's final address.
     pub(crate) fn entry(&mut self) -> Entry {
-        // SAFETY: owned, and the block holds the operation of these methods.
+        // SAFETY: K1: not lent, and the block holds the operation of these methods.
         unsafe { (self.methods.entry)(self.block) }
     }
 
     /// The same as a plain system call, if the operation has one.
     pub(crate) fn call(&mut self) -> Option<Outcome> {
-        // SAFETY: as in `entry`.
+        // SAFETY: K1 as in `entry`.
         unsafe { (self.methods.call)(self.block) }
     }
 
     pub(crate) fn advance(&mut self, outcome: Outcome) -> Next {
-        // SAFETY: as in `entry`.
+        // SAFETY: K1 as in `entry`.
         unsafe { (self.methods.advance)(self.block, outcome) }
     }
 
     pub(crate) fn finish(self, outcome: Outcome) -> T {
         let lent = std::mem::ManuallyDrop::new(self);
-        // SAFETY: as in `entry`; ManuallyDrop hands the block over once.
+        // SAFETY: K1 as in `entry`; ManuallyDrop hands the block over once.
         unsafe { (lent.methods.finish)(lent.block, outcome) }
     }
 
@@ -129,7 +131,7 @@ impl<T> Lent<T> {
 
 impl<T> Drop for Lent<T> {
     fn drop(&mut self) {
-        // SAFETY: owned; this is the end of it.
+        // SAFETY: K1: not lent; this is the end of it.
         unsafe { (self.methods.common.drop)(self.block) }
     }
 }
@@ -156,81 +158,8 @@ impl Raw {
 
     /// The operation never reached the kernel and never will.
     pub(crate) fn drop_unused(self) {
-        // SAFETY: the kernel never saw it, and this value was the only way to it.
+        // SAFETY: K1: the kernel never saw it, and this value was the only way to it.
         unsafe { (self.common.drop)(self.block) }
-    }
-}
-
-/// Block sizes; larger or more aligned operations get a block of their own.
-const CLASSES: [usize; 5] = [64, 128, 256, 512, 1024];
-const ALIGN: usize = 16;
-/// Free blocks kept per class.
-const KEPT: usize = 4096;
-
-/// The layout of the block for an operation of this layout.
-const fn class(of: Layout) -> Layout {
-    let mut i = 0;
-    while i < CLASSES.len() {
-        if of.size() <= CLASSES[i] && of.align() <= ALIGN {
-            // SAFETY: the sizes are multiples of the alignment, which is a power of two.
-            return unsafe { Layout::from_size_align_unchecked(CLASSES[i], ALIGN) };
-        }
-        i += 1;
-    }
-    of
-}
-
-struct FreeLists([Vec<NonNull<u8>>; CLASSES.len()]);
-
-thread_local! {
-    static FREE: Cell<Option<Box<FreeLists>>> = const { Cell::new(None) };
-}
-
-impl Drop for FreeLists {
-    fn drop(&mut self) {
-        for (blocks, size) in self.0.iter().zip(CLASSES) {
-            for block in blocks {
-                // SAFETY: the list holds blocks of this class that nobody uses.
-                unsafe { dealloc(block.as_ptr(), Layout::from_size_align_unchecked(size, ALIGN)) };
-            }
-        }
-    }
-}
-
-/// Runs `f` on the thread's list of this class; None if there is none (odd layout, or the thread is ending).
-fn with_list<R>(layout: Layout, f: impl FnOnce(&mut Vec<NonNull<u8>>) -> R) -> Option<R> {
-    let index = CLASSES.iter().position(|&size| size == layout.size() && layout.align() == ALIGN)?;
-    FREE.try_with(|free| {
-        let mut lists = free.take().unwrap_or_else(|| Box::new(FreeLists(Default::default())));
-        let result = f(&mut lists.0[index]);
-        free.set(Some(lists));
-        result
-    })
-    .ok()
-}
-
-fn reserve(layout: Layout) -> NonNull<u8> {
-    if let Some(Some(block)) = with_list(layout, Vec::pop) {
-        return block;
-    }
-    if layout.size() == 0 {
-        return NonNull::dangling();
-    }
-    // SAFETY: the size is not zero.
-    NonNull::new(unsafe { alloc(layout) }).unwrap_or_else(|| handle_alloc_error(layout))
-}
-
-fn free(block: NonNull<u8>, layout: Layout) {
-    let kept = with_list(layout, |list| {
-        let room = list.len() < KEPT;
-        if room {
-            list.push(block);
-        }
-        room
-    });
-    if kept != Some(true) && layout.size() != 0 {
-        // SAFETY: `reserve` allocated it with this layout, and nobody uses it.
-        unsafe { dealloc(block.as_ptr(), layout) };
     }
 }
 
@@ -238,6 +167,7 @@ fn free(block: NonNull<u8>, layout: Layout) {
 mod tests {
     use super::*;
     use crate::ring::Entry;
+    use std::cell::Cell;
     use std::rc::Rc;
 
     /// A read into memory of its own, and of a field: as the kernel would, the model writes through the entry's pointers.
@@ -256,7 +186,7 @@ mod tests {
         static POINTERS: Cell<Option<Pointers>> = const { Cell::new(None) };
     }
 
-    // SAFETY: the pointers lead into the operation and into what it owns.
+    // SAFETY: O1: the pointers lead into the operation and into what it owns.
     unsafe impl Operation for Model {
         type Output = (Box<[u8; 16]>, u64, i32);
         const NAME: &'static str = "model";
@@ -344,7 +274,7 @@ mod tests {
     #[cfg_attr(miri, ignore = "it leaks the block, as a dropped `Raw` does")]
     fn a_block_is_not_taken_for_another_operation() {
         struct Other;
-        // SAFETY: it points to nothing.
+        // SAFETY: O1: it points to nothing.
         unsafe impl Operation for Other {
             type Output = (Box<[u8; 16]>, u64, i32);
             const NAME: &'static str = "other";

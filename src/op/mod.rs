@@ -27,6 +27,8 @@
 //!
 //! # Invariants, cited by SAFETY comments
 //!
+//! * **O1 own memory**: an entry points only into its operation, or into memory that the operation owns, that does not move
+//!   with it and that nobody else has.
 //! * **K1 residence**: from `entry` to the final completion the payload stays at one address and nobody refers to it.
 //! * **K2 finality**: only a completion without the more-flag ends K1.
 //! * **K3 drain**: the ring closes after the table is empty by our own count, or the memory leaks.
@@ -91,8 +93,7 @@ pub(crate) enum Next {
 /// One kernel operation.
 ///
 /// # Safety
-/// The entry may point only into `self`, or into memory that `self` owns and has lent to nobody else. Fields that the
-/// kernel writes have types for which every bit pattern is valid.
+/// Each entry keeps O1. Fields that the kernel writes are plain data (P1).
 pub(crate) unsafe trait Operation: Sized + 'static {
     /// What awaiting it gives.
     type Output: 'static;
@@ -122,8 +123,8 @@ pub(crate) unsafe trait Operation: Sized + 'static {
 
 /// Queues the entry of an operation that the caller has just put into the table under `key`.
 pub(crate) fn queue(ring: &mut Ring, entry: Entry, key: Key) -> Where {
-    // SAFETY: K1: by the contract of `Operation` the entry points into the payload or into what it owns, and the table
-    // keeps the payload where it is until the final completion.
+    // SAFETY: O1: the entry points into the payload or into what it owns; K1: the table keeps the payload where it is until
+    // the final completion.
     unsafe { ring.queue(entry.user_data(key.user_data())) }
 }
 
@@ -131,7 +132,7 @@ pub(crate) fn queue(ring: &mut Ring, entry: Entry, key: Key) -> Where {
 pub(crate) fn cancel(ring: &mut Ring, key: Key) {
     let entry = io_uring::opcode::AsyncCancel::new(key.user_data()).build();
     let entry = entry.flags(io_uring::squeue::Flags::SKIP_SUCCESS).user_data(IGNORE);
-    // SAFETY: the entry points to nothing.
+    // SAFETY: O1: the entry points to nothing.
     unsafe { ring.queue(entry) };
 }
 

@@ -5,6 +5,8 @@
 
 #![allow(unsafe_code)]
 
+mod chunk;
+
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
@@ -16,7 +18,9 @@ use socket2::{SockAddr, SockAddrStorage};
 use super::{Nature, Next, Operation, called};
 use crate::buf::IoBuf;
 use crate::error::{BufError, BufResult};
-use crate::ring::{Buffers, Entry, Loan, Outcome};
+use crate::ring::{Buffers, Entry, Outcome};
+
+pub use chunk::Chunk;
 
 /// The size of a receive into memory of the connection's own, where the buffer ring is empty or missing.
 const OWN: usize = 4096;
@@ -25,25 +29,6 @@ const OWN: usize = 4096;
 fn is_transient(outcome: Outcome) -> bool {
     // ECANCELED that nobody asked for: a kernel worker could not start.
     matches!(-outcome.result, libc::EINTR | libc::EAGAIN | libc::ECANCELED)
-}
-
-/// Bytes that have come in.
-pub(crate) enum Data {
-    /// In a buffer of the loop's ring.
-    Lent(Loan),
-    /// In memory of their own.
-    Own(Vec<u8>),
-}
-
-impl std::ops::Deref for Data {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        match self {
-            Data::Lent(loan) => loan,
-            Data::Own(bytes) => bytes,
-        }
-    }
 }
 
 /// recv(2): waits for data, then has the kernel pick a buffer for it. Empty data is the end.
@@ -66,10 +51,10 @@ impl<S: AsRawFd> Recv<S> {
 /// `IORING_RECVSEND_POLL_FIRST`.
 const POLL_FIRST: u16 = 1;
 
-// SAFETY: the entry points into `own`, which nobody else sees; a picked buffer is the buffer ring's business.
+// SAFETY: O1: the entry points into `own`, which nobody else sees; a picked buffer is the buffer ring's business (H1).
 unsafe impl<S: AsRawFd + 'static> Operation for Recv<S> {
     /// The data, and whether the socket had more.
-    type Output = io::Result<(Data, bool)>;
+    type Output = io::Result<(Chunk, bool)>;
     const NAME: &'static str = "recv";
 
     fn nature(&self) -> Nature {
@@ -106,15 +91,15 @@ unsafe impl<S: AsRawFd + 'static> Operation for Recv<S> {
         // A picked buffer goes back to the ring with its loan, also when the result is an error or nobody listens.
         let loan = picked.map(|(id, buffers)| buffers.take(id, *count.as_ref().unwrap_or(&0)));
         let count = count?;
-        let data = match loan {
-            Some(loan) => Data::Lent(loan),
+        let chunk = match loan {
+            Some(loan) => Chunk::from(loan),
             None => {
-                // SAFETY: the kernel has filled `count` bytes from the start.
+                // SAFETY: B1: the kernel has filled `count` bytes from the start.
                 unsafe { self.own.set_len(count.min(self.own.capacity())) };
-                Data::Own(self.own)
+                Chunk::from(self.own)
             }
         };
-        Ok((data, outcome.sock_nonempty()))
+        Ok((chunk, outcome.sock_nonempty()))
     }
 }
 
@@ -148,7 +133,7 @@ fn send_entry(fd: RawFd, rest: &[u8]) -> Entry {
     opcode::Send::new(types::Fd(fd), rest.as_ptr(), len).flags(libc::MSG_WAITALL | libc::MSG_NOSIGNAL).build()
 }
 
-// SAFETY: the entry points into the segment, which the operation owns: bytes in memory of their own, which do not move.
+// SAFETY: O1: the entry points into the segment, which the operation owns: bytes in memory of their own, which do not move.
 unsafe impl<Q: SendQueue> Operation for Send<Q> {
     type Output = ();
     const NAME: &'static str = "send";
@@ -174,7 +159,7 @@ unsafe impl<Q: SendQueue> Operation for Send<Q> {
 /// A non-blocking send straight from the caller's bytes.
 pub(crate) fn try_send(fd: RawFd, bytes: &[u8]) -> io::Result<usize> {
     let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
-    // SAFETY: the slice is valid for the time of the call.
+    // SAFETY: L1: the slice is valid for the time of the call.
     called(unsafe { libc::send(fd, bytes.as_ptr().cast(), bytes.len(), flags) }).count()
 }
 
@@ -191,7 +176,7 @@ impl<S: AsRawFd> Accept<S> {
     }
 }
 
-// SAFETY: the entry points to the address and its length, which are the operation's own.
+// SAFETY: O1: the entry points to the address and its length, which are the operation's own.
 unsafe impl<S: AsRawFd + 'static> Operation for Accept<S> {
     type Output = io::Result<(OwnedFd, SockAddr)>;
     const NAME: &'static str = "accept";
@@ -214,9 +199,9 @@ unsafe impl<S: AsRawFd + 'static> Operation for Accept<S> {
 
     fn finish(self, outcome: Outcome) -> Self::Output {
         let fd = outcome.count()?;
-        // SAFETY: the kernel has just made this descriptor for us.
+        // SAFETY: D1: the kernel has just made this descriptor for us.
         let fd = unsafe { OwnedFd::from_raw_fd(fd as RawFd) };
-        // SAFETY: the kernel has written an address of this length.
+        // SAFETY: P1: the kernel has written an address of this length.
         let address = unsafe { SockAddr::new(self.address, self.length) };
         Ok((fd, address))
     }
@@ -234,7 +219,7 @@ impl<S: AsRawFd> Connect<S> {
     }
 }
 
-// SAFETY: the entry points to the address, which is the operation's own.
+// SAFETY: O1: the entry points to the address, which is the operation's own.
 unsafe impl<S: AsRawFd + 'static> Operation for Connect<S> {
     type Output = io::Result<Rc<S>>;
     const NAME: &'static str = "connect";
@@ -267,7 +252,7 @@ impl<Q: SendQueue, B: IoBuf> SendOwned<Q, B> {
     }
 }
 
-// SAFETY: the entry points into the buffer, which the operation owns; `IoBuf` says that it stays where it is meanwhile.
+// SAFETY: O1: the entry points into the buffer, which the operation owns and which stays as it is while it is lent (B1).
 unsafe impl<Q: SendQueue, B: IoBuf> Operation for SendOwned<Q, B>
 where
     Q::Segment: From<Vec<u8>>,

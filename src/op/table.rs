@@ -369,7 +369,7 @@ mod tests {
     /// An operation whose end is told.
     struct Probe<const NATURE: usize>(Rc<RefCell<Vec<i32>>>);
 
-    // SAFETY: the entry points to nothing.
+    // SAFETY: O1: the entry points to nothing.
     #[allow(unsafe_code)]
     unsafe impl<const NATURE: usize> Operation for Probe<NATURE> {
         type Output = i32;

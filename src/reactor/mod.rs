@@ -59,8 +59,14 @@ pub(crate) fn expect_current(what: &str) -> Rc<Reactor> {
     }
 }
 
-/// Plain calls an operation may make per poll of its task before it has to go through the ring.
+/// What plain calls may cost per poll of a task before its operations have to go through the ring: a call costs one, and one
+/// for each of so many bytes.
 const CALLS_PER_STEP: u32 = 32;
+/// As many bytes take about as long to copy as a call takes.
+const BYTES_PER_CALL: u32 = 16 << 10;
+
+/// After so many polls of tasks the last reading of the clock is too old to say which timers are due.
+const STALE: u64 = 16;
 
 /// Something to do outside of the borrow.
 enum Deferred {
@@ -84,10 +90,14 @@ pub(crate) struct Reactor {
     deferred: RefCell<VecDeque<Deferred>>,
     /// Completions in the making, kept for their memory.
     completions: RefCell<Vec<Completion>>,
+    /// The ring makes rare things happen.
+    is_faulty: bool,
     /// The loop runs.
     inside: Cell<bool>,
     /// The executor's step in which plain calls were counted last, and how many.
     calls: Cell<(u64, u32)>,
+    /// The last reading of the clock that may still serve, and the executor's step in which it was made.
+    read: Cell<Option<(Instant, u64)>>,
 }
 
 /// While it lives, the reactor is the thread's current one.
@@ -102,14 +112,17 @@ impl Drop for Inside {
 impl Reactor {
     /// Takes the ring over for the loop `number`.
     pub(crate) fn new(ring: Ring, number: u32) -> Rc<Reactor> {
+        let is_faulty = ring.is_faulty();
         let core = Core { ring: Some(ring), table: Table::default(), timers: Timers::default() };
         let reactor = Rc::new(Reactor {
             number,
             core: RefCell::new(core),
             deferred: RefCell::default(),
             completions: RefCell::default(),
+            is_faulty,
             inside: Cell::new(false),
             calls: Cell::new((0, 0)),
+            read: Cell::new(None),
         });
         // Where the thread is ending the reactor is just not listed: futures then find no loop.
         let _ = REACTORS.try_with(|reactors| reactors.borrow_mut().push(reactor.clone()));
@@ -144,7 +157,20 @@ impl Reactor {
         let (counted, calls) = self.calls.get();
         let calls = if counted == step { calls + 1 } else { 1 };
         self.calls.set((step, calls));
-        calls <= CALLS_PER_STEP
+        calls <= CALLS_PER_STEP && !self.prefers_ring()
+    }
+
+    /// Counts what a plain call has moved.
+    fn count_bytes(&self, outcome: Outcome) {
+        let (step, calls) = self.calls.get();
+        // What is no count of bytes is a descriptor: a small number.
+        let bytes = u32::try_from(outcome.result).unwrap_or(0);
+        self.calls.set((step, calls + bytes / BYTES_PER_CALL));
+    }
+
+    /// Whether rare things are to happen to an operation, which can only happen in the ring.
+    fn prefers_ring(&self) -> bool {
+        self.is_faulty && self.core.borrow_mut().ring.as_mut().is_some_and(Ring::prefers_entries)
     }
 
     /// Puts the operation into the table and its entry into the queue. Without a waker it is detached: its `finish` runs
@@ -234,7 +260,20 @@ impl Reactor {
 
     /// The loop's time.
     pub(crate) fn now(&self) -> Instant {
-        self.core.borrow().ring.as_ref().map_or_else(Instant::now, Ring::now)
+        let now = self.core.borrow().ring.as_ref().map_or_else(Instant::now, Ring::now);
+        self.read.set(Some((now, step_number())));
+        now
+    }
+
+    /// A time by which a timer is due, if there is one. It reads the clock unless that was read within the last
+    /// [`STALE`] polls: a reading costs more than a turn of a few tasks, and an old one makes no timer early.
+    pub(crate) fn due(&self) -> Option<Instant> {
+        let next = self.next_timer()?;
+        let now = match self.read.get() {
+            Some((now, step)) if step_number() - step < STALE => now,
+            _ => self.now(),
+        };
+        (next <= now).then_some(now)
     }
 
     pub(crate) fn add_timer(&self, at: Instant, waker: Waker) -> TimerKey {
@@ -288,6 +327,7 @@ impl Reactor {
 
     /// Enters the kernel once; see [`Ring::enter`].
     pub(crate) fn enter_kernel(&self, wait: Option<Duration>) -> io::Result<()> {
+        self.read.set(None);
         match &mut self.core.borrow_mut().ring {
             Some(ring) => ring.enter(wait),
             None => Ok(()),
@@ -295,6 +335,7 @@ impl Reactor {
     }
 
     pub(crate) fn advance_clock(&self, by: Duration) {
+        self.read.set(None);
         if let Some(ring) = &mut self.core.borrow_mut().ring {
             ring.advance_clock(by);
         }

@@ -102,10 +102,13 @@ impl<T> Op<T> {
         loop {
             let called = if reactor.may_call() { lent.call() } else { None };
             match called {
-                Some(outcome) => match lent.advance(outcome) {
-                    Next::Finish => return Some(lent.finish(outcome)),
-                    Next::Again => continue,
-                },
+                Some(outcome) => {
+                    reactor.count_bytes(outcome);
+                    match lent.advance(outcome) {
+                        Next::Finish => return Some(lent.finish(outcome)),
+                        Next::Again => continue,
+                    }
+                }
                 None => break,
             }
         }

@@ -4,7 +4,9 @@
 //! One mapping holds the ring of descriptions (16 bytes a buffer) and, behind it, the buffers. A buffer is in
 //! one of three hands: the *kernel's*, from its publication until a completion names it; *delivered*, between
 //! that completion and the call of [`Buffers::take`]; *lent*, until the [`Loan`] is dropped, which publishes
-//! it again. `take` and `Loan` check the hand, so a buffer never has two users.
+//! it again. `take` and `Loan` check the hand. Invariant, cited by SAFETY comments:
+//!
+//! * **H1 one hand**: a buffer is in one hand at a time, and nobody else reads or writes it.
 //!
 //! A loan may outlive the ring: the mapping is owned by count, and after `close` nothing is published any
 //! more. If the ring ends while a receive may still hold a buffer, the count is leaked, and the mapping with
@@ -81,7 +83,7 @@ impl Buffers {
         let data = (usize::from(count) * size_of::<Description>()).next_multiple_of(4096);
         let mapped = NonZeroUsize::new(data.checked_add(usize::from(count).checked_mul(size as usize)?)?)?;
         let access = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
-        // SAFETY: a new private mapping, at an address of the kernel's choice: it covers nothing that exists.
+        // SAFETY: M1: a new private mapping, at an address of the kernel's choice: it covers nothing that exists.
         let memory = unsafe { mmap_anonymous(None, mapped, access, MapFlags::MAP_PRIVATE) }.ok()?.cast();
         let hands = (0..count).map(|_| Cell::new(Hand::Kernel)).collect();
         let (tail, closed) = (Cell::new(0), Cell::new(false));
@@ -156,7 +158,7 @@ impl Buffers {
 
     /// The first byte of a buffer.
     fn buffer(&self, id: u16) -> *mut u8 {
-        // SAFETY: every id is below `count`, so the offset is inside the mapping.
+        // SAFETY: M1: every id is below `count`, so the offset is inside the mapping.
         unsafe { self.memory.as_ptr().add(self.data + usize::from(id) * self.size()) }
     }
 
@@ -169,8 +171,8 @@ impl Buffers {
         let ring = self.memory.cast::<Description>().as_ptr();
         let place = usize::from(self.tail.get() & (self.count() - 1));
         let tail = self.tail.get().wrapping_add(1);
-        // SAFETY: `place` is below `count`, so the description is inside the mapping, and the kernel does not
-        // read it before the tail has passed it. Each field is written by itself: the first description's
+        // SAFETY: M1: `place` is below `count`, so the description is inside the mapping; H1: the kernel does
+        // not read it before the tail has passed it. Each field is written by itself: the first description's
         // last field is the tail.
         unsafe {
             let description = ring.add(place);
@@ -187,8 +189,8 @@ impl Buffers {
 
 impl Drop for Buffers {
     fn drop(&mut self) {
-        // SAFETY: the mapping is ours and nothing refers to it: loans hold a count, and so does the ring
-        // until the kernel has given the group up (K3). Failure would leave it mapped, which harms nobody.
+        // SAFETY: M1: nothing refers to the mapping: loans hold a count, and so does the ring until the
+        // kernel has given the group up (K3). Failure would leave it mapped, which harms nobody.
         let _ = unsafe { munmap(self.memory.cast(), self.mapped.get()) };
     }
 }
@@ -213,7 +215,7 @@ impl Deref for Loan {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        // SAFETY: the buffer is in this loan's hand alone, so the kernel does not write to it; its memory was
+        // SAFETY: H1: the buffer is in this loan's hand, so the kernel does not write to it; M1: its memory was
         // zeroed when it was mapped and stays mapped while the loan counts.
         unsafe { std::slice::from_raw_parts(self.buffers.buffer(self.id), self.len) }
     }
@@ -221,7 +223,7 @@ impl Deref for Loan {
 
 impl DerefMut for Loan {
     fn deref_mut(&mut self) -> &mut [u8] {
-        // SAFETY: as in `deref`; `&mut self` makes this the only reference.
+        // SAFETY: H1 and M1 as in `deref`; `&mut self` makes this the only reference.
         unsafe { std::slice::from_raw_parts_mut(self.buffers.buffer(self.id), self.len) }
     }
 }

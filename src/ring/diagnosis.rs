@@ -421,8 +421,8 @@ mod tests {
                 statement(BPF_RET | BPF_K, libc::SECCOMP_RET_ALLOW, 0),
             ];
             let program = libc::sock_fprog { len: 4, filter: program.as_mut_ptr() };
-            // SAFETY: both calls concern this thread alone, which ends after the set-up; the program lives
-            // through them.
+            // SAFETY: L1: the program lives through both calls, which concern this thread alone; it ends after
+            // the set-up.
             unsafe {
                 assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
                 assert_eq!(

@@ -56,12 +56,12 @@ impl Birth {
 fn map() -> Option<&'static AtomicU32> {
     let size = NonZeroUsize::MIN.saturating_add(4095);
     let access = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
-    // SAFETY: a new private mapping, at an address of the kernel's choice: it covers nothing that exists.
+    // SAFETY: M1: a new private mapping, at an address of the kernel's choice: it covers nothing that exists.
     let page: NonNull<_> = unsafe { mmap_anonymous(None, size, access, MapFlags::MAP_PRIVATE) }.ok()?;
-    // SAFETY: the advice concerns this mapping alone, and nothing has been stored in it yet.
+    // SAFETY: M1: the advice concerns this mapping alone, and nothing has been stored in it yet.
     unsafe { madvise(page, size.get(), MmapAdvise::MADV_WIPEONFORK) }.ok()?;
-    // SAFETY: the page is never unmapped, is aligned and zeroed, and is reached through this atomic only; the
-    // wiping happens in a child before it runs.
+    // SAFETY: M1: the page is never unmapped, is aligned and zeroed, and is reached through this atomic only;
+    // the wiping happens in a child before it runs.
     Some(unsafe { page.cast::<AtomicU32>().as_ref() })
 }
 

@@ -82,7 +82,7 @@ impl Kernel {
         workers: Option<(u32, u32)>,
         mask: FeatureMask,
     ) -> io::Result<Kernel> {
-        // SAFETY: the crate says that `Parameters` is a transparent wrapper of `io_uring_params`, which is
+        // SAFETY: P1: the crate says that `Parameters` is a transparent wrapper of `io_uring_params`, which is
         // thirty words.
         let setup = unsafe { std::mem::transmute_copy::<io_uring::Parameters, [u32; 30]>(uring.params()) };
         let mut probe = Probe::new();
@@ -127,12 +127,12 @@ impl Kernel {
         self.peek().len()
     }
 
-    /// Whether the kernel has work for this thread to run, or completions that found their queue full. Only
-    /// in the ring's own process.
+    /// Whether entries are queued, the kernel has work for this thread to run, or completions found their
+    /// queue full. Only in the ring's own process.
     #[inline]
     pub(super) fn calls(&self) -> bool {
         let queue = self.peek();
-        queue.taskrun() || queue.cq_overflow()
+        !queue.is_empty() || queue.taskrun() || queue.cq_overflow()
     }
 
     /// Whether completions found their queue full. Only in the ring's own process.
@@ -144,17 +144,17 @@ impl Kernel {
     /// Whether the completion queue holds something. Only in the ring's own process.
     #[inline]
     pub(super) fn has_completions(&self) -> bool {
-        // SAFETY: no other view of the completion queue exists: `completion` lends one by `&mut self`, and
-        // this one ends here (T1).
+        // SAFETY: T1: on this one thread no other view of the completion queue exists: `completion` lends one
+        // by `&mut self`, and this one ends here.
         unsafe { !self.uring.completion_shared().is_empty() }
     }
 
     /// A look at the submission queue.
     #[inline]
     fn peek(&self) -> SubmissionQueue<'_> {
-        // SAFETY: no other view of the submission queue exists: `submission` lends one by `&mut self`, and
-        // the callers of this one drop it before they return (T1). A view that was only looked at writes back
-        // the tail that it read.
+        // SAFETY: T1: on this one thread no other view of the submission queue exists: `submission` lends one
+        // by `&mut self`, and the callers of this one drop it before they return. A view that was only looked
+        // at writes back the tail that it read.
         unsafe { self.uring.submission_shared() }
     }
 
@@ -191,8 +191,8 @@ impl Kernel {
         };
         let fd = self.slot.map_or_else(|| self.uring.as_raw_fd(), |slot| slot as i32);
         let least = u32::from(wait.is_some());
-        // SAFETY: argument and timeout live to the end of this function, and the kernel reads them during the
-        // call only. The entries' memory is valid by the contract of `Ring::queue` (K1).
+        // SAFETY: L1: argument and timeout live to the end of this function. K1: the entries' memory is valid
+        // by the contract of `Ring::queue`.
         let taken = unsafe {
             libc::syscall(libc::SYS_io_uring_enter, fd, submit as u32, least, flags, address, size)
         };
@@ -204,9 +204,9 @@ impl Kernel {
     pub(super) fn register_buffers(&self, count: u16, size: u32) -> Result<Rc<Buffers>, Errno> {
         let buffers = Buffers::new(count, size).ok_or(Errno::EINVAL)?;
         let (submitter, address) = (self.uring.submitter(), buffers.address());
-        // SAFETY: the memory is of that length and aligned to pages, and stays until the group is
+        // SAFETY: K3: the memory is of that length and aligned to pages, and stays until the group is
         // unregistered or the ring is gone: `Ring` holds a reference for as long as that and leaks it
-        // otherwise (K3).
+        // otherwise.
         let registered = unsafe { submitter.register_buf_ring_with_flags(address, count, GROUP, 0) };
         registered.map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EINVAL)))?;
         buffers.open();
@@ -225,17 +225,17 @@ impl Drop for Kernel {
         if self.is_elsewhere() {
             // In a child the mappings are gone, and something else may have taken their place; the slots were
             // not inherited. But a descriptor left open would keep the parent's ring alive after its end.
-            // SAFETY: the descriptor is this process's copy, owned by `uring`, which is never used or dropped
-            // after this.
+            // SAFETY: D1: the descriptor is this process's copy, owned by `uring`, which is never used or
+            // dropped after this.
             unsafe { libc::close(self.uring.as_raw_fd()) };
             return;
         }
         if let Some(index) = self.slot.take() {
             let slot = Slot { index, reserved: 0, fd: 0 };
-            // SAFETY: the kernel reads one slot during the call.
+            // SAFETY: L1: one slot, which the kernel reads.
             unsafe { slot_call(&self.uring, UNREGISTER_RING_FDS, (&raw const slot).cast_mut()) };
         }
-        // SAFETY: nothing uses `uring` after this: `self` is being dropped.
+        // SAFETY: M1: the queues are unmapped once: `self` is being dropped, and nothing uses `uring` after this.
         unsafe { ManuallyDrop::drop(&mut self.uring) };
     }
 }
@@ -244,7 +244,7 @@ impl Drop for Kernel {
 /// costs only some speed.
 fn register(uring: &IoUring) -> Option<u32> {
     let mut slot = Slot { index: u32::MAX, reserved: 0, fd: uring.as_raw_fd() as u64 };
-    // SAFETY: the kernel reads and writes one slot during the call.
+    // SAFETY: L1: one slot, which the kernel reads and writes.
     (unsafe { slot_call(uring, REGISTER_RING_FDS, &raw mut slot) } == 1).then_some(slot.index)
 }
 
@@ -254,6 +254,6 @@ fn register(uring: &IoUring) -> Option<u32> {
 ///
 /// `slot` points to a slot that the call may read and write.
 unsafe fn slot_call(uring: &IoUring, what: u32, slot: *mut Slot) -> libc::c_long {
-    // SAFETY: as the caller promises.
+    // SAFETY: L1: the caller promises it of the slot.
     unsafe { libc::syscall(libc::SYS_io_uring_register, uring.as_raw_fd(), what, slot, 1) }
 }

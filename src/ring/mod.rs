@@ -15,6 +15,15 @@
 //! completion or is retracted, exactly once. No code of the user runs in here. One ring belongs to one
 //! thread: `Ring` is neither `Send` nor `Sync` (T1).
 //!
+//! Invariants of our dealings with the kernel, here and in `op`, cited by SAFETY comments:
+//!
+//! * **M1 memory**: memory that we map or allocate is reached through its owner alone and within its size, and
+//!   is given back once, as it was got, when nobody uses it.
+//! * **L1 live arguments**: what a system call gets a pointer to lives to the end of the call and has the size
+//!   that the call is told; the kernel keeps no pointer to it.
+//! * **P1 plain data**: a struct that we share with the kernel is plain numbers: all bits are valid, zeros too.
+//! * **D1 descriptor**: a descriptor has one owner, which took it from the kernel's answer and closes it.
+//!
 //! Deliberately not here: what an operation is, who owns the memory that an entry points to (K1), when the
 //! ring may be closed (K3). The ring only counts, and leaks its own memory when it is dropped before its
 //! count is zero.
@@ -253,6 +262,16 @@ impl Ring {
     /// Whether the kernel has this operation, by its code.
     pub(crate) fn supports(&self, opcode: u8) -> bool {
         self.features().supports(opcode)
+    }
+
+    /// Whether rare things are made to happen.
+    pub(crate) fn is_faulty(&self) -> bool {
+        self.faults.is_some()
+    }
+
+    /// Whether the next operation should be an entry even where a plain call would do, so that rare things can happen to it.
+    pub(crate) fn prefers_entries(&mut self) -> bool {
+        self.faults.as_mut().is_some_and(|faults| faults.prefers_entries())
     }
 
     /// Whether this process is a fork of the one that made the ring: it must leave the ring alone.

@@ -66,8 +66,7 @@ impl Ring {
     fn place(&mut self, entries: &[Entry]) -> Where {
         self.in_flight += entries.iter().filter(|entry| is_counted(entry.get_user_data())).count() as u64;
         if self.backlog.is_empty() && !self.kernel.is_elsewhere() {
-            // SAFETY: the callers of `queue` and `queue_chain` promise that what the entries point to stays
-            // (K1).
+            // SAFETY: K1: the callers of `queue` and `queue_chain` promise that what the entries point to stays.
             if unsafe { self.kernel.submission().push_multiple(entries) }.is_ok() {
                 return Where::Ring;
             }
@@ -93,7 +92,7 @@ impl Ring {
     #[inline]
     pub(crate) fn should_enter(&self) -> bool {
         let held = self.faults.as_ref().is_some_and(|faults| faults.holds());
-        self.submits() || held || (!self.kernel.is_elsewhere() && self.kernel.calls())
+        held || !self.backlog.is_empty() || (!self.kernel.is_elsewhere() && self.kernel.calls())
     }
 
     /// Whether a reap would bring something now.
@@ -147,7 +146,7 @@ impl Ring {
     /// Moves what fits from the backlog into the submission queue, and says how many entries are there now.
     fn feed(&mut self) -> usize {
         let mut queue = self.kernel.submission();
-        // SAFETY: the entries were given to `queue` or `queue_chain`, whose callers promise K1.
+        // SAFETY: K1: the callers of `queue` and `queue_chain` promise it of the entries in the backlog.
         self.backlog.feed(|entries| unsafe { queue.push_multiple(entries) }.is_ok());
         queue.len()
     }
@@ -245,7 +244,7 @@ pub(super) mod tests {
 
     /// Queues an entry that points to nothing, or only to what outlives it.
     pub(in crate::ring) fn queue(ring: &mut Ring, entry: Entry) -> Where {
-        // SAFETY: see above.
+        // SAFETY: K1: see above.
         unsafe { ring.queue(entry) }
     }
 
@@ -310,7 +309,7 @@ pub(super) mod tests {
         let mut nothing = [0u8; 1];
         let head = Read::new(Fd(-1), nothing.as_mut_ptr(), 1).build().flags(Flags::IO_LINK).user_data(3);
         let chain = [head, nop(4).flags(Flags::IO_LINK), nop(5)];
-        // SAFETY: `nothing` lives to the end of this function, and the descriptor is none.
+        // SAFETY: K1: `nothing` lives to the end of this function, and the descriptor is none.
         let place = unsafe { ring.queue_chain(&chain) };
         assert!(matches!(place, Where::Backlog(_)), "three do not fit into two places");
         assert!(matches!(queue(&mut ring, nop(6)), Where::Backlog(_)), "nothing overtakes what waits");

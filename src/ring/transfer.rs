@@ -66,8 +66,8 @@ const _: () =
 impl Transfer {
     /// The fields of an entry.
     pub(super) fn of(entry: &mut Entry) -> &mut Transfer {
-        // SAFETY: `Entry` is a C struct around `io_uring_sqe`, of the same size and alignment, zeroed before
-        // its builder filled it, and any bits are valid in either.
+        // SAFETY: P1: `Entry` is a C struct around `io_uring_sqe`, of the same size and alignment, zeroed
+        // before its builder filled it.
         unsafe { &mut *(&raw mut *entry).cast::<Transfer>() }
     }
 
@@ -104,7 +104,7 @@ impl Transfer {
         if self.fd < 0 {
             return false;
         }
-        // SAFETY: the entry is about to be submitted with this descriptor, so its owner keeps it open; if
+        // SAFETY: D1: the entry is about to be submitted with this descriptor, so its owner keeps it open; if
         // not, the calls below fail.
         let fd = unsafe { BorrowedFd::borrow_raw(self.fd) };
         match self.opcode {

@@ -77,6 +77,11 @@ impl<F: Future + Unpin> ByHand<F> {
         std::mem::replace(&mut self.woken, Woken::new())
     }
 
+    /// The future, to do something else with it, and its waker.
+    pub(crate) fn into_parts(self) -> (F, Woken) {
+        (self.future, self.woken)
+    }
+
     /// Drops the future; its waker.
     pub(crate) fn drop_future(self) -> Woken {
         self.woken

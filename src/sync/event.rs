@@ -99,7 +99,7 @@ impl Drop for EventWait {
 
 impl Debug for Event {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Event").field("set", &self.is_set()).finish_non_exhaustive()
+        f.debug_struct("Event").field("set", &self.is_set()).field("waiters", &self.0.waiters).finish()
     }
 }
 

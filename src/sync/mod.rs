@@ -7,17 +7,27 @@
 //!
 //! Work crosses threads through the loop's handle, never through these.
 
+mod barrier;
+mod condition;
 mod event;
 mod mutex;
+mod permits;
 mod promise;
+mod queue;
 mod semaphore;
+mod shared_future;
 mod wait_queue;
 
+pub use barrier::{Barrier, BarrierWait};
+pub use condition::Condition;
 pub use event::{Event, EventWait};
 pub use mutex::{Locking, Mutex, Mutex as Lock, MutexGuard};
+pub(crate) use permits::Permits;
 pub use promise::{FutureValue, Promise, new_future};
+pub use queue::{Get, Items, LifoQueue, PriorityQueue, Put, Queue, QueueOf, Smallest, Storage};
 pub use semaphore::{Acquire, Permit, Semaphore};
-pub(crate) use wait_queue::{Place, WaitQueue};
+pub use shared_future::SharedFuture;
+pub(crate) use wait_queue::Place;
 
 #[cfg(test)]
 mod by_hand;

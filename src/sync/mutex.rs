@@ -5,14 +5,14 @@
 //! of the value. A guard that is dropped puts the value back and hands the lock, still locked, to the first
 //! waiter.
 //!
-//! Invariant: the value is in the mutex unless a guard has it; `locked` says whether a guard, or a waiter
-//! that has been granted the lock and has not come for it yet, has a right to it. So while somebody waits it
-//! is locked.
+//! Invariant: the value is in the mutex unless a guard has it; the one permit is with the guard, or with a
+//! waiter that has been granted the lock and has not come for it yet. So while somebody waits it is locked.
 //!
 //! Not here: poisoning. A panic ends the task that had the guard, and the next has the value as it was left,
 //! as in asyncio.
 
-use super::wait_queue::{Place, WaitQueue};
+use super::permits::Permits;
+use super::wait_queue::Place;
 use std::cell::Cell;
 use std::fmt::{self, Debug, Formatter};
 use std::future::Future;
@@ -41,17 +41,15 @@ pub struct Mutex<T>(Rc<Shared<T>>);
 struct Shared<T> {
     /// The value, unless a guard has it.
     value: Cell<Option<Box<T>>>,
-    /// Whether somebody has a right to the value.
-    locked: Cell<bool>,
-    /// Who waits for it.
-    waiters: WaitQueue<()>,
+    /// One: the right to the value.
+    right: Permits,
 }
 
 impl<T> Mutex<T> {
     /// A mutex round this value, unlocked.
     pub fn new(value: T) -> Self {
         let value = Cell::new(Some(Box::new(value)));
-        Mutex(Rc::new(Shared { value, locked: Cell::new(false), waiters: WaitQueue::new() }))
+        Mutex(Rc::new(Shared { value, right: Permits::new(1) }))
     }
 
     /// Waits for the value. If it is free it is there at once, without a yield.
@@ -65,28 +63,12 @@ impl<T> Mutex<T> {
 
     /// The value, if it is free.
     pub fn try_lock(&self) -> Option<MutexGuard<T>> {
-        self.0.take().then(|| MutexGuard::of(self.clone()))
+        self.0.right.try_take(1).then(|| MutexGuard::of(self.clone()))
     }
 
     /// Whether somebody has the value, or is about to: [`lock`](Self::lock) would have to wait.
     pub fn is_locked(&self) -> bool {
-        self.0.locked.get()
-    }
-}
-
-impl<T> Shared<T> {
-    /// Locks it, if it is unlocked.
-    fn take(&self) -> bool {
-        !self.locked.replace(true)
-    }
-
-    /// Hands the lock to the first waiter, or unlocks it.
-    fn release(&self) {
-        let mut free = true;
-        let granted = self.waiters.grant_while(|()| std::mem::replace(&mut free, false));
-        if granted == 0 {
-            self.locked.set(false);
-        }
+        self.0.right.must_wait()
     }
 }
 
@@ -107,7 +89,7 @@ impl<T> Future for Locking<T> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<MutexGuard<T>> {
         let Locking { mutex, place } = self.get_mut();
         let shared = &mutex.as_ref().expect("Locking was polled after it had given its guard").0;
-        ready!(shared.waiters.poll(place, cx, (), |()| shared.take()));
+        ready!(shared.right.poll_take(place, cx, 1));
         let mutex = mutex.take().expect("it was there a moment ago");
         Poll::Ready(MutexGuard::of(mutex))
     }
@@ -116,11 +98,7 @@ impl<T> Future for Locking<T> {
 impl<T> Drop for Locking<T> {
     fn drop(&mut self) {
         if let Some(Mutex(shared)) = &self.mutex {
-            shared.waiters.leave(&mut self.place, |granted| {
-                if granted.is_some() {
-                    shared.release();
-                }
-            });
+            shared.right.leave(&mut self.place);
         }
     }
 }
@@ -139,6 +117,11 @@ impl<T> MutexGuard<T> {
     /// The guard of a mutex that was locked for it.
     fn of(mutex: Mutex<T>) -> Self {
         MutexGuard { value: mutex.0.value.take(), mutex }
+    }
+
+    /// What it is the guard of.
+    pub(super) fn mutex(&self) -> &Mutex<T> {
+        &self.mutex
     }
 }
 
@@ -159,7 +142,7 @@ impl<T> DerefMut for MutexGuard<T> {
 impl<T> Drop for MutexGuard<T> {
     fn drop(&mut self) {
         self.mutex.0.value.set(self.value.take());
-        self.mutex.0.release();
+        self.mutex.0.right.release(1);
     }
 }
 
@@ -178,7 +161,10 @@ impl<T: Default> Default for Mutex<T> {
 // The value may be with a task that has locked it, so only the lock is shown.
 impl<T> Debug for Mutex<T> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Mutex").field("locked", &self.is_locked()).finish_non_exhaustive()
+        f.debug_struct("Mutex")
+            .field("locked", &self.is_locked())
+            .field("waiters", self.0.right.waiters())
+            .finish_non_exhaustive()
     }
 }
 
@@ -220,7 +206,7 @@ mod tests {
         third.push(2);
         drop(third);
         assert_eq!(*locked(&mutex), [0, 1, 2]);
-        assert!(!mutex.is_locked() && mutex.0.waiters.slots().0 == 0);
+        assert!(!mutex.is_locked() && mutex.0.right.waiters().slots().0 == 0);
     }
 
     /// LOCK-02: who unlocks and locks again at once goes behind the waiter; it is locked all the time.
@@ -257,7 +243,7 @@ mod tests {
             let guard = second.take();
             assert!(mutex.try_lock().is_none() && *guard == 7);
             drop(guard);
-            assert!(!mutex.is_locked() && mutex.0.waiters.slots().0 == 0);
+            assert!(!mutex.is_locked() && mutex.0.right.waiters().slots().0 == 0);
         }
     }
 

@@ -2,11 +2,13 @@
 //!
 //! Each side tells the other when it gives up: a promise that is dropped leaves a [`BrokenPromise`], and a
 //! future that is dropped makes the promise refuse its value. There is one waiter at most, so one waker does
-//! and no line is needed.
+//! and no line is needed, unless the future is [shared](FutureValue::shared).
 //!
-//! Invariants: `stage` leaves `Pending` once, and `value` is there exactly while it is `Set`. Waker and value
+//! Invariants: `stage` leaves `Pending` once, and `value` is there exactly while it is `Set`. Waiter and value
 //! stand in cells that are emptied and filled, never borrowed, so wakers may do what they like (R1).
 
+use super::shared_future::SharedFuture;
+use super::wait_queue::WaitQueue;
 use crate::error::BrokenPromise;
 use std::cell::Cell;
 use std::fmt::{self, Debug, Formatter};
@@ -26,7 +28,7 @@ use std::task::{Context, Poll, Waker};
 /// ```
 pub fn new_future<T>() -> (Promise<T>, FutureValue<T>) {
     let shared =
-        Rc::new(Shared { stage: Cell::new(Stage::Pending), value: Cell::new(None), waker: Cell::new(None) });
+        Rc::new(Shared { stage: Cell::new(Stage::Pending), value: Cell::new(None), waiter: Cell::new(None) });
     (Promise(Rc::clone(&shared)), FutureValue(shared))
 }
 
@@ -37,7 +39,15 @@ struct Shared<T> {
     /// The value, between the promise and the future.
     value: Cell<Option<T>>,
     /// Whom to wake; set by the future while it waits.
-    waker: Cell<Option<Waker>>,
+    waiter: Cell<Option<Waiter>>,
+}
+
+/// Who waits for the end.
+enum Waiter {
+    /// The future itself.
+    One(Waker),
+    /// Those who share it.
+    Many(Rc<WaitQueue<()>>),
 }
 
 /// How far it is. Only `Pending` is left.
@@ -57,8 +67,12 @@ impl<T> Shared<T> {
     /// Ends the wait.
     fn end(&self, stage: Stage) {
         self.stage.set(stage);
-        if let Some(waker) = self.waker.take() {
-            waker.wake();
+        match self.waiter.take() {
+            Some(Waiter::One(waker)) => waker.wake(),
+            Some(Waiter::Many(line)) => {
+                line.grant_while(|()| true);
+            }
+            None => {}
         }
     }
 
@@ -128,6 +142,22 @@ impl<T> FutureValue<T> {
     pub fn is_done(&self) -> bool {
         self.0.stage.get() != Stage::Pending
     }
+
+    /// What awaiting it would give, if it is done; `None` before.
+    ///
+    /// # Panics
+    /// If it has given its value already.
+    pub fn try_result(&mut self) -> Option<Result<T, BrokenPromise>> {
+        self.0.outcome()
+    }
+
+    /// Lets many await it: each gets a clone of the value.
+    pub fn shared(self) -> SharedFuture<T> {
+        let line = Rc::new(WaitQueue::new());
+        let before = self.0.waiter.replace(Some(Waiter::Many(Rc::clone(&line))));
+        drop(before);
+        SharedFuture::new(self, line)
+    }
 }
 
 impl<T> Future for FutureValue<T> {
@@ -140,8 +170,8 @@ impl<T> Future for FutureValue<T> {
         if let Some(outcome) = shared.outcome() {
             return Poll::Ready(outcome);
         }
-        let waker = match shared.waker.take() {
-            Some(waker) if waker.will_wake(cx.waker()) => waker,
+        let waker = match shared.waiter.take() {
+            Some(Waiter::One(waker)) if waker.will_wake(cx.waker()) => waker,
             _stale => cx.waker().clone(),
         };
         // Cloning is user code, and so is the drop of a stale waker: the promise may have been kept
@@ -149,7 +179,7 @@ impl<T> Future for FutureValue<T> {
         match shared.outcome() {
             Some(outcome) => Poll::Ready(outcome),
             None => {
-                shared.waker.set(Some(waker));
+                shared.waiter.set(Some(Waiter::One(waker)));
                 Poll::Pending
             }
         }
@@ -161,7 +191,7 @@ impl<T> Drop for FutureValue<T> {
         if self.0.stage.get() == Stage::Pending {
             self.0.stage.set(Stage::Cancelled);
         }
-        drop(self.0.waker.take());
+        drop(self.0.waiter.take());
         drop(self.0.value.take());
     }
 }
@@ -201,6 +231,14 @@ mod tests {
         assert!(value.is_done());
         let mut waiter = ByHand::new(value);
         assert_eq!((waiter.poll(), waiter.wakes()), (Poll::Ready(Ok(1)), 0));
+    }
+
+    /// FUT-01: not ready, then the value, without awaiting it.
+    #[test]
+    fn a_value_can_be_looked_for() {
+        let (promise, mut value) = new_future();
+        assert_eq!(value.try_result(), None);
+        assert_eq!((promise.set(1), value.try_result()), (Ok(()), Some(Ok(1))));
     }
 
     #[test]

@@ -1,13 +1,7 @@
 //! A semaphore: a number of permits, and tasks that wait for them, strictly first come first served.
-//!
-//! A permit that comes back goes to the first waiter at once, before that one runs, so nobody can snatch it
-//! in between; and a waiter that wants many is not starved by later ones that want few. What a cancelled
-//! waiter had been granted goes on to the next.
-//!
-//! Invariant: while somebody waits, the free permits are fewer than the first waiter wants.
 
-use super::wait_queue::{Place, WaitQueue};
-use std::cell::Cell;
+use super::permits::Permits;
+use super::wait_queue::Place;
 use std::fmt::{self, Debug, Formatter};
 use std::future::Future;
 use std::pin::Pin;
@@ -28,20 +22,12 @@ use std::task::{Context, Poll, ready};
 /// assert_eq!(at_most_two.available_permits(), 1);
 /// ```
 #[derive(Clone)]
-pub struct Semaphore(Rc<Shared>);
-
-/// What the handles, permits and waiters of a semaphore share.
-struct Shared {
-    /// Permits that nobody has.
-    free: Cell<usize>,
-    /// Who waits for how many.
-    waiters: WaitQueue<usize>,
-}
+pub struct Semaphore(Rc<Permits>);
 
 impl Semaphore {
     /// A semaphore with this many permits. With none, all wait until [`add_permits`](Self::add_permits).
     pub fn new(permits: usize) -> Self {
-        Semaphore(Rc::new(Shared { free: Cell::new(permits), waiters: WaitQueue::new() }))
+        Semaphore(Rc::new(Permits::new(permits)))
     }
 
     /// Waits for a permit. If one is free and nobody waits, it is there at once, without a yield.
@@ -70,38 +56,22 @@ impl Semaphore {
 
     /// Several permits, if as many are free and nobody waits.
     pub fn try_acquire_many(&self, permits: usize) -> Option<Permit> {
-        let shared = &self.0;
-        let served = shared.waiters.is_empty() && shared.take(permits);
-        served.then(|| Permit { semaphore: self.clone(), permits })
+        self.0.try_take(permits).then(|| Permit { semaphore: self.clone(), permits })
     }
 
     /// Whether [`acquire`](Self::acquire) would have to wait: no permit is free, or somebody waits already.
     pub fn is_locked(&self) -> bool {
-        self.0.free.get() == 0 || !self.0.waiters.is_empty()
+        self.0.must_wait()
     }
 
     /// How many permits are free.
     pub fn available_permits(&self) -> usize {
-        self.0.free.get()
+        self.0.free()
     }
 
     /// Puts more permits into circulation. Their number stops at `usize::MAX`.
     pub fn add_permits(&self, permits: usize) {
         self.0.release(permits);
-    }
-}
-
-impl Shared {
-    /// Takes permits, if as many are free.
-    fn take(&self, permits: usize) -> bool {
-        let left = self.free.get().checked_sub(permits);
-        left.map(|left| self.free.set(left)).is_some()
-    }
-
-    /// Gives permits back, and on to those who wait.
-    fn release(&self, permits: usize) {
-        self.free.set(self.free.get().saturating_add(permits));
-        self.waiters.grant_while(|&mut wanted| self.take(wanted));
     }
 }
 
@@ -124,17 +94,16 @@ impl Future for Acquire {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Permit> {
         let Acquire { semaphore, permits, place } = self.get_mut();
         let shared = &semaphore.as_ref().expect("Acquire was polled after it had given its permit").0;
-        let permits = ready!(shared.waiters.poll(place, cx, *permits, |&mut wanted| shared.take(wanted)));
+        ready!(shared.poll_take(place, cx, *permits));
         let semaphore = semaphore.take().expect("it was there a moment ago");
-        Poll::Ready(Permit { semaphore, permits })
+        Poll::Ready(Permit { semaphore, permits: *permits })
     }
 }
 
 impl Drop for Acquire {
     fn drop(&mut self) {
         if let Some(Semaphore(shared)) = &self.semaphore {
-            // Also if it still waited: the one behind it may want less.
-            shared.waiters.leave(&mut self.place, |granted| shared.release(granted.unwrap_or(0)));
+            shared.leave(&mut self.place);
         }
     }
 }
@@ -167,7 +136,8 @@ impl Debug for Semaphore {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         f.debug_struct("Semaphore")
             .field("available_permits", &self.available_permits())
-            .finish_non_exhaustive()
+            .field("waiters", self.0.waiters())
+            .finish()
     }
 }
 
@@ -195,7 +165,7 @@ mod tests {
     }
 
     fn waiters(semaphore: &Semaphore) -> usize {
-        semaphore.0.waiters.slots().0
+        semaphore.0.waiters().slots().0
     }
 
     /// SEM-01: none at first is locked; a permit that is added opens it.

@@ -32,6 +32,7 @@
 
 use slab::Slab;
 use std::cell::{RefCell, RefMut};
+use std::fmt::{self, Debug, Formatter};
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::task::{Context, Poll, Waker};
@@ -56,6 +57,8 @@ struct Line<T> {
     tail: usize,
     /// The first that still waits; all before it are granted.
     turn: usize,
+    /// How many wait: those in the list from `turn` on.
+    waiting: usize,
 }
 
 /// One waiter.
@@ -96,9 +99,14 @@ impl<T> WaitQueue<T> {
         WaitQueue { line: RefCell::new(None) }
     }
 
-    /// Whether nobody waits. Those that were granted do not wait any more.
+    /// How many wait. Those that were granted do not wait any more.
+    pub(crate) fn waiting(&self) -> usize {
+        self.line.borrow().as_ref().map_or(0, |line| line.waiting)
+    }
+
+    /// Whether nobody waits.
     pub(crate) fn is_empty(&self) -> bool {
-        self.line.borrow().as_ref().is_none_or(|line| line.turn == NOBODY)
+        self.waiting() == 0
     }
 
     /// Serves the future if nobody waits before it and `fits` says yes to what it wants, or if it has been
@@ -108,6 +116,17 @@ impl<T> WaitQueue<T> {
     /// `want` and `fits` are for the first call; see [`grant_while`](Self::grant_while), which asks the same
     /// question.
     pub(crate) fn poll(
+        &self,
+        place: &mut Place,
+        cx: &mut Context<'_>,
+        want: T,
+        mut fits: impl FnMut(&mut T) -> bool,
+    ) -> Poll<T> {
+        self.poll_past(place, cx, want, |want| self.is_empty() && fits(want))
+    }
+
+    /// As [`poll`](Self::poll), whoever waits already: for what all who came have together.
+    pub(crate) fn poll_past(
         &self,
         place: &mut Place,
         cx: &mut Context<'_>,
@@ -127,7 +146,7 @@ impl<T> WaitQueue<T> {
     ) -> Poll<T> {
         let mut fresh = None;
         loop {
-            if self.is_empty() && fits(&mut want) {
+            if fits(&mut want) {
                 return Poll::Ready(want);
             }
             if let Some(waker) = fresh {
@@ -191,6 +210,7 @@ impl<T> WaitQueue<T> {
                 line.turn = waiter.next;
                 granted += 1;
             }
+            line.waiting -= granted;
         }
         if granted > 0 {
             self.wake_granted();
@@ -231,7 +251,7 @@ impl<T> WaitQueue<T> {
 
 impl<T> Default for Line<T> {
     fn default() -> Self {
-        Line { slots: Slab::new(), head: NOBODY, tail: NOBODY, turn: NOBODY }
+        Line { slots: Slab::new(), head: NOBODY, tail: NOBODY, turn: NOBODY, waiting: 0 }
     }
 }
 
@@ -248,6 +268,7 @@ impl<T> Line<T> {
         if self.turn == NOBODY {
             self.turn = key;
         }
+        self.waiting += 1;
         key
     }
 
@@ -273,9 +294,19 @@ impl<T> Line<T> {
     /// Takes a waiter out of list and slot.
     fn remove(&mut self, place: &mut Place) -> (T, Option<Waker>) {
         let waker = self.unlink(place.0);
-        let payload = self.slots.remove(place.0).payload;
+        let Waiter { payload, granted, .. } = self.slots.remove(place.0);
+        self.waiting -= usize::from(!granted);
         *place = Place::outside();
         (payload, waker)
+    }
+}
+
+/// How many are in it: for the `Debug` of the primitives.
+impl<T> Debug for WaitQueue<T> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let inside = self.line.borrow().as_ref().map_or(0, |line| line.slots.len());
+        let waiting = self.waiting();
+        write!(f, "{waiting} waiting, {} granted", inside - waiting)
     }
 }
 
@@ -353,11 +384,12 @@ mod tests {
         let gate = Gate::new();
         assert_eq!(gate.grant(1), 0);
         let [mut a, mut b, mut c] = waiting(&gate, ["a", "b", "c"]);
-        assert_eq!(gate.grant(2), 2);
+        assert_eq!((gate.waiters.waiting(), gate.grant(2), gate.waiters.waiting()), (3, 2, 1));
+        assert_eq!(format!("{:?}", gate.waiters), "1 waiting, 2 granted");
         assert_eq!([a.wakes(), b.wakes(), c.wakes()], [1, 1, 0]);
         assert_eq!((c.poll(), b.poll(), a.poll()), (Poll::Pending, Poll::Ready("b"), Poll::Ready("a")));
         assert_eq!((gate.grant(2), c.poll()), (1, Poll::Ready("c")));
-        assert!(gate.waiters.is_empty() && gate.waiters.slots().0 == 0);
+        assert_eq!(format!("{:?}", gate.waiters), "0 waiting, 0 granted");
     }
 
     #[test]
@@ -381,6 +413,7 @@ mod tests {
                 let gone = waiters.remove(leaver).drop_future();
                 assert_eq!(gate.handed_back.take(), [(leaver < granted).then_some(names[leaver])]);
                 assert_eq!((gone.wakes(), gone.clones()), (usize::from(leaver < granted), 0));
+                assert_eq!(gate.waiters.waiting(), 3 - granted - usize::from(leaver >= granted));
 
                 waiters.push(ByHand::waiting(gate.pass("d")));
                 gate.grant(4);

@@ -12,14 +12,14 @@ use std::future::{Future, IntoFuture};
 use std::panic::{Location, resume_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
 use futures_util::FutureExt;
 
 use crate::error::JoinError;
 use crate::event_loop::expect_running;
 use crate::executor::{
-    Executor, Listed, Offer, Spawn, Task, TaskRef, current_task, set_offer, take_offer, wake,
+    Awaiter, Executor, Listed, Offer, Spawn, Task, TaskRef, current_task, set_offer, take_offer,
 };
 
 /// What the children of one gather tell it.
@@ -30,15 +30,7 @@ struct Board {
     /// The first that ended without a value.
     failed: Cell<Option<usize>>,
     /// Who awaits the gather.
-    waiter: Cell<Option<Waker>>,
-}
-
-impl Board {
-    fn wait(&self, cx: &Context<'_>) {
-        let before = self.waiter.take();
-        let kept = before.filter(|waker| waker.will_wake(cx.waker()));
-        self.waiter.set(Some(kept.unwrap_or_else(|| cx.waker().clone())));
-    }
+    awaiter: Awaiter,
 }
 
 /// A child's duty to report its end. It goes with the child's future, so an end without a result is reported as well.
@@ -66,10 +58,8 @@ impl Drop for Report {
         if first {
             board.failed.set(Some(self.index));
         }
-        if (first || left == 0)
-            && let Some(waker) = board.waiter.take()
-        {
-            wake(waker);
+        if first || left == 0 {
+            board.awaiter.wake();
         }
     }
 }
@@ -290,7 +280,7 @@ impl<C: Children> Future for Gathering<C> {
             set_offer(Offer::Raised);
             return Poll::Pending;
         }
-        this.board.wait(cx);
+        this.board.awaiter.watch(cx);
         this.listed.pending(cx);
         if take_offer()
             && let Some(current) = current_task()

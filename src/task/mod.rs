@@ -1,9 +1,12 @@
 //! What programs do with tasks: make them, give way, wait with a limit, wait for several.
 
 mod gather;
+mod group;
 mod join;
 mod select;
+mod set;
 mod timeout;
+mod wait;
 
 /// What the macros expand to; not for use by hand.
 pub mod private {
@@ -16,7 +19,13 @@ use std::borrow::Cow;
 use std::future::IntoFuture;
 
 pub use gather::{Gather, gather, gather_settled};
+pub use group::{Child, TaskGroup, task_group};
+pub use set::{JoinSet, TaskSet};
 pub use timeout::{timeout, timeout_at};
+pub use wait::{
+    AllCompleted, AsCompleted, FirstCompleted, FirstException, ReturnWhen, Wait, as_completed,
+    cancel_and_wait, wait, wait_for,
+};
 
 use crate::event_loop::expect_running;
 use crate::executor::{Spawn, Task};

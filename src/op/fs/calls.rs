@@ -15,7 +15,7 @@ use crate::ring::{Entry, Outcome};
 /// A call that says nothing but whether it succeeded.
 ///
 /// # Safety
-/// The entry points only into memory of its own that the call owns.
+/// O1: the entry points only into memory that the call owns and that does not move with it.
 pub(crate) unsafe trait Call: 'static {
     /// The system call's name.
     const NAME: &'static str;
@@ -39,7 +39,7 @@ impl<C: Call> Calling<C> {
     }
 }
 
-// SAFETY: what `Call` promises.
+// SAFETY: O1: what `Call` promises.
 unsafe impl<C: Call> Operation for Calling<C> {
     type Output = io::Result<()>;
     const NAME: &'static str = C::NAME;
@@ -69,7 +69,7 @@ pub(crate) struct Rename {
     pub(crate) to: CString,
 }
 
-// SAFETY: the paths lie in memory of their own.
+// SAFETY: O1: the paths lie in memory of their own.
 unsafe impl Call for Rename {
     const NAME: &'static str = "rename";
 
@@ -86,7 +86,7 @@ pub(crate) struct HardLink {
     pub(crate) link: CString,
 }
 
-// SAFETY: the paths lie in memory of their own.
+// SAFETY: O1: the paths lie in memory of their own.
 unsafe impl Call for HardLink {
     const NAME: &'static str = "link";
 
@@ -103,7 +103,7 @@ pub(crate) struct Symlink {
     pub(crate) link: CString,
 }
 
-// SAFETY: the paths lie in memory of their own.
+// SAFETY: O1: the paths lie in memory of their own.
 unsafe impl Call for Symlink {
     const NAME: &'static str = "symlink";
 
@@ -115,7 +115,7 @@ unsafe impl Call for Symlink {
 /// unlinkat(2) of a file, or of whatever is no directory.
 pub(crate) struct RemoveFile(pub(crate) CString);
 
-// SAFETY: the path lies in memory of its own.
+// SAFETY: O1: the path lies in memory of its own.
 unsafe impl Call for RemoveFile {
     const NAME: &'static str = "unlink";
 
@@ -127,7 +127,7 @@ unsafe impl Call for RemoveFile {
 /// unlinkat(2) of an empty directory.
 pub(crate) struct RemoveDir(pub(crate) CString);
 
-// SAFETY: the path lies in memory of its own.
+// SAFETY: O1: the path lies in memory of its own.
 unsafe impl Call for RemoveDir {
     const NAME: &'static str = "rmdir";
 
@@ -144,7 +144,7 @@ pub(crate) struct MakeDir {
     pub(crate) mode: u32,
 }
 
-// SAFETY: the path lies in memory of its own.
+// SAFETY: O1: the path lies in memory of its own.
 unsafe impl Call for MakeDir {
     const NAME: &'static str = "mkdir";
 
@@ -170,7 +170,7 @@ pub(crate) struct Fsync<F: AsRawFd + 'static> {
     pub(crate) what: Sync,
 }
 
-// SAFETY: the entry points to nothing.
+// SAFETY: O1: the entry points to nothing.
 unsafe impl<F: AsRawFd + 'static> Call for Fsync<F> {
     const NAME: &'static str = "fsync";
     const REPEATABLE: &'static [i32] = INTERRUPTED;
@@ -194,7 +194,7 @@ pub(crate) struct Allocate<F: AsRawFd + 'static> {
     pub(crate) len: u64,
 }
 
-// SAFETY: the entry points to nothing.
+// SAFETY: O1: the entry points to nothing.
 unsafe impl<F: AsRawFd + 'static> Call for Allocate<F> {
     const NAME: &'static str = "fallocate";
     const REPEATABLE: &'static [i32] = INTERRUPTED;
@@ -217,7 +217,7 @@ impl<F: AsRawFd + 'static> Truncate<F> {
     pub(crate) const CODE: u8 = opcode::Ftruncate::CODE;
 }
 
-// SAFETY: the entry points to nothing.
+// SAFETY: O1: the entry points to nothing.
 unsafe impl<F: AsRawFd + 'static> Call for Truncate<F> {
     const NAME: &'static str = "ftruncate";
     const REPEATABLE: &'static [i32] = INTERRUPTED;

@@ -65,7 +65,7 @@ impl<T: Send + 'static> Errand<T> {
     }
 }
 
-// SAFETY: the entry points to nothing.
+// SAFETY: O1: the entry points to nothing.
 unsafe impl<T: Send + 'static> Operation for Errand<T> {
     type Output = io::Result<T>;
     const NAME: &'static str = "job on the thread pool";

@@ -9,17 +9,18 @@ use std::rc::Rc;
 
 use io_uring::{opcode, types};
 
-use super::{adopt, nothing, open_entry, open_nature};
+use super::{Facts, adopt, nothing, open_entry, open_nature};
 use crate::error::{BufError, BufResult, Cancelled};
-use crate::op::io::{At, INTERRUPTED, MOST, Medium, Noted, Patience, Position, Progress};
-use crate::op::route::{self, Hint};
-use crate::op::{Nature, Next, Operation};
+use crate::op::io::{At, INTERRUPTED, MOST, Noted, Patience, Position, Progress, Routed};
+use crate::op::{Nature, Next, Operation, route};
 use crate::ring::{Entry, Outcome};
 
 /// The least room worth a read.
 const LEAST: usize = 32;
 /// The room for a file of unknown length: more than procfs gives at once.
 const FIRST: usize = 8 << 10;
+/// How a file is opened to be read.
+const TO_READ: i32 = libc::O_RDONLY | libc::O_CLOEXEC;
 
 /// Bytes that are read until a file ends.
 struct Incoming {
@@ -75,6 +76,18 @@ impl Incoming {
         })
     }
 
+    /// The next step as a plain call.
+    fn call(&mut self, fd: RawFd, facts: &Facts, offset: u64) -> Option<Outcome> {
+        let Incoming { bytes, asked, progress, end: None, .. } = self else { return None };
+        progress.call(|done| {
+            let room = bytes.spare_capacity_mut();
+            *asked = room.len().min(MOST);
+            let place = (room.as_mut_ptr().cast(), *asked as u32);
+            // SAFETY: B1: the room that the vector has to spare.
+            unsafe { route::read_at_once(fd, facts, place, At(offset).offset(done)) }
+        })
+    }
+
     fn advance(&mut self, outcome: Outcome) -> Next {
         if self.end.is_none() {
             self.note(outcome);
@@ -90,7 +103,7 @@ impl Incoming {
             Noted::Failed => return self.end = Some(outcome.count().map(drop)),
             Noted::Moved => {}
         }
-        // SAFETY: the kernel has filled that many bytes, each read where the one before it ended, within the capacity.
+        // SAFETY: B1: the kernel has filled that many bytes, each read where the one before it ended, within the capacity.
         unsafe { self.bytes.set_len(self.progress.done) };
         // Short and as long as expected: that was the end. Files of /proc are never as long as they say.
         if (outcome.result as usize) < self.asked && self.progress.done == self.hint {
@@ -108,7 +121,7 @@ impl Incoming {
 }
 
 /// Reads an open file from an offset to its end.
-pub(crate) struct ReadToEnd<F: Medium> {
+pub(crate) struct ReadToEnd<F: Routed> {
     /// What it works on; held, so that it stays open.
     file: Rc<F>,
     /// Where it begins in the file.
@@ -119,14 +132,22 @@ pub(crate) struct ReadToEnd<F: Medium> {
     measured: bool,
 }
 
-impl<F: Medium> ReadToEnd<F> {
+impl<F: Routed> ReadToEnd<F> {
     pub(crate) fn new(file: Rc<F>, memory: Vec<u8>, offset: u64) -> Self {
         ReadToEnd { file, offset, content: Incoming::new(memory), measured: false }
     }
+
+    /// Asks once how much there probably is.
+    fn measure(&mut self) {
+        if !std::mem::replace(&mut self.measured, true) {
+            let (size, _) = route::measure(self.file.as_raw_fd());
+            self.content.expect(size.saturating_sub(self.offset));
+        }
+    }
 }
 
-// SAFETY: the entry points into the content, which the operation owns and nobody touches while it is lent (K1).
-unsafe impl<F: Medium> Operation for ReadToEnd<F> {
+// SAFETY: O1: the entry points into the content, which the operation owns and which stays as it is while it is lent (B1).
+unsafe impl<F: Routed> Operation for ReadToEnd<F> {
     type Output = BufResult<Vec<u8>>;
     const NAME: &'static str = "read";
 
@@ -134,12 +155,14 @@ unsafe impl<F: Medium> Operation for ReadToEnd<F> {
         self.file.transfer()
     }
 
+    fn call(&mut self) -> Option<Outcome> {
+        self.measure();
+        self.content.call(self.file.as_raw_fd(), self.file.facts(), self.offset)
+    }
+
     fn entry(&mut self) -> Entry {
-        let fd = self.file.as_raw_fd();
-        if !std::mem::replace(&mut self.measured, true) {
-            self.content.expect(route::hint(fd).size.saturating_sub(self.offset));
-        }
-        self.content.entry(fd, self.offset)
+        self.measure();
+        self.content.entry(self.file.as_raw_fd(), self.offset)
     }
 
     fn advance(&mut self, outcome: Outcome) -> Next {
@@ -160,10 +183,8 @@ unsafe impl<F: Medium> Operation for ReadToEnd<F> {
 pub(crate) struct ReadFile<T: 'static> {
     /// What the entry points to.
     path: CString,
-    /// Once it is open.
-    file: Option<OwnedFd>,
-    /// What was learnt of it then.
-    hint: Hint,
+    /// Once it is open, with what is known of it.
+    file: Option<(OwnedFd, Facts)>,
     /// What is read.
     content: Incoming,
     /// How often it was tried in vain.
@@ -177,36 +198,35 @@ pub(crate) struct ReadFile<T: 'static> {
 impl<T> ReadFile<T> {
     pub(crate) fn new(path: CString, close: fn(OwnedFd), tell: fn(io::Result<Vec<u8>>) -> T) -> Self {
         let content = Incoming::new(Vec::new());
-        ReadFile {
-            path,
-            file: None,
-            hint: Hint::default(),
-            content,
-            patience: Patience::default(),
-            close,
-            tell,
-        }
+        ReadFile { path, file: None, content, patience: Patience::default(), close, tell }
     }
 }
 
-// SAFETY: the entry points to the path, in memory of its own, or into the content, both of which the operation owns and nobody
-// touches while they are lent (K1).
+// SAFETY: O1: the entry points to the path, in memory of its own, or into the content, both of which the operation owns and
+// nobody touches while they are lent (K1).
 unsafe impl<T: 'static> Operation for ReadFile<T> {
     type Output = T;
     const NAME: &'static str = "read file";
 
     fn nature(&self) -> Nature {
-        match self.file {
-            None => open_nature(&self.path, libc::O_RDONLY),
-            Some(_) if self.hint.waits => Nature::Waits,
+        match &self.file {
+            None => open_nature(&self.path, TO_READ),
+            Some((_, facts)) if facts.waits => Nature::Waits,
             Some(_) => Nature::Finite,
+        }
+    }
+
+    fn call(&mut self) -> Option<Outcome> {
+        match &self.file {
+            None => Some(route::open_at_once(&self.path, TO_READ, 0)?.0),
+            Some((file, facts)) => self.content.call(file.as_raw_fd(), facts, 0),
         }
     }
 
     fn entry(&mut self) -> Entry {
         match &self.file {
-            None => open_entry(&self.path, libc::O_RDONLY | libc::O_CLOEXEC, 0),
-            Some(file) => self.content.entry(file.as_raw_fd(), 0),
+            None => open_entry(&self.path, TO_READ, 0),
+            Some((file, _)) => self.content.entry(file.as_raw_fd(), 0),
         }
     }
 
@@ -219,9 +239,9 @@ unsafe impl<T: 'static> Operation for ReadFile<T> {
         }
         match adopt(outcome) {
             Ok(file) => {
-                self.hint = route::hint(file.as_raw_fd());
-                self.file = Some(file);
-                self.content.expect(self.hint.size);
+                let (size, facts) = route::measure(file.as_raw_fd());
+                self.file = Some((file, facts));
+                self.content.expect(size);
                 Next::Again
             }
             Err(error) => {
@@ -232,13 +252,13 @@ unsafe impl<T: 'static> Operation for ReadFile<T> {
     }
 
     fn finish(self, outcome: Outcome) -> T {
-        let Some(file) = self.file else {
+        let Some((file, facts)) = self.file else {
             // Not opened; or nobody listened, and a descriptor that came all the same is closed here.
             let ended = self.content.end.unwrap_or_else(|| adopt(outcome).and(Err(Cancelled.into())));
             return (self.tell)(ended.map(|()| Vec::new()));
         };
         let (result, bytes) = self.content.finish(outcome);
-        match self.hint.local {
+        match facts.closes_at_once {
             true => drop(file),
             false => (self.close)(file),
         }

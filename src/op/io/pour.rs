@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use io_uring::{opcode, types};
 
-use super::{Medium, Noted, Position, Progress, rest};
+use super::{Noted, Position, Progress, Routed, rest};
 use crate::op::{Nature, Operation};
 use crate::ring::{Entry, Outcome};
 
@@ -45,7 +45,7 @@ impl Batch {
 }
 
 /// A file that bytes are poured into.
-pub(crate) trait Sink: Medium {
+pub(crate) trait Sink: Routed {
     /// A write has ended; it may have been short. The sink starts the next.
     fn poured(self: Rc<Self>, batch: Batch, result: io::Result<()>);
 }
@@ -66,13 +66,13 @@ impl<S: Sink, P: Position> Pour<S, P> {
     }
 }
 
-// SAFETY: the entry points into the batch, which the operation owns: bytes in memory of their own, which do not move.
+// SAFETY: O1: the entry points into the batch, which the operation owns: bytes in memory of their own, which do not move.
 unsafe impl<S: Sink, P: Position> Operation for Pour<S, P> {
     type Output = ();
     const NAME: &'static str = "write";
 
     fn nature(&self) -> Nature {
-        if self.sink.waits() { Nature::Promised } else { Nature::Finite }
+        if self.sink.facts().waits { Nature::Promised } else { Nature::Finite }
     }
 
     fn entry(&mut self) -> Entry {

@@ -117,15 +117,15 @@ fn no_offset_is_taken_for_the_files_own_position() {
 /// A part of a file that somebody reads; there is no descriptor behind it.
 struct Nowhere;
 
-impl AsRawFd for Nowhere {
-    fn as_raw_fd(&self) -> i32 {
-        -1
+impl Routed for Nowhere {
+    fn facts(&self) -> &Facts {
+        unreachable!("no plain call is made here")
     }
 }
 
-impl Medium for Nowhere {
-    fn waits(&self) -> bool {
-        false
+impl AsRawFd for Nowhere {
+    fn as_raw_fd(&self) -> i32 {
+        -1
     }
 }
 
@@ -141,7 +141,7 @@ fn read_into<B: IoBufMut>(buf: B, extent: Extent, pieces: &[&[u8]]) -> BufResult
         let _ = read.entry();
         let (start, room) = rest(read.buf.as_mut_ptr(), len, done);
         let count = piece.len().min(room as usize);
-        // SAFETY: the room that the entry names, in a buffer that the operation owns.
+        // SAFETY: O1: the room that the entry names, in a buffer that the operation owns.
         unsafe { std::ptr::copy_nonoverlapping(piece.as_ptr(), start, count) };
         outcome = moved(count as i32);
         if let Next::Finish = read.advance(outcome) {

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use io_uring::{opcode, types};
 
-use super::{At, Medium, NOTHING_MOVED, Patience, Position};
+use super::{At, NOTHING_MOVED, Patience, Position, Routed};
 use crate::buf::{IoBuf, IoBufMut};
 use crate::error::{BufError, BufResult};
 use crate::op::{Nature, Next, Operation};
@@ -26,7 +26,7 @@ fn vectors<'a, B: 'a>(
 }
 
 /// preadv(2) into one buffer after the other.
-pub(crate) struct ReadVectored<F: Medium, B: IoBufMut> {
+pub(crate) struct ReadVectored<F: Routed, B: IoBufMut> {
     /// What it works on; held, so that it stays open.
     file: Rc<F>,
     /// Lent by the caller.
@@ -39,7 +39,7 @@ pub(crate) struct ReadVectored<F: Medium, B: IoBufMut> {
     patience: Patience,
 }
 
-impl<F: Medium, B: IoBufMut> ReadVectored<F, B> {
+impl<F: Routed, B: IoBufMut> ReadVectored<F, B> {
     pub(crate) fn new(file: Rc<F>, bufs: Vec<B>, offset: u64) -> Self {
         ReadVectored {
             file,
@@ -51,9 +51,9 @@ impl<F: Medium, B: IoBufMut> ReadVectored<F, B> {
     }
 }
 
-// SAFETY: the entry points to the vectors, and these into the buffers, all of which the operation owns and nobody touches while
-// they are lent (K1); the buffers stand in a vector of their own, which does not move.
-unsafe impl<F: Medium, B: IoBufMut> Operation for ReadVectored<F, B> {
+// SAFETY: O1: the entry points to the vectors, and these into the buffers, all of which the operation owns and which stay as they
+// are while they are lent (B1); the buffers stand in a vector of their own, which does not move.
+unsafe impl<F: Routed, B: IoBufMut> Operation for ReadVectored<F, B> {
     type Output = BufResult<Vec<B>>;
     const NAME: &'static str = "readv";
 
@@ -81,7 +81,7 @@ unsafe impl<F: Medium, B: IoBufMut> Operation for ReadVectored<F, B> {
         let mut left = count;
         for buf in &mut self.bufs {
             let filled = left.min(buf.capacity());
-            // SAFETY: the kernel has filled the buffers in order, each up to its capacity.
+            // SAFETY: B1: the kernel has filled the buffers in order, each up to its capacity.
             unsafe { buf.set_len(filled) };
             left -= filled;
         }
@@ -90,7 +90,7 @@ unsafe impl<F: Medium, B: IoBufMut> Operation for ReadVectored<F, B> {
 }
 
 /// pwritev(2) of one buffer after the other.
-pub(crate) struct WriteVectored<F: Medium, B: IoBuf> {
+pub(crate) struct WriteVectored<F: Routed, B: IoBuf> {
     /// What it works on; held, so that it stays open.
     file: Rc<F>,
     /// Lent by the caller.
@@ -103,7 +103,7 @@ pub(crate) struct WriteVectored<F: Medium, B: IoBuf> {
     patience: Patience,
 }
 
-impl<F: Medium, B: IoBuf> WriteVectored<F, B> {
+impl<F: Routed, B: IoBuf> WriteVectored<F, B> {
     pub(crate) fn new(file: Rc<F>, bufs: Vec<B>, offset: u64) -> Self {
         WriteVectored {
             file,
@@ -115,8 +115,8 @@ impl<F: Medium, B: IoBuf> WriteVectored<F, B> {
     }
 }
 
-// SAFETY: as for `ReadVectored`.
-unsafe impl<F: Medium, B: IoBuf> Operation for WriteVectored<F, B> {
+// SAFETY: O1 as for `ReadVectored`.
+unsafe impl<F: Routed, B: IoBuf> Operation for WriteVectored<F, B> {
     type Output = BufResult<Vec<B>>;
     const NAME: &'static str = "writev";
 

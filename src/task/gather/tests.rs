@@ -4,6 +4,7 @@ use super::*;
 use crate::executor::tests::{Gate, Log, Loop, OnDrop, counted, turns};
 use crate::executor::{all_tasks, catch_cancel, resume_cancel, uncancellable};
 use std::future::{pending, ready};
+use std::task::Waker;
 
 type Answer<T> = Result<T, &'static str>;
 

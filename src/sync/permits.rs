@@ -1,0 +1,76 @@
+//! A number of permits and the line of those who want some: what semaphore, mutex and queues stand on.
+//!
+//! A permit that comes back goes to the first waiter at once, before that one runs, so nobody can snatch it
+//! in between; and a waiter that wants many is not starved by later ones that want few. What a cancelled
+//! waiter had been granted goes on to the next.
+//!
+//! Invariant: while somebody waits, the free permits are fewer than the first waiter wants.
+//!
+//! Not here: who holds a permit, and gives it back; that is for the guards of the primitives.
+
+use super::wait_queue::{Place, WaitQueue};
+use std::cell::Cell;
+use std::task::{Context, Poll};
+
+/// Permits, and who waits for how many.
+pub(crate) struct Permits {
+    /// Permits that nobody has.
+    free: Cell<usize>,
+    /// Who waits for how many.
+    waiters: WaitQueue<usize>,
+}
+
+impl Permits {
+    /// So many, all of them free.
+    pub(crate) const fn new(permits: usize) -> Self {
+        Permits { free: Cell::new(permits), waiters: WaitQueue::new() }
+    }
+
+    /// How many are free.
+    pub(crate) fn free(&self) -> usize {
+        self.free.get()
+    }
+
+    /// Whether somebody who wants one has to wait: none is free, or others wait already.
+    pub(crate) fn must_wait(&self) -> bool {
+        self.free.get() == 0 || !self.waiters.is_empty()
+    }
+
+    /// Those who wait, for a `Debug`.
+    pub(crate) fn waiters(&self) -> &WaitQueue<usize> {
+        &self.waiters
+    }
+
+    /// Takes so many, if they are free and nobody waits.
+    pub(crate) fn try_take(&self, permits: usize) -> bool {
+        self.waiters.is_empty() && self.take(permits)
+    }
+
+    /// Takes so many, or waits for them in line: the place is that of the first poll.
+    pub(crate) fn poll_take(&self, place: &mut Place, cx: &mut Context<'_>, permits: usize) -> Poll<()> {
+        self.waiters.poll(place, cx, permits, |&mut wanted| self.take(wanted)).map(drop)
+    }
+
+    /// Gives up a place in the line; what had been granted to it goes on to the next.
+    pub(crate) fn leave(&self, place: &mut Place) {
+        // Also if it still waited: the one behind it may want less.
+        self.waiters.leave(place, |granted| self.release(granted.unwrap_or(0)));
+    }
+
+    /// Gives permits back, and on to those who wait. Their number stops at `usize::MAX`.
+    pub(crate) fn release(&self, permits: usize) {
+        self.free.set(self.free.get().saturating_add(permits));
+        self.waiters.grant_while(|&mut wanted| self.take(wanted));
+    }
+
+    /// Lifts the limit: there are as many as anybody can take, so nobody waits any more.
+    pub(crate) fn lift(&self) {
+        self.release(usize::MAX);
+    }
+
+    /// Takes permits, if as many are free.
+    fn take(&self, permits: usize) -> bool {
+        let left = self.free.get().checked_sub(permits);
+        left.map(|left| self.free.set(left)).is_some()
+    }
+}
