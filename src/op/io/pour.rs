@@ -34,7 +34,7 @@ impl Batch {
 
     /// So much more of it is written.
     pub(crate) fn written(&mut self, count: usize) {
-        self.progress.done = (self.progress.done + count).min(self.bytes.len());
+        self.progress.done = self.progress.done.saturating_add(count).min(self.bytes.len());
     }
 
     /// The memory, for other bytes.
