@@ -5,10 +5,10 @@ use std::rc::Rc;
 
 use io_uring::{opcode, types};
 
-use super::{At, NOTHING_MOVED, Patience, Position};
+use super::{At, NOTHING_MOVED, Patience, Position, Routed};
 use crate::buf::{IoBuf, IoBufMut};
 use crate::error::{BufError, BufResult};
-use crate::op::{Nature, Next, Operation};
+use crate::op::{Nature, Next, Operation, route};
 use crate::ring::{Entry, Outcome};
 
 /// The most parts of a vectored transfer (`UIO_MAXIOV`).
@@ -27,7 +27,7 @@ fn vectors<'a, B: 'a>(
 }
 
 /// preadv(2) into one buffer after the other.
-pub(crate) struct ReadVectored<F: AsRawFd + 'static, B: IoBufMut> {
+pub(crate) struct ReadVectored<F: Routed, B: IoBufMut> {
     /// What it works on; held, so that it stays open.
     file: Rc<F>,
     /// Lent by the caller.
@@ -40,7 +40,7 @@ pub(crate) struct ReadVectored<F: AsRawFd + 'static, B: IoBufMut> {
     patience: Patience,
 }
 
-impl<F: AsRawFd + 'static, B: IoBufMut> ReadVectored<F, B> {
+impl<F: Routed, B: IoBufMut> ReadVectored<F, B> {
     pub(crate) fn new(file: Rc<F>, bufs: Vec<B>, offset: u64) -> Self {
         ReadVectored {
             file,
@@ -54,7 +54,7 @@ impl<F: AsRawFd + 'static, B: IoBufMut> ReadVectored<F, B> {
 
 // SAFETY: the entry points to the vectors, and these into the buffers, all of which the operation owns and nobody touches while
 // they are lent (K1); the buffers stand in a vector of their own, which does not move.
-unsafe impl<F: AsRawFd + 'static, B: IoBufMut> Operation for ReadVectored<F, B> {
+unsafe impl<F: Routed, B: IoBufMut> Operation for ReadVectored<F, B> {
     type Output = BufResult<Vec<B>>;
     const NAME: &'static str = "readv";
     const NATURE: Nature = Nature::Finite;
@@ -62,9 +62,10 @@ unsafe impl<F: AsRawFd + 'static, B: IoBufMut> Operation for ReadVectored<F, B> 
     fn entry(&mut self) -> Entry {
         self.vectors = vectors(self.bufs.iter_mut(), |buf| (buf.as_mut_ptr(), buf.capacity()));
         let fd = types::Fd(self.file.as_raw_fd());
-        opcode::Readv::new(fd, self.vectors.as_ptr(), self.vectors.len() as u32)
+        let entry = opcode::Readv::new(fd, self.vectors.as_ptr(), self.vectors.len() as u32)
             .offset(self.position.offset(0))
-            .build()
+            .build();
+        route::read_entry(self.file.facts(), entry)
     }
 
     fn advance(&mut self, outcome: Outcome) -> Next {
