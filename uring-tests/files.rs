@@ -51,6 +51,10 @@ pub const TRIALS: &[Trial] = &[
     io!(a_file_dropped_in_another_loop_writes_its_cursor_out),
     io!(a_file_dropped_after_its_loop_writes_its_cursor_out),
     io!(the_loops_end_waits_for_a_dropped_pipe),
+    io!(files_in_memory_mean_what_std_means),
+    io!(a_link_out_of_memory_is_followed),
+    io!(a_pipe_with_a_name_is_opened_without_its_other_end),
+    io!(many_calls_of_one_poll_go_both_ways),
 ];
 
 fn what_is_written_is_read_back(ctx: &Ctx) {
@@ -575,4 +579,123 @@ fn the_loops_end_waits_for_a_dropped_pipe(ctx: &Ctx) {
     assert!(accepted > 64 << 10, "more than a pipe holds");
     runner.close().expect("it ends");
     assert!(reading.end() == bytes[..accepted]);
+}
+
+/// A folder in memory that goes with its value.
+struct InMemory(std::path::PathBuf);
+
+impl InMemory {
+    fn new(ctx: &Ctx) -> InMemory {
+        let template = std::path::Path::new("/dev/shm/ringloop-XXXXXX");
+        let made = nix::unistd::mkdtemp(template);
+        InMemory(made.unwrap_or_else(|error| ctx.skip(format!("needs a tmpfs at /dev/shm: {error}"))))
+    }
+}
+
+impl Drop for InMemory {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// What is made, written and read by plain calls is the same as by any other way, and so are the errors.
+fn files_in_memory_mean_what_std_means(ctx: &Ctx) {
+    let folder = InMemory::new(ctx);
+    let path = folder.0.join("file");
+    ctx.run(async {
+        for round in 0..4_u8 {
+            let file = File::create(&path).await.expect("the first time it is new, then it is emptied");
+            assert_eq!(file.metadata().await.expect("it is open").len(), 0, "round {round}");
+            // Longer than what goes at once, and shorter.
+            for (len, offset) in [(5, 0), (300_000, 5), (4096, 300_005)] {
+                file.write_all_at(vec![round + 1; len], offset).await.expect("there is room");
+            }
+            let unreadable = file.read_at(vec![0; 9], 0).await.expect_err("it is open for writing only");
+            assert_eq!(unreadable.error.raw_os_error(), Some(nix::libc::EBADF));
+            file.close().await.expect("it closes");
+            let bytes = vec![round + 1; 304_101];
+            assert!(std::fs::read(&path).expect("it is there") == bytes, "round {round}");
+            assert!(fs::read(&path).await.expect("it is there") == bytes, "round {round}");
+            let file = File::open(&path).await.expect("it is there");
+            let (count, rest) = file.read_at(vec![0; 100], 304_100).await.expect("it is readable");
+            assert_eq!((count, &rest[..]), (1, &[round + 1][..]), "the end of the file is no error");
+            let unwritable = file.write_at("no", 0).await.expect_err("it is open for reading only");
+            assert_eq!(unwritable.error.raw_os_error(), Some(nix::libc::EBADF));
+            assert_eq!(fs::metadata(&path).await.expect("it is there").len(), 304_101);
+        }
+        let mode = fs::metadata(&path).await.expect("it is there").permissions().mode();
+        assert_eq!(mode & 0o777, 0o666 & !umask());
+        let again = File::create_new(&path).await.expect_err("it is there");
+        assert_eq!(again.kind(), ErrorKind::AlreadyExists);
+        let log = OpenOptions::new().append(true).create(true).open(&path).await.expect("it is there");
+        log.write_all_at("!", 0).await.expect("there is room");
+        assert!(
+            std::fs::read(&path).expect("it is there").ends_with(b"\x04!"),
+            "at the end, wherever it was told"
+        );
+        for missing in [folder.0.join("none"), folder.0.join("none/deeper"), path.join("below")] {
+            let expected = std::fs::metadata(&missing).expect_err("it is not there").raw_os_error();
+            let stat = fs::metadata(&missing).await.expect_err("it is not there");
+            let open = File::open(&missing).await.expect_err("it is not there");
+            assert_eq!([stat.raw_os_error(), open.raw_os_error()], [expected; 2], "{missing:?}");
+        }
+    });
+}
+
+fn a_link_out_of_memory_is_followed(ctx: &Ctx) {
+    let (folder, target) = (InMemory::new(ctx), ctx.file("target", "far away"));
+    let (link, dangling) = (folder.0.join("link"), folder.0.join("dangling"));
+    std::os::unix::fs::symlink(&target, &link).expect("the folder can be written");
+    std::os::unix::fs::symlink(ctx.path("later"), &dangling).expect("the folder can be written");
+    ctx.run(async {
+        let inode = std::fs::metadata(&target).expect("it is there").ino();
+        assert_eq!(fs::metadata(&link).await.expect("it leads there").ino(), inode);
+        assert!(fs::symlink_metadata(&link).await.expect("it is there").is_symlink());
+        assert_eq!(fs::read(&link).await.expect("it leads there"), b"far away");
+        assert!(!fs::try_exists(&dangling).await.expect("that can be known"));
+        let made = File::create(&dangling).await.expect("what a link names is made");
+        assert_eq!(
+            made.metadata().await.expect("it is open").ino(),
+            std::fs::metadata(ctx.path("later")).expect("there").ino()
+        );
+        File::create(&link).await.expect("what a link names is emptied");
+        assert_eq!(std::fs::read(&target).expect("it is there"), b"");
+    });
+}
+
+/// It is first tried without waiting, and must wait where it should afterwards.
+fn a_pipe_with_a_name_is_opened_without_its_other_end(ctx: &Ctx) {
+    let path = ctx.path("pipe");
+    nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).expect("the folder can be written");
+    ctx.run(async {
+        let mut reader = File::open(&path).await.expect("a reader need not wait for a writer");
+        let flags = nix::fcntl::fcntl(&reader, nix::fcntl::FcntlArg::F_GETFL).expect("it is open");
+        assert_eq!(flags & nix::libc::O_NONBLOCK, 0, "nobody asked for that");
+        let mut writer = OpenOptions::new().write(true).open(&path).await.expect("there is a reader");
+        let mut bytes = [0; 4];
+        let mut read = Box::pin(reader.read_exact(&mut bytes));
+        assert!(poll_once(&mut read).await.is_pending(), "it waits");
+        writer.write_all(b"text").await.expect("there is a reader");
+        writer.flush().await.expect("there is a reader");
+        read.await.expect("it was written");
+        assert_eq!(&bytes, b"text");
+    });
+}
+
+/// A task that never suspends of itself uses up what a poll may cost, and goes on through the ring.
+fn many_calls_of_one_poll_go_both_ways(ctx: &Ctx) {
+    let bytes = Dice(ctx.seed).bytes(400 * 1024);
+    let path = ctx.file("file", &bytes);
+    ctx.run(async {
+        let file = File::open(&path).await.expect("it is there");
+        let before = ringloop::testing::stats().started;
+        let mut buffer = vec![0; 1024];
+        for index in 0..400 {
+            (_, buffer) = file.read_exact_at(buffer, index * 1024, 1024).await.expect("long enough");
+            let begin = index as usize * 1024;
+            assert!(buffer == bytes[begin..begin + 1024], "part {index}");
+        }
+        let through = ringloop::testing::stats().started - before;
+        assert!(through >= 400 / 33, "{through} of 400 went through the ring");
+    });
 }

@@ -302,7 +302,8 @@ unsafe impl<F: Routed, B: IoBufMut, P: Position> Operation for Read<F, B, P> {
         let fd = types::Fd(file.as_raw_fd());
         progress.entry(fd, libc::POLLIN, |done| {
             let (start, count) = rest(buf.as_mut_ptr(), *len, done);
-            opcode::Read::new(fd, start, count).offset(position.offset(done)).build()
+            let entry = opcode::Read::new(fd, start, count).offset(position.offset(done)).build();
+            route::read_entry(file.facts(), entry)
         })
     }
 

@@ -8,7 +8,7 @@
 //! | open of what is there | the path is cached, and no file system with a server is mounted | `RESOLVE_CACHED` gives up where walking would wait, `O_NONBLOCK` where a lease or a pipe would |
 //! | open that makes a file | in a folder in memory, and the name is new (`O_EXCL`) | no disk; a file that is there would first be emptied, and a large one takes long |
 //! | read of at most [`AT_ONCE`] | of a regular file in memory, and nothing is swapped out | it copies |
-//! | read of at most [`AT_ONCE`] | of any other regular file without `O_DIRECT`, what is cached, if nothing else is queued | `RWF_NOWAIT` gives up where it would wait |
+//! | read of at most [`AT_ONCE`] | of a regular file on a known disk file system, without `O_DIRECT`, what is cached, if nothing else is queued | `RWF_NOWAIT` gives up where it would wait; FUSE takes it, and waits for its server all the same |
 //! | write of at most [`AT_ONCE`] | of a regular file in memory that no other change is under way to | it copies; a longer one would hold the file's lock |
 //! | `stat` | the name's folder is in memory | no disk |
 //! | `stat` | the whole path is cached and leads to a local file system | by an `O_PATH` descriptor, which asks nobody |
@@ -19,7 +19,7 @@
 //!
 //! | operation | else | why |
 //! |---|---|---|
-//! | open of a cached path on FUSE, NFS and the like | ring, on a worker | inside the enter it would wait for the server |
+//! | open of a cached path, and read, on FUSE, NFS and the like | ring, on a worker | inside the enter it would wait for the server |
 //! | `fchmod`, `utimensat`, `readlink`, `getdents`, `realpath`, `copy_file_range`; `ftruncate` before 6.9 | pool | the ring has no such operation |
 //! | everything | ring | a disk's or a server's time is the kernel's to wait for |
 //!
@@ -37,11 +37,12 @@ use std::cell::Cell;
 use std::ffi::CStr;
 use std::os::fd::{AsRawFd, IntoRawFd, RawFd};
 
+use io_uring::squeue;
 use nix::errno::Errno;
 
 use self::medium::{Machine, Medium, open_cached, place_of, remembered, status};
 use super::{Company, called};
-use crate::ring::Outcome;
+use crate::ring::{Entry, Outcome};
 
 /// What statx(2) answers.
 pub(crate) type Status = libc::statx;
@@ -171,7 +172,15 @@ pub(super) fn reads_by_call(facts: &Facts, company: Company) -> bool {
     match facts.reads.get() {
         Way::Plain => true,
         Way::IfCached => company == Company::Alone,
-        Way::Ring => false,
+        Way::Ring | Way::Worker => false,
+    }
+}
+
+/// The entry of a read, on a worker if need be.
+pub(super) fn read_entry(facts: &Facts, entry: Entry) -> Entry {
+    match facts.reads.get() {
+        Way::Worker => entry.flags(squeue::Flags::ASYNC),
+        _ => entry,
     }
 }
 
@@ -195,7 +204,7 @@ pub(super) unsafe fn read_at_once(
             // SAFETY: L1: the caller lends the memory for the call.
             unsafe { libc::preadv2(fd, &raw const part, 1, offset, libc::RWF_NOWAIT) }
         }
-        Way::Ring => return None,
+        Way::Ring | Way::Worker => return None,
     };
     if result < 0 {
         if Errno::last() != Errno::EAGAIN {
@@ -232,6 +241,8 @@ enum Way {
     IfCached,
     /// Through the ring.
     Ring,
+    /// Through the ring, on a kernel worker.
+    Worker,
 }
 
 /// What is known of an open file without asking anybody else than the kernel.
@@ -260,6 +271,12 @@ impl Facts {
         Facts { waits: true, ..Facts::new(seekable, closes_at_once) }
     }
 
+    /// Of a file that takes every way but the shorter ones.
+    #[cfg(test)]
+    pub(crate) fn unknown() -> Facts {
+        Facts::new(true, false)
+    }
+
     fn of_file_in_memory() -> Facts {
         Facts { reads: Cell::new(Way::Plain), writes: Way::Plain, ..Facts::new(true, true) }
     }
@@ -269,9 +286,13 @@ impl Facts {
         match u32::from(status.stx_mode) & libc::S_IFMT {
             libc::S_IFREG => match Medium::of(status) {
                 Medium::Memory => Facts::of_file_in_memory(),
+                Medium::Disk if !is_direct() => {
+                    Facts { reads: Cell::new(Way::IfCached), ..Facts::new(true, true) }
+                }
+                Medium::Disk => Facts::new(true, true),
                 medium => {
-                    let reads = if is_direct() { Way::Ring } else { Way::IfCached };
-                    Facts { reads: Cell::new(reads), ..Facts::new(true, medium == Medium::Disk) }
+                    let reads = if Machine::look().has_servers { Way::Worker } else { Way::Ring };
+                    Facts { reads: Cell::new(reads), ..Facts::new(true, medium != Medium::Unknown) }
                 }
             },
             libc::S_IFDIR | libc::S_IFLNK => Facts::new(true, is_local(status)),
@@ -400,10 +421,10 @@ mod tests {
 
     #[test]
     #[cfg_attr(miri, ignore = "asks the kernel")]
-    fn a_file_that_cannot_be_read_without_waiting_is_tried_once() {
+    fn a_file_that_refuses_to_be_read_without_waiting_is_not_tried_again() {
         let file = File::open("/proc/self/status").expect("procfs is there");
-        let facts = facts(file.as_raw_fd());
-        assert_eq!(facts.reads.get(), Way::IfCached);
+        assert!(!reads_by_call(&facts(file.as_raw_fd()), Company::Alone), "not a file system that is known");
+        let facts = Facts { reads: Cell::new(Way::IfCached), ..Facts::new(true, true) };
         let mut room = [0; 16];
         // SAFETY: L1: the room is as long as that.
         let read = unsafe { read_at_once(file.as_raw_fd(), &facts, (room.as_mut_ptr(), 16), 0) };

@@ -208,12 +208,10 @@ impl<T> Op<T> {
 
 impl<T> Drop for Op<T> {
     fn drop(&mut self) {
-        let submitted = match &self.state {
-            State::Submitted { reactor, key, .. } => Some((reactor.clone(), *key)),
-            _ => None,
-        };
-        self.release();
-        if let Some((reactor, key)) = submitted {
+        // Only what was submitted has a timer or a place in a list.
+        if let State::Submitted { reactor, key, .. } = &self.state {
+            let (reactor, key) = (reactor.clone(), *key);
+            self.release();
             reactor.abandon(key);
         }
     }

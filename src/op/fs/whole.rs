@@ -63,7 +63,7 @@ impl Incoming {
         }
     }
 
-    fn entry(&mut self, fd: RawFd, offset: u64) -> Entry {
+    fn entry(&mut self, fd: RawFd, facts: &Facts, offset: u64) -> Entry {
         if self.end.is_some() {
             return nothing();
         }
@@ -72,7 +72,8 @@ impl Incoming {
             let room = bytes.spare_capacity_mut();
             *asked = room.len().min(MOST);
             let start = room.as_mut_ptr().cast();
-            opcode::Read::new(types::Fd(fd), start, *asked as u32).offset(At(offset).offset(done)).build()
+            let entry = opcode::Read::new(types::Fd(fd), start, *asked as u32);
+            route::read_entry(facts, entry.offset(At(offset).offset(done)).build())
         })
     }
 
@@ -162,7 +163,7 @@ unsafe impl<F: Routed> Operation for ReadToEnd<F> {
 
     fn entry(&mut self) -> Entry {
         self.measure();
-        self.content.entry(self.file.as_raw_fd(), self.offset)
+        self.content.entry(self.file.as_raw_fd(), self.file.facts(), self.offset)
     }
 
     fn advance(&mut self, outcome: Outcome) -> Next {
@@ -240,11 +241,11 @@ unsafe impl<T: 'static> Operation for ReadFile<T> {
     fn entry(&mut self) -> Entry {
         match &self.file {
             None => open_entry(&self.path, TO_READ, 0),
-            Some((file, _)) => {
+            Some((file, facts)) => {
                 if std::mem::take(&mut self.is_nonblocking) {
                     route::let_wait(file.as_raw_fd(), TO_READ);
                 }
-                self.content.entry(file.as_raw_fd(), 0)
+                self.content.entry(file.as_raw_fd(), facts, 0)
             }
         }
     }
@@ -295,7 +296,7 @@ mod tests {
         let mut incoming = Incoming::new(memory);
         incoming.expect(size);
         for reads in 1.. {
-            let _ = incoming.entry(-1, 0);
+            let _ = incoming.entry(-1, &Facts::unknown(), 0);
             let rest = &file[incoming.bytes.len()..];
             let count = rest.len().min(incoming.asked).min(most);
             for (place, &byte) in incoming.bytes.spare_capacity_mut().iter_mut().zip(&rest[..count]) {

@@ -7,7 +7,7 @@ use io_uring::{opcode, types};
 use super::{At, NOTHING_MOVED, Patience, Position, Routed};
 use crate::buf::{IoBuf, IoBufMut};
 use crate::error::{BufError, BufResult};
-use crate::op::{Nature, Next, Operation};
+use crate::op::{Nature, Next, Operation, route};
 use crate::ring::{Entry, Outcome};
 
 /// The most parts of a vectored transfer (`UIO_MAXIOV`).
@@ -64,9 +64,10 @@ unsafe impl<F: Routed, B: IoBufMut> Operation for ReadVectored<F, B> {
     fn entry(&mut self) -> Entry {
         self.vectors = vectors(self.bufs.iter_mut(), |buf| (buf.as_mut_ptr(), buf.capacity()));
         let fd = types::Fd(self.file.as_raw_fd());
-        opcode::Readv::new(fd, self.vectors.as_ptr(), self.vectors.len() as u32)
+        let entry = opcode::Readv::new(fd, self.vectors.as_ptr(), self.vectors.len() as u32)
             .offset(self.position.offset(0))
-            .build()
+            .build();
+        route::read_entry(self.file.facts(), entry)
     }
 
     fn advance(&mut self, outcome: Outcome) -> Next {

@@ -25,6 +25,8 @@ pub(super) enum Medium {
     Memory,
     /// A disk of this machine: what the kernel has in memory is at hand.
     Disk,
+    /// Other file systems, of this machine as a rule: the status of a file is at hand, its content perhaps not.
+    Layers,
     /// A server, a driver, or something else that is not known.
     Unknown,
 }
@@ -36,7 +38,7 @@ const KNOWN: [(FsType, Medium); 7] = [
     (statfs::EXT4_SUPER_MAGIC, Medium::Disk),
     (statfs::XFS_SUPER_MAGIC, Medium::Disk),
     (statfs::BTRFS_SUPER_MAGIC, Medium::Disk),
-    (statfs::OVERLAYFS_SUPER_MAGIC, Medium::Disk),
+    (statfs::OVERLAYFS_SUPER_MAGIC, Medium::Layers),
     (statfs::F2FS_SUPER_MAGIC, Medium::Disk),
 ];
 
