@@ -12,6 +12,7 @@
 mod error;
 
 // Pure Rust: no kernel, runs under Miri.
+mod block;
 pub mod buf;
 mod pool;
 

@@ -27,7 +27,7 @@ pub const TRIALS: &[Trial] = &[
 /// Where the kernel's own structures may be named.
 const KERNEL_ROOMS: &[&str] = &["ring/", "op/"];
 /// Where `unsafe` may stand.
-const UNSAFE_ROOMS: &[&str] = &["ring/", "op/", "buf.rs", "executor/task.rs"];
+const UNSAFE_ROOMS: &[&str] = &["ring/", "op/", "block.rs", "buf.rs", "executor/task.rs"];
 
 fn imports_point_down(ctx: &Ctx) {
     let sources = Sources::read(ctx);

@@ -3,7 +3,8 @@
 //! One executor belongs to one loop and one thread. Tasks run first in, first out; a task woken in a turn runs in the next
 //! one, after I/O was looked at. The root future of `run` is a task like the others.
 //!
-//! * `task`: the cell, the only unsafe code here; `refs`: its biased count; `remote`: the inbox and the sleep flag.
+//! * `task`: the cell, the only unsafe code here; `refs`: its biased count; `remote`: the inbox and the sleep flag; `models`
+//!   runs these three under loom.
 //! * `join`: the handles `Task` and `TaskRef`. `cancel`: the offer and its handlers.
 //!
 //! Deliberately not here: time, I/O, the turn. This layer knows of the kernel nothing but a waker that ends the sleep.
@@ -12,6 +13,8 @@ mod awaiter;
 mod cancel;
 mod join;
 mod meeting;
+#[cfg(all(test, loom))]
+mod models;
 mod refs;
 mod remote;
 mod task;
@@ -42,21 +45,37 @@ use task::{
     STARTED, Typed,
 };
 
+#[cfg(not(all(test, loom)))]
 thread_local! {
     /// The loop this thread is inside; zero for none. Plain data, so that a waker may ask at any time.
     static NUMBER: Cell<u32> = const { Cell::new(0) };
+}
+#[cfg(all(test, loom))]
+loom::thread_local! {
+    /// The threads of a model are not threads to std.
+    static NUMBER: Cell<u32> = Cell::new(0);
+}
+
+thread_local! {
     static STEP: Cell<u64> = const { Cell::new(0) };
     static CURRENT: RefCell<Option<Rc<Executor>>> = const { RefCell::new(None) };
 }
 
 /// The number of the loop this thread is inside; zero for none.
 pub(crate) fn current_number() -> u32 {
-    NUMBER.get()
+    NUMBER.with(Cell::get)
 }
 
 /// Counts the polls of tasks on this thread: it changes when another poll begins.
 pub(crate) fn step_number() -> u64 {
     STEP.get()
+}
+
+/// Whether a task other than the one that is polled is ready to run.
+pub(crate) fn is_another_ready() -> bool {
+    let ready =
+        |current: &RefCell<Option<Rc<Executor>>>| current.borrow().as_ref().is_some_and(|own| own.is_ready());
+    CURRENT.try_with(ready).unwrap_or(false)
 }
 
 /// The executor of the loop this thread is inside.
@@ -76,9 +95,16 @@ pub fn current_task() -> Option<TaskRef> {
     task::running().map(TaskRef)
 }
 
-/// The task that runs now, unless `waker` is its own: then a wake of the task also reaches who was polled with `waker`.
+/// Whether a wake of the task that runs now also reaches who was polled with `waker`: it is the task's own. True as well
+/// where no task runs.
+#[inline]
+fn is_within_reach(waker: &Waker) -> bool {
+    task::runs_with(waker)
+}
+
+/// The task that runs now, unless a wake of it reaches who was polled with `waker`.
 fn task_behind(waker: &Waker) -> Option<TaskRef> {
-    task::running_behind(waker).map(TaskRef)
+    if is_within_reach(waker) { None } else { current_task() }
 }
 
 /// The tasks of this loop that have not ended, in order of their creation; empty outside of a loop.
@@ -144,7 +170,7 @@ impl Drop for Inside {
                 ready.swap(&self.outer);
             });
         }
-        NUMBER.set(self.before.0);
+        NUMBER.with(|number| number.set(self.before.0));
         let before = self.before.1.take();
         // The reference that goes may be the last: drop it outside of the borrow.
         let left = CURRENT.try_with(|current| current.replace(before));
@@ -180,7 +206,7 @@ impl Executor {
     pub(crate) fn enter(self: &Rc<Self>) -> Inside {
         // Late in a thread's end there is no place for it: what asks then finds no loop.
         let before = CURRENT.try_with(|current| current.replace(Some(self.clone()))).ok().flatten();
-        let before = (NUMBER.replace(self.number), before);
+        let before = (NUMBER.with(|number| number.replace(self.number)), before);
         let outer = Ready::default();
         let entered = (before.0 != self.number).then(|| {
             Ready::here(|ready| {
@@ -245,7 +271,6 @@ impl Executor {
                 cold.location = how.location;
             });
         }
-        task.header().set(HANDLE);
         let mut tasks = self.tasks.borrow_mut();
         task.header().index.set(tasks.len() as u32);
         tasks.push(task.clone());
@@ -438,7 +463,7 @@ impl Executor {
         // A pusher that finds the inbox closed adds up a cell's two counts by itself, so from here on this thread must
         // not touch the local ones: it counts as a foreign one even if its caller is still inside.
         if current_number() == self.number {
-            NUMBER.set(0);
+            NUMBER.with(|number| number.set(0));
         }
         self.closed.set(true);
         for mail in self.shared.close() {

@@ -11,17 +11,20 @@
 //! * QUEUED keeps the cell alive until the owner has taken it from the inbox, or until the pusher found the inbox closed
 //!   and did the addition itself.
 //!
-//! Deliberately not here: what a task is. The protocol stands alone so that it can be modelled under loom.
+//! Deliberately not here: what a task is. `models` runs the protocol, with the tasks around it, through every interleaving
+//! of a few threads: under loom, which replaces the cell and the atomic by ones that watch every access.
 
-#[cfg(loom)]
+#[cfg(all(test, loom))]
 use loom::{
+    alloc::Track,
     cell::Cell,
     sync::atomic::{AtomicU32, Ordering::*},
 };
-#[cfg(not(loom))]
-use std::cell::Cell;
-#[cfg(not(loom))]
-use std::sync::atomic::{AtomicU32, Ordering::*};
+#[cfg(not(all(test, loom)))]
+use std::{
+    cell::Cell,
+    sync::atomic::{AtomicU32, Ordering::*},
+};
 
 /// The cell is in the owner's inbox, or about to be pushed there by whoever set this bit.
 const QUEUED: u32 = 1;
@@ -38,6 +41,18 @@ pub(super) struct Refs {
     local: Cell<u32>,
     /// References counted by others (signed, above the three flags).
     remote: AtomicU32,
+    /// A model fails if this is still there at its end.
+    #[cfg(all(test, loom))]
+    _freed: Track<()>,
+}
+
+/// In a model, to free the cell is an access to it as well: a use that is not ordered before it is found.
+#[cfg(all(test, loom))]
+impl Drop for Refs {
+    fn drop(&mut self) {
+        self.local.set(0);
+        self.remote.with_mut(|_| ());
+    }
 }
 
 /// What the caller has to do after giving a reference back.
@@ -66,10 +81,16 @@ fn count(word: u32) -> i32 {
 
 impl Refs {
     pub(super) fn new(local: u32) -> Self {
-        Refs { local: Cell::new(local), remote: AtomicU32::new(0) }
+        Refs {
+            local: Cell::new(local),
+            remote: AtomicU32::new(0),
+            #[cfg(all(test, loom))]
+            _freed: Track::new(()),
+        }
     }
 
     /// One more reference, on the owner's thread.
+    #[inline]
     pub(super) fn clone_local(&self) {
         match self.local.get() {
             0 => self.clone_remote(),
@@ -78,6 +99,7 @@ impl Refs {
     }
 
     /// One reference less, on the owner's thread. True: free the cell.
+    #[inline]
     #[must_use]
     pub(super) fn drop_local(&self) -> bool {
         match self.local.get() {

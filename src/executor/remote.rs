@@ -7,8 +7,12 @@
 //! The loop goes to sleep in this order: set `asleep`, look into the inbox under its lock, enter the kernel. A pusher
 //! takes the lock, pushes and looks at `asleep` before it lets go. Whoever has the lock first, one of the two sees the other.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::*};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+#[cfg(all(test, loom))]
+use loom::sync::{Mutex, MutexGuard, atomic::AtomicBool};
+use std::sync::PoisonError;
+use std::sync::atomic::{AtomicU32, Ordering::*};
+#[cfg(not(all(test, loom)))]
+use std::sync::{Mutex, MutexGuard, atomic::AtomicBool};
 use std::task::Waker;
 
 use super::task::Parcel;
@@ -40,7 +44,12 @@ struct Inbox {
     notify: Option<Waker>,
 }
 
+#[cfg(not(all(test, loom)))]
 static IDLE: Mutex<Vec<&'static Shared>> = Mutex::new(Vec::new());
+#[cfg(all(test, loom))]
+loom::lazy_static! {
+    static ref IDLE: Mutex<Vec<&'static Shared>> = Mutex::new(Vec::new());
+}
 static LAST: AtomicU32 = AtomicU32::new(0);
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

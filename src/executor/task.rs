@@ -35,6 +35,7 @@
 
 #![allow(unsafe_code)]
 
+use std::alloc::Layout;
 use std::any::Any;
 use std::borrow::Cow;
 use std::cell::{Cell, UnsafeCell};
@@ -54,6 +55,7 @@ use super::current_number;
 use super::join::TaskRef;
 use super::refs::{After, Refs};
 use super::remote::{Mail, Shared};
+use crate::block;
 use crate::error::JoinError;
 
 pub(super) const SCHEDULED: u32 = 1;
@@ -149,6 +151,9 @@ fn guarded<R>(f: impl FnOnce() -> R) -> Result<R, Box<dyn Any + Send>> {
 }
 
 impl<F: Future> TaskCell<F> {
+    /// The block that a cell lies in.
+    const CLASS: Layout = block::class(Layout::new::<Self>());
+
     const VTABLE: &'static VTable = &VTable {
         poll: Self::poll,
         end: Self::end,
@@ -226,8 +231,12 @@ impl<F: Future> TaskCell<F> {
     }
 
     unsafe fn free(task: NonNull<Header>) {
-        // SAFETY: C1: the last reference is gone, and the stage's content with the owner before it: a union drops nothing.
-        drop(unsafe { Box::from_raw(task.cast::<TaskCell<F>>().as_ptr()) });
+        // SAFETY: C1: the last reference is gone, and the stage's content with the owner before it: a union drops nothing, but the
+        // header may have a cold part. `Ref::new` took the block (F1).
+        unsafe {
+            task.cast::<TaskCell<F>>().drop_in_place();
+            block::free(task.cast(), Self::CLASS);
+        }
     }
 }
 
@@ -268,22 +277,23 @@ impl Ref {
     /// # Safety
     /// C2: what the future borrows must outlive it: the caller has it dropped (by polling it to its end or by `end`) in time.
     unsafe fn new<F: Future>(future: F, shared: &'static Shared, number: u32, id: u32) -> Ref {
-        let cell = Box::new(TaskCell {
-            header: Header {
-                vtable: TaskCell::<F>::VTABLE,
-                refs: Refs::new(1),
-                state: Cell::new(0),
-                number,
-                shared,
-                index: Cell::new(u32::MAX),
-                id,
-                next: Cell::new(None),
-                awaiter: Awaiter::new(),
-                cold: Cell::new(None),
-            },
-            stage: UnsafeCell::new(Stage { future: ManuallyDrop::new(future) }),
-        });
-        Ref(NonNull::from(Box::leak(cell)).cast())
+        let task = block::reserve(TaskCell::<F>::CLASS);
+        let header = Header {
+            vtable: TaskCell::<F>::VTABLE,
+            refs: Refs::new(1),
+            state: Cell::new(HANDLE),
+            number,
+            shared,
+            index: Cell::new(u32::MAX),
+            id,
+            next: Cell::new(None),
+            awaiter: Awaiter::new(),
+            cold: Cell::new(None),
+        };
+        let stage = UnsafeCell::new(Stage { future: ManuallyDrop::new(future) });
+        // SAFETY: F1: the block is ours, and large and aligned enough for the cell.
+        unsafe { task.cast().write(TaskCell { header, stage }) };
+        Ref(task.cast())
     }
 
     pub(super) fn header(&self) -> &Header {
@@ -427,18 +437,12 @@ pub(super) fn running() -> Option<Ref> {
     })
 }
 
-/// The same, unless `waker` is its own.
-pub(super) fn running_behind(waker: &Waker) -> Option<Ref> {
-    let task = RUNNING_NOW.get()?;
-    match is_own(task, waker) {
-        true => None,
-        false => running(),
-    }
-}
-
-/// Whether `waker` is the task's own, with nothing between.
-fn is_own(task: NonNull<Header>, waker: &Waker) -> bool {
-    std::ptr::eq(waker.data(), task.as_ptr().cast()) && std::ptr::eq(waker.vtable(), &WAKER)
+/// Whether `waker` is the running task's own, with nothing between; true as well where no task runs.
+#[inline]
+pub(super) fn runs_with(waker: &Waker) -> bool {
+    RUNNING_NOW.get().is_none_or(|task| {
+        std::ptr::eq(waker.data(), task.as_ptr().cast()) && std::ptr::eq(waker.vtable(), &WAKER)
+    })
 }
 
 /// A reference to a task of which the output's type is known.
@@ -555,6 +559,7 @@ fn push(task: NonNull<Header>, shared: &'static Shared, number: u32) {
 
 /// # Safety
 /// C1: the caller holds a reference.
+#[inline]
 unsafe fn retain(task: NonNull<Header>) {
     // SAFETY: C1: the caller's reference keeps the cell alive.
     let header = unsafe { task.as_ref() };
@@ -566,16 +571,27 @@ unsafe fn retain(task: NonNull<Header>) {
 
 /// # Safety
 /// C1: the caller gives up a reference it holds.
+#[inline]
 unsafe fn release(task: NonNull<Header>) {
     // SAFETY: C1: the reference keeps the cell alive until it is given back below.
     let header = unsafe { task.as_ref() };
+    if header.number != current_number() {
+        // SAFETY: C1: passed on.
+        unsafe { release_elsewhere(task) }
+    } else if header.refs.drop_local() {
+        // SAFETY: C1: that was the last reference.
+        unsafe { (header.vtable.free)(task) }
+    }
+}
+
+/// # Safety
+/// C1: the caller, on a foreign thread, gives up a reference it holds.
+#[cold]
+unsafe fn release_elsewhere(task: NonNull<Header>) {
+    // SAFETY: C1: the reference keeps the cell alive until it is given back below.
+    let header = unsafe { task.as_ref() };
     let (number, shared) = (header.number, header.shared);
-    let after = match number == current_number() {
-        true if header.refs.drop_local() => After::Free,
-        true => After::Nothing,
-        false => header.refs.drop_remote(),
-    };
-    match after {
+    match header.refs.drop_remote() {
         After::Nothing => {}
         // SAFETY: C1: that was the last reference.
         After::Free => unsafe { (header.vtable.free)(task) },
@@ -585,17 +601,24 @@ unsafe fn release(task: NonNull<Header>) {
 
 /// # Safety
 /// C1: the caller holds a reference.
+#[inline]
 unsafe fn wake(task: NonNull<Header>) {
     // SAFETY: C1: the caller's reference keeps the cell alive.
     let header = unsafe { task.as_ref() };
     if header.number != current_number() {
-        if header.refs.wake_remote() {
-            push(task, header.shared, header.number);
-        }
+        wake_elsewhere(task, header);
     } else if !header.is(SCHEDULED | COMPLETE) {
         header.set(SCHEDULED);
         header.refs.clone_local();
         READY.with(|ready| ready.push(Ref(task)));
+    }
+}
+
+/// A wake on a foreign thread.
+#[cold]
+fn wake_elsewhere(task: NonNull<Header>, header: &Header) {
+    if header.refs.wake_remote() {
+        push(task, header.shared, header.number);
     }
 }
 
@@ -634,4 +657,5 @@ static WAKER: RawWakerVTable = RawWakerVTable::new(
     },
 );
 
+#[cfg(not(all(test, loom)))]
 const _: () = assert!(std::mem::size_of::<Header>() == 72, "the header is nine words");

@@ -13,7 +13,7 @@ use nix::unistd::{Whence, lseek};
 
 use super::behind::Behind;
 use crate::op::fs::{Close, Facts, facts};
-use crate::op::io::{Batch, Passage, Shared};
+use crate::op::io::{Batch, Passage, Routed, Shared};
 use crate::reactor;
 
 /// An open file.
@@ -22,6 +22,8 @@ pub(super) struct Descriptor {
     fd: Option<OwnedFd>,
     /// How often its content was changed through this file.
     changes: Cell<u64>,
+    /// How many changes of its content are with the kernel.
+    changing: Cell<usize>,
     /// What kind of file it is; learnt when that matters.
     facts: OnceCell<Facts>,
     /// Bytes that the cursor has accepted; made with the first write.
@@ -29,9 +31,11 @@ pub(super) struct Descriptor {
 }
 
 impl Descriptor {
-    pub(super) fn new(fd: OwnedFd) -> Rc<Self> {
-        let (changes, facts, behind) = (Cell::new(0), OnceCell::new(), OnceCell::new());
-        Rc::new(Descriptor { fd: Some(fd), changes, facts, behind })
+    /// With what is known of the file already.
+    pub(super) fn new(fd: OwnedFd, facts: Option<Facts>) -> Rc<Self> {
+        let facts = facts.map_or_else(OnceCell::new, OnceCell::from);
+        let (changes, changing) = (Cell::new(0), Cell::new(0));
+        Rc::new(Descriptor { fd: Some(fd), changes, changing, facts, behind: OnceCell::new() })
     }
 
     /// The descriptor alone, without closing it.
@@ -45,10 +49,6 @@ impl Descriptor {
 
     pub(super) fn count_change(&self) {
         self.changes.set(self.changes.get() + 1);
-    }
-
-    fn facts(&self) -> Facts {
-        *self.facts.get_or_init(|| facts(self.as_raw_fd()))
     }
 
     /// Whether it is a pipe, a terminal or a socket, and not something with offsets.
@@ -95,6 +95,12 @@ impl AsRawFd for Descriptor {
     }
 }
 
+impl Routed for Descriptor {
+    fn facts(&self) -> &Facts {
+        self.facts.get_or_init(|| facts(self.as_raw_fd()))
+    }
+}
+
 impl Shared for Descriptor {
     fn pass(self: Rc<Self>) -> Passage {
         self.pass_behind()
@@ -102,6 +108,10 @@ impl Shared for Descriptor {
 
     fn changed(&self) {
         self.count_change();
+    }
+
+    fn changing(&self) -> &Cell<usize> {
+        &self.changing
     }
 }
 

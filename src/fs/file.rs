@@ -15,7 +15,7 @@ use super::descriptor::Descriptor;
 use super::pool::errand;
 use super::{FileTimes, Metadata, OpenOptions};
 use crate::op::Operation;
-use crate::op::fs::{Allocate, Calling, Close, Fsync, Stat, Subject, Sync, Truncate};
+use crate::op::fs::{Allocate, Calling, Close, Facts, Fsync, Stat, Subject, Sync, Truncate};
 use crate::op::io::{Effect, Ordered};
 use crate::reactor::{self, Op};
 
@@ -92,6 +92,11 @@ impl File {
     /// [`OpenOptions::new`].
     pub fn options() -> OpenOptions {
         OpenOptions::new()
+    }
+
+    /// A file that was opened, with what is known of it already.
+    pub(super) fn opened(fd: OwnedFd, facts: Option<Facts>) -> File {
+        File { descriptor: Descriptor::new(fd, facts), cursor: Cursor::default() }
     }
 
     /// The future of an operation on this file, in its order behind what the cursor has written.
@@ -257,7 +262,7 @@ impl File {
     /// ```
     pub fn try_clone(&self) -> io::Result<File> {
         let fd = self.descriptor.as_fd().try_clone_to_owned()?;
-        Ok(File { descriptor: Descriptor::new(fd), cursor: self.cursor.beside() })
+        Ok(File { descriptor: Descriptor::new(fd, None), cursor: self.cursor.beside() })
     }
 
     /// A `File` on a std one; it begins at that one's position.
@@ -351,7 +356,7 @@ impl Drop for File {
 
 impl From<OwnedFd> for File {
     fn from(fd: OwnedFd) -> Self {
-        File { descriptor: Descriptor::new(fd), cursor: Cursor::default() }
+        File::opened(fd, None)
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::ffi::CString;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -134,9 +133,9 @@ impl OpenOptions {
     #[doc(alias = "openat")]
     pub fn open(&self, path: impl AsRef<Path>) -> Op<io::Result<File>> {
         match self.flags() {
-            Ok(flags) => on_path(path.as_ref(), |path| {
-                Open::new(path, flags.bits(), self.mode, File::from as fn(OwnedFd) -> File)
-            }),
+            Ok(flags) => {
+                on_path(path.as_ref(), |path| Open::new(path, flags.bits(), self.mode, File::opened))
+            }
             Err(error) => Op::new(Refused::new(error, Err)),
         }
     }

@@ -19,7 +19,7 @@ use std::rc::Rc;
 use io_uring::{opcode, squeue, types};
 
 use super::io::{INTERRUPTED, Patience};
-use super::{Nature, Next, Operation, route};
+use super::{Company, Nature, Next, Operation, route};
 use crate::ring::{Entry, Outcome};
 
 pub(crate) use super::route::{Facts, Status, StatusTime, facts};
@@ -57,7 +57,7 @@ unsafe impl<T: 'static> Operation for Refused<T> {
     const NAME: &'static str = "refused";
     const NATURE: Nature = Nature::Finite;
 
-    fn call(&mut self) -> Option<Outcome> {
+    fn call(&mut self, _company: Company) -> Option<Outcome> {
         Some(Outcome { result: 0, flags: 0 })
     }
 
@@ -78,16 +78,19 @@ pub(crate) struct Open<T: 'static> {
     flags: i32,
     /// Permissions, before the umask.
     mode: u32,
+    /// What is known of the file, if it was opened by a plain call.
+    facts: Option<Facts>,
     /// What the descriptor becomes.
-    adopt: fn(OwnedFd) -> T,
+    adopt: fn(OwnedFd, Option<Facts>) -> T,
     /// How often it was tried in vain.
     patience: Patience,
 }
 
 impl<T> Open<T> {
     /// Descriptors of this crate are never inherited.
-    pub(crate) fn new(path: CString, flags: i32, mode: u32, adopt: fn(OwnedFd) -> T) -> Self {
-        Open { path, flags: flags | libc::O_CLOEXEC, mode, adopt, patience: Patience::default() }
+    pub(crate) fn new(path: CString, flags: i32, mode: u32, adopt: fn(OwnedFd, Option<Facts>) -> T) -> Self {
+        let (flags, patience) = (flags | libc::O_CLOEXEC, Patience::default());
+        Open { path, flags, mode, facts: None, adopt, patience }
     }
 }
 
@@ -111,6 +114,12 @@ unsafe impl<T: 'static> Operation for Open<T> {
     const NAME: &'static str = "open";
     const NATURE: Nature = Nature::Finite;
 
+    fn call(&mut self, _company: Company) -> Option<Outcome> {
+        let (outcome, facts) = route::open_at_once(&self.path, self.flags, self.mode)?;
+        self.facts = facts;
+        Some(outcome)
+    }
+
     fn entry(&mut self) -> Entry {
         open_entry(&self.path, self.flags, self.mode)
     }
@@ -120,7 +129,7 @@ unsafe impl<T: 'static> Operation for Open<T> {
     }
 
     fn finish(self, outcome: Outcome) -> Self::Output {
-        adopt(outcome).map(self.adopt)
+        adopt(outcome).map(|fd| (self.adopt)(fd, self.facts))
     }
 }
 
@@ -201,14 +210,19 @@ unsafe impl<T: 'static> Operation for Stat<T> {
     const NAME: &'static str = "statx";
     const NATURE: Nature = Nature::Finite;
 
-    fn call(&mut self) -> Option<Outcome> {
+    fn call(&mut self, _company: Company) -> Option<Outcome> {
         let status = match &self.subject {
-            Subject::Path(path) => route::status_at_once_by_path(path, 0),
-            Subject::Link(path) => route::status_at_once_by_path(path, libc::O_NOFOLLOW),
-            Subject::File(file) => route::status_at_once(file.as_raw_fd()),
+            Subject::Path(path) => route::status_at_once_by_path(path, 0)?,
+            Subject::Link(path) => route::status_at_once_by_path(path, libc::O_NOFOLLOW)?,
+            Subject::File(file) => Ok(route::status_at_once(file.as_raw_fd())?),
         };
-        self.status.write(status?);
-        Some(Outcome { result: 0, flags: 0 })
+        match status {
+            Ok(status) => {
+                self.status.write(status);
+                Some(Outcome { result: 0, flags: 0 })
+            }
+            Err(outcome) => Some(outcome),
+        }
     }
 
     fn entry(&mut self) -> Entry {

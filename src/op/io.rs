@@ -25,7 +25,8 @@ use std::rc::Rc;
 
 use io_uring::{opcode, squeue, types};
 
-use super::{Nature, Next, Operation};
+use super::route::{self, Facts};
+use super::{Company, Nature, Next, Operation};
 use crate::buf::{IoBuf, IoBufMut};
 use crate::error::{BufError, BufResult, Cancelled};
 use crate::ring::{Entry, Outcome};
@@ -116,6 +117,12 @@ impl Position for Stream {
     }
 }
 
+/// An open file that knows what kind of file it is.
+pub(crate) trait Routed: AsRawFd + 'static {
+    /// What is known of it.
+    fn facts(&self) -> &Facts;
+}
+
 /// What the next entry of a transfer does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Step {
@@ -179,6 +186,13 @@ impl Progress {
         }
     }
 
+    /// The next step as a plain call, given how to make one that moves.
+    pub(super) fn call(&mut self, transfer: impl FnOnce(usize) -> Option<Outcome>) -> Option<Outcome> {
+        let outcome = if self.step == Step::Move { transfer(self.done)? } else { return None };
+        self.noted = false;
+        Some(outcome)
+    }
+
     /// Takes an outcome into the books.
     pub(super) fn note(&mut self, outcome: Outcome, if_blocked: Step) -> Noted {
         self.noted = true;
@@ -235,7 +249,7 @@ pub(super) fn rest(start: *const u8, len: usize, done: usize) -> (*mut u8, u32) 
 }
 
 /// pread(2) into the front of a buffer.
-pub(crate) struct Read<F: AsRawFd + 'static, B: IoBufMut, P: Position> {
+pub(crate) struct Read<F: Routed, B: IoBufMut, P: Position> {
     /// What it works on; held, so that it stays open.
     file: Rc<F>,
     /// Lent by the caller.
@@ -250,7 +264,7 @@ pub(crate) struct Read<F: AsRawFd + 'static, B: IoBufMut, P: Position> {
     progress: Progress,
 }
 
-impl<F: AsRawFd + 'static, B: IoBufMut, P: Position> Read<F, B, P> {
+impl<F: Routed, B: IoBufMut, P: Position> Read<F, B, P> {
     /// `len` is at most the buffer's capacity.
     pub(crate) fn new(file: Rc<F>, buf: B, position: P, len: usize, extent: Extent) -> Self {
         let len = len.min(buf.capacity());
@@ -259,10 +273,29 @@ impl<F: AsRawFd + 'static, B: IoBufMut, P: Position> Read<F, B, P> {
 }
 
 // SAFETY: O1: the entry points into the buffer, which the operation owns and which stays as it is while it is lent (B1).
-unsafe impl<F: AsRawFd + 'static, B: IoBufMut, P: Position> Operation for Read<F, B, P> {
+unsafe impl<F: Routed, B: IoBufMut, P: Position> Operation for Read<F, B, P> {
     type Output = BufResult<B>;
     const NAME: &'static str = "read";
     const NATURE: Nature = P::READ;
+
+    fn call(&mut self, company: Company) -> Option<Outcome> {
+        if P::READ == Nature::Waits || !route::reads_by_call(self.file.facts(), company) {
+            return None;
+        }
+        let Read { file, buf, position, len, extent, progress } = self;
+        progress.call(|done| {
+            let mut read = |from: usize| {
+                let place = rest(buf.as_mut_ptr(), *len, from);
+                // SAFETY: B1: the part of the buffer that is left, and the operation owns the buffer.
+                unsafe { route::read_at_once(file.as_raw_fd(), file.facts(), place, position.offset(from)) }
+            };
+            let outcome = read(done)?;
+            let end = done + outcome.count().ok()?;
+            // Less than asked is the end of the file, or of what is cached: then the kernel reads it all again, at once.
+            let whole = *extent == Extent::All || end == done || end == *len;
+            (whole || read(end)?.result == 0).then_some(outcome)
+        })
+    }
 
     fn entry(&mut self) -> Entry {
         let Read { file, buf, position, len, progress, .. } = self;
@@ -294,7 +327,7 @@ unsafe impl<F: AsRawFd + 'static, B: IoBufMut, P: Position> Operation for Read<F
 }
 
 /// pwrite(2) of a buffer's bytes.
-pub(crate) struct Write<F: AsRawFd + 'static, B: IoBuf> {
+pub(crate) struct Write<F: Routed, B: IoBuf> {
     /// What it works on; held, so that it stays open.
     file: Rc<F>,
     /// Lent by the caller.
@@ -307,17 +340,27 @@ pub(crate) struct Write<F: AsRawFd + 'static, B: IoBuf> {
     progress: Progress,
 }
 
-impl<F: AsRawFd + 'static, B: IoBuf> Write<F, B> {
+impl<F: Routed, B: IoBuf> Write<F, B> {
     pub(crate) fn new(file: Rc<F>, buf: B, offset: u64, extent: Extent) -> Self {
         Write { file, buf, position: At(offset), extent, progress: Progress::default() }
     }
 }
 
 // SAFETY: O1: the entry points into the buffer, which the operation owns and which stays as it is while it is lent (B1).
-unsafe impl<F: AsRawFd + 'static, B: IoBuf> Operation for Write<F, B> {
+unsafe impl<F: Routed, B: IoBuf> Operation for Write<F, B> {
     type Output = BufResult<B>;
     const NAME: &'static str = "write";
     const NATURE: Nature = Nature::Finite;
+
+    fn call(&mut self, _company: Company) -> Option<Outcome> {
+        let Write { file, buf, position, progress, .. } = self;
+        progress.call(|done| {
+            let (start, len) = rest(buf.as_ptr(), buf.len(), done);
+            let offset = position.offset(done);
+            // SAFETY: B1: the part of the buffer that is left, and the operation owns the buffer.
+            unsafe { route::write_at_once(file.as_raw_fd(), file.facts(), (start, len), offset) }
+        })
+    }
 
     fn entry(&mut self) -> Entry {
         let Write { file, buf, position, progress, .. } = self;

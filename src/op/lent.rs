@@ -6,15 +6,15 @@
 //! only [`Raw::reclaim`] and [`Raw::discard`], which the table allows after the final completion (**K2**), make it a
 //! value again.
 //!
-//! Blocks come from free lists of the thread, one per size class, so in steady state nothing is allocated.
+//! Blocks come from the thread's free lists (`block.rs`), so in steady state nothing is allocated.
 
 #![allow(unsafe_code)]
 
-use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
-use std::cell::Cell;
+use std::alloc::Layout;
 use std::ptr::NonNull;
 
-use super::{Nature, Next, Operation};
+use super::{Company, Nature, Next, Operation};
+use crate::block;
 use crate::ring::{Entry, Outcome};
 
 /// What can be done with an operation whose type is forgotten.
@@ -33,7 +33,7 @@ pub(crate) struct Common {
 pub(crate) struct Methods<T: 'static> {
     common: Common,
     entry: unsafe fn(NonNull<u8>) -> Entry,
-    call: unsafe fn(NonNull<u8>) -> Option<Outcome>,
+    call: unsafe fn(NonNull<u8>, Company) -> Option<Outcome>,
     advance: unsafe fn(NonNull<u8>, Outcome) -> Next,
     finish: unsafe fn(NonNull<u8>, Outcome) -> T,
 }
@@ -45,14 +45,14 @@ impl<O: Operation> Of<O> {
         common: Common {
             name: O::NAME,
             nature: O::NATURE,
-            layout: class(Layout::new::<O>()),
+            layout: block::class(Layout::new::<O>()),
             // SAFETY (all six): K1: the block holds an `O`, and by the contract of `Lent` and `Raw` nobody else refers to it.
             drop: |block| unsafe { drop(take::<O>(block)) },
             discard: |block, outcome| unsafe { drop(take::<O>(block).finish(outcome)) },
         },
         entry: |block| unsafe { block.cast::<O>().as_mut().entry() },
         // SAFETY: K1 as above.
-        call: |block| unsafe { block.cast::<O>().as_mut().call() },
+        call: |block, company| unsafe { block.cast::<O>().as_mut().call(company) },
         advance: |block, outcome| unsafe { block.cast::<O>().as_mut().advance(outcome) },
         finish: |block, outcome| unsafe { take::<O>(block).finish(outcome) },
     };
@@ -65,7 +65,8 @@ impl<O: Operation> Of<O> {
 unsafe fn take<O: Operation>(block: NonNull<u8>) -> O {
     // SAFETY: K1: passed on to the caller.
     let operation = unsafe { block.cast::<O>().read() };
-    free(block, class(Layout::new::<O>()));
+    // SAFETY: F1: `Lent::new` reserved it with this class, and it is empty now.
+    unsafe { block::free(block, block::class(Layout::new::<O>())) };
     operation
 }
 
@@ -78,7 +79,7 @@ pub(crate) struct Lent<T: 'static> {
 impl<T> Lent<T> {
     pub(crate) fn new<O: Operation<Output = T>>(operation: O) -> Self {
         let methods = Of::<O>::METHODS;
-        let block = reserve(methods.common.layout);
+        let block = block::reserve(methods.common.layout);
         // SAFETY: M1: the block is at least as large and as aligned as its class, which covers `O`.
         unsafe { block.cast::<O>().write(operation) };
         Lent { block, methods }
@@ -99,9 +100,9 @@ impl<T> Lent<T> {
     }
 
     /// The same as a plain system call, if the operation has one.
-    pub(crate) fn call(&mut self) -> Option<Outcome> {
+    pub(crate) fn call(&mut self, company: Company) -> Option<Outcome> {
         // SAFETY: K1 as in `entry`.
-        unsafe { (self.methods.call)(self.block) }
+        unsafe { (self.methods.call)(self.block, company) }
     }
 
     pub(crate) fn advance(&mut self, outcome: Outcome) -> Next {
@@ -156,83 +157,11 @@ impl Raw {
     }
 }
 
-/// Block sizes; larger or more aligned operations get a block of their own.
-const CLASSES: [usize; 5] = [64, 128, 256, 512, 1024];
-const ALIGN: usize = 16;
-/// Free blocks kept per class.
-const KEPT: usize = 4096;
-
-/// The layout of the block for an operation of this layout.
-const fn class(of: Layout) -> Layout {
-    let mut i = 0;
-    while i < CLASSES.len() {
-        if of.size() <= CLASSES[i] && of.align() <= ALIGN {
-            // SAFETY: M1: the sizes are multiples of the alignment, which is a power of two.
-            return unsafe { Layout::from_size_align_unchecked(CLASSES[i], ALIGN) };
-        }
-        i += 1;
-    }
-    of
-}
-
-struct FreeLists([Vec<NonNull<u8>>; CLASSES.len()]);
-
-thread_local! {
-    static FREE: Cell<Option<Box<FreeLists>>> = const { Cell::new(None) };
-}
-
-impl Drop for FreeLists {
-    fn drop(&mut self) {
-        for (blocks, size) in self.0.iter().zip(CLASSES) {
-            for block in blocks {
-                // SAFETY: M1: the list holds blocks of this class that nobody uses.
-                unsafe { dealloc(block.as_ptr(), Layout::from_size_align_unchecked(size, ALIGN)) };
-            }
-        }
-    }
-}
-
-/// Runs `f` on the thread's list of this class; None if there is none (odd layout, or the thread is ending).
-fn with_list<R>(layout: Layout, f: impl FnOnce(&mut Vec<NonNull<u8>>) -> R) -> Option<R> {
-    let index = CLASSES.iter().position(|&size| size == layout.size() && layout.align() == ALIGN)?;
-    FREE.try_with(|free| {
-        let mut lists = free.take().unwrap_or_else(|| Box::new(FreeLists(Default::default())));
-        let result = f(&mut lists.0[index]);
-        free.set(Some(lists));
-        result
-    })
-    .ok()
-}
-
-fn reserve(layout: Layout) -> NonNull<u8> {
-    if let Some(Some(block)) = with_list(layout, Vec::pop) {
-        return block;
-    }
-    if layout.size() == 0 {
-        return NonNull::dangling();
-    }
-    // SAFETY: M1: the size is not zero.
-    NonNull::new(unsafe { alloc(layout) }).unwrap_or_else(|| handle_alloc_error(layout))
-}
-
-fn free(block: NonNull<u8>, layout: Layout) {
-    let kept = with_list(layout, |list| {
-        let room = list.len() < KEPT;
-        if room {
-            list.push(block);
-        }
-        room
-    });
-    if kept != Some(true) && layout.size() != 0 {
-        // SAFETY: M1: `reserve` allocated it with this layout, and nobody uses it.
-        unsafe { dealloc(block.as_ptr(), layout) };
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::ring::Entry;
+    use std::cell::Cell;
     use std::rc::Rc;
 
     /// A read into memory of its own, and of a field: as the kernel would, the model writes through the entry's pointers.

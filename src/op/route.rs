@@ -1,35 +1,47 @@
 //! Which way a file operation goes: as a plain call, through the ring, or over the thread pool. Decided here and nowhere else.
 //!
-//! | operation | way | why |
+//! A plain call is the fastest way by far, and whatever it waits for, the whole loop waits for. So it is made only where it
+//! cannot wait, and each is paid from the budget that a poll has (`Reactor::may_call`). Where no line fits, the ring.
+//!
+//! | operation | plain call if | why it cannot wait |
 //! |---|---|---|
-//! | `fstat` on a local file system | plain call | reads memory; the ring would use a kernel worker for it |
-//! | `stat` of a cached path that leads to one | plain calls | the same; a path that is not cached goes through the ring |
-//! | the size hint of whole-file reads | plain call, without synchronisation | a stale hint costs a read, not a byte |
-//! | open | ring | completes inside the enter where the path is cached; on a worker where it makes or empties the file |
+//! | open of what is there | the path is cached, and no file system with a server is mounted | `RESOLVE_CACHED` gives up where walking would wait, `O_NONBLOCK` where a lease or a pipe would |
+//! | open that makes a file | in a folder in memory, and the name is new (`O_EXCL`) | no disk; a file that is there would first be emptied, and a large one takes long |
+//! | read of at most [`AT_ONCE`] | of a regular file in memory, and nothing is swapped out | it copies |
+//! | read of at most [`AT_ONCE`] | of any other regular file without `O_DIRECT`, what is cached, if nothing else is queued | `RWF_NOWAIT` gives up where it would wait |
+//! | write of at most [`AT_ONCE`] | of a regular file in memory that no other change is under way to | it copies; a longer one would hold the file's lock |
+//! | `stat` | the name's folder is in memory | no disk |
+//! | `stat` | the whole path is cached and leads to a local file system | by an `O_PATH` descriptor, which asks nobody |
+//! | `fstat` | on a local file system | reads memory |
+//! | close | on a local file system, of a pipe | FUSE and NFS write back first, terminals drain, devices flush |
+//! | the size hint of whole-file reads | always, without synchronisation | a stale hint costs a read, not a byte |
+//! | `lseek`, `fcntl`, `dup` | always | they touch the open file only |
+//!
+//! | operation | else | why |
+//! |---|---|---|
 //! | open of a cached path on FUSE, NFS and the like | ring, on a worker | inside the enter it would wait for the server |
-//! | `lseek`, `fcntl`, `dup` | plain call | they touch the open file only |
-//! | close on a local file system, of a pipe | plain call | it waits for nobody |
-//! | close of anything else | ring | FUSE and NFS write back first, terminals drain, devices flush |
-//! | all else that the ring can do | ring | it may wait for a disk or a server |
 //! | `fchmod`, `utimensat`, `readlink`, `getdents`, `realpath`, `copy_file_range`; `ftruncate` before 6.9 | pool | the ring has no such operation |
+//! | everything | ring | a disk's or a server's time is the kernel's to wait for |
 //!
-//! What "local" means is asked of the kernel without asking the file system: `fstatfs` would be a request to the very server that
-//! must not be waited for. `statx` with `AT_STATX_DONT_SYNC` reads what the kernel has in memory and names the mount by a
-//! number that is never used again; `statmount` (6.8) gives that mount's magic number, which a thread remembers. Where
-//! the kernel has no such call, or a sandbox refuses it, nothing counts as local, and all goes through the ring.
+//! Not plain calls, though there is nothing to wait for in memory: `unlink`, `rename`, `ftruncate`, `O_TRUNC`. They give a
+//! file's memory back, and for a gigabyte that takes a third of a second.
 //!
-//! The numbers are in `docs/decisions/0007-file-routes.md`.
+//! `medium` knows what lies where. What is local, or in memory, is known from Linux 6.8 on; before, the lines that need it do
+//! not apply. The numbers are in `docs/decisions/0007-file-routes.md`.
 
 #![allow(unsafe_code)]
 
-use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
-use std::ffi::CStr;
-use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
-use std::time::{Duration, Instant};
+mod medium;
 
-use nix::sys::statfs::{self, FsType};
+use std::cell::Cell;
+use std::ffi::CStr;
+use std::os::fd::{AsRawFd, IntoRawFd, RawFd};
+
+use nix::errno::Errno;
+
+use self::medium::{Machine, Medium, open_cached, place_of, remembered, status};
+use super::{Company, called};
+use crate::ring::Outcome;
 
 /// What statx(2) answers.
 pub(crate) type Status = libc::statx;
@@ -39,35 +51,78 @@ pub(crate) type StatusTime = libc::statx_timestamp;
 /// What is asked of statx: all that [`Metadata`](crate::fs::Metadata) has.
 pub(super) const WANTED: u32 = libc::STATX_BASIC_STATS | libc::STATX_BTIME;
 
-/// The system call's number is the same on all architectures that have it.
-const SYS_STATMOUNT: libc::c_long = 457;
-/// `STATMOUNT_SB_BASIC`: device and magic number.
-const SB_BASIC: u64 = 1;
+/// The most bytes that a plain call moves: some tens of microseconds of copying.
+const AT_ONCE: usize = 256 << 10;
 
-/// File systems whose `getattr` reads memory of this machine, by magic number.
-const LOCAL: [FsType; 6] = [
-    statfs::EXT4_SUPER_MAGIC,
-    statfs::XFS_SUPER_MAGIC,
-    statfs::BTRFS_SUPER_MAGIC,
-    statfs::TMPFS_MAGIC,
-    statfs::OVERLAYFS_SUPER_MAGIC,
-    statfs::F2FS_SUPER_MAGIC,
-];
+/// Errors that a walk along cached names finds for certain.
+const CERTAIN: [Errno; 5] =
+    [Errno::ENOENT, Errno::ENOTDIR, Errno::EACCES, Errno::EISDIR, Errno::ENAMETOOLONG];
 
-thread_local! {
-    /// The mounts met so far, and whether each is local. A mount's number is never used again, so no entry gets wrong.
-    static MOUNTS: RefCell<HashMap<u64, bool>> = RefCell::default();
+/// An outcome that is an error.
+fn failed(errno: Errno) -> Outcome {
+    Outcome { result: -(errno as i32), flags: 0 }
 }
 
-/// What the kernel has in memory about an open file, with the number of its mount; it waits for nobody.
-fn remembered(fd: RawFd) -> Option<Status> {
-    let mut status = MaybeUninit::<Status>::zeroed();
-    let flags = libc::AT_EMPTY_PATH | libc::AT_STATX_DONT_SYNC;
-    let mask = WANTED | libc::STATX_MNT_ID_UNIQUE;
-    // SAFETY: L1: the path is an empty string, and the place is as large as what the kernel writes.
-    let result = unsafe { libc::statx(fd, c"".as_ptr(), flags, mask, status.as_mut_ptr()) };
-    // SAFETY: P1: zero where the kernel wrote nothing.
-    (result == 0).then(|| unsafe { status.assume_init() })
+/// Opens a file without waiting; None: that cannot be done. With the descriptor comes what is known of the file already.
+pub(super) fn open_at_once(path: &CStr, flags: i32, mode: u32) -> Option<(Outcome, Option<Facts>)> {
+    if flags & libc::O_CREAT != 0 {
+        let outcome = make_in_memory(path, flags, mode)?;
+        return Some((outcome, (outcome.result >= 0).then(Facts::of_file_in_memory)));
+    }
+    let outcome = open_nonblocking(path, flags)?;
+    if outcome.result < 0 {
+        return Some((outcome, None));
+    }
+    if flags & libc::O_NONBLOCK == 0 {
+        let_wait(outcome.result, flags);
+    }
+    // Closing it takes these facts at the latest.
+    let told = |status| Facts::told(outcome.result, &status, || flags & libc::O_DIRECT != 0);
+    Some((outcome, remembered(outcome.result).map(told)))
+}
+
+/// Makes a file that is not there yet, in a folder in memory.
+fn make_in_memory(path: &CStr, flags: i32, mode: u32) -> Option<Outcome> {
+    // `O_TMPFILE` contains `O_DIRECTORY`.
+    if flags & (libc::O_DIRECTORY | libc::O_PATH) != 0 || !medium::in_memory(path) {
+        return None;
+    }
+    // SAFETY: L1: the path outlives the call.
+    let fd = unsafe { libc::open(path.as_ptr(), flags | libc::O_EXCL | libc::O_CLOEXEC, mode) };
+    let outcome = called(fd as isize);
+    match -outcome.result {
+        libc::EEXIST if flags & libc::O_EXCL == 0 => None,
+        libc::EINTR => None,
+        _ => Some(outcome),
+    }
+}
+
+/// Opens what is there as the ring would, where the way to it is cached: with `O_NONBLOCK`, which [`let_wait`] takes away.
+pub(super) fn open_nonblocking(path: &CStr, flags: i32) -> Option<Outcome> {
+    const OTHERWISE: i32 = libc::O_TRUNC | libc::O_PATH | (libc::O_TMPFILE & !libc::O_DIRECTORY);
+    if flags & OTHERWISE != 0 || Machine::look().has_servers {
+        return None;
+    }
+    match open_cached(path, flags | libc::O_NONBLOCK) {
+        Ok(fd) => Some(Outcome { result: fd.into_raw_fd(), flags: 0 }),
+        Err(errno) => CERTAIN.contains(&errno).then(|| failed(errno)),
+    }
+}
+
+/// Gives a file that was opened with `O_NONBLOCK` the flags that were asked for.
+pub(super) fn let_wait(fd: RawFd, flags: i32) {
+    // SAFETY: L1: no pointer goes in; it touches the open file only.
+    unsafe { libc::fcntl(fd, libc::F_SETFL, flags) };
+}
+
+/// Whether to open this path on a kernel worker: where the way to it is cached, the kernel opens it inside the submission, and FUSE
+/// or NFS would have the loop wait for their server.
+///
+/// Most machines have no such mount, and then this costs a look at the clock. Where there is one, each open is preceded by
+/// plain calls, which tell where the path leads. What they cannot tell is not cached: that goes to a worker without being told.
+pub(super) fn opens_on_worker(path: &CStr) -> bool {
+    Machine::look().has_servers
+        && place_of(path, 0).is_ok_and(|place| status_at_once(place.as_raw_fd()).is_none())
 }
 
 /// The status of an open file, if it can be had without waiting and is not stale.
@@ -75,246 +130,267 @@ pub(super) fn status_at_once(fd: RawFd) -> Option<Status> {
     remembered(fd).filter(is_local)
 }
 
-/// The status of what a path leads to, if the way there is in the kernel's cache and the file is local. `O_NOFOLLOW` is the
-/// only flag that makes sense.
-pub(super) fn status_at_once_by_path(path: &CStr, flags: i32) -> Option<Status> {
-    status_at_once(place_of(path, flags)?.as_raw_fd())
+/// The status of what a path leads to, or why it leads nowhere, if that can be had without waiting and is not stale.
+/// `O_NOFOLLOW` is the only flag that makes sense.
+pub(super) fn status_at_once_by_path(path: &CStr, flags: i32) -> Option<Result<Status, Outcome>> {
+    if medium::in_memory(path)
+        && let Some(status) = status_in_memory(path, flags)
+    {
+        return Some(status);
+    }
+    match place_of(path, flags) {
+        Ok(place) => status_at_once(place.as_raw_fd()).map(Ok),
+        Err(errno) => CERTAIN.contains(&errno).then(|| Err(failed(errno))),
+    }
 }
 
-/// A descriptor of where a path leads, if the way there is in the kernel's cache. It waits for nobody: `RESOLVE_CACHED` gives up
-/// where walking would have to, and an `O_PATH` descriptor is opened and closed without asking the file system.
-fn place_of(path: &CStr, flags: i32) -> Option<OwnedFd> {
-    // SAFETY: P1: plain numbers.
-    let mut how: libc::open_how = unsafe { std::mem::zeroed() };
-    how.flags = (libc::O_PATH | libc::O_CLOEXEC | flags) as u64;
-    how.resolve = libc::RESOLVE_CACHED;
-    let (how, size) = (&raw const how, size_of::<libc::open_how>());
-    // SAFETY: L1: path and struct outlive the call, and the struct's size is told.
-    let fd = unsafe { libc::syscall(libc::SYS_openat2, libc::AT_FDCWD, path.as_ptr(), how, size) };
-    // SAFETY: D1: the kernel has just made this descriptor for us.
-    (fd >= 0).then(|| unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
-}
-
-/// How long it is believed that no file system with a server was mounted.
-const TRUST: Duration = Duration::from_secs(1);
-
-/// File systems whose `open` asks nobody, by name, beside those that are local.
-const SERVERLESS: [&str; 32] = [
-    "autofs",
-    "bcachefs",
-    "binfmt_misc",
-    "bpf",
-    "btrfs",
-    "cgroup",
-    "cgroup2",
-    "configfs",
-    "debugfs",
-    "devpts",
-    "devtmpfs",
-    "efivarfs",
-    "erofs",
-    "exfat",
-    "ext4",
-    "f2fs",
-    "fusectl",
-    "hugetlbfs",
-    "iso9660",
-    "mqueue",
-    "overlay",
-    "proc",
-    "pstore",
-    "ramfs",
-    "securityfs",
-    "selinuxfs",
-    "squashfs",
-    "sysfs",
-    "tmpfs",
-    "tracefs",
-    "vfat",
-    "xfs",
-];
-
-thread_local! {
-    /// When the mounts were looked at last, and whether one of them may have a server.
-    static SERVERS: Cell<Option<(Instant, bool)>> = const { Cell::new(None) };
-}
-
-/// Whether to open this path on a kernel worker: where the way to it is cached, the kernel opens it inside the submission, and FUSE
-/// or NFS would have the loop wait for their server.
-///
-/// Most machines have no such mount, and then this costs a look at the clock. Where there is one, each open is preceded by the
-/// plain calls of [`status_at_once_by_path`], which tell where the path leads. What they cannot tell is not cached: that goes to
-/// a worker without being told.
-pub(super) fn opens_on_worker(path: &CStr) -> bool {
-    let now = Instant::now();
-    let known = SERVERS.get().filter(|(looked, _)| now.duration_since(*looked) < TRUST);
-    let has_servers = match known {
-        Some((_, has_servers)) => has_servers,
-        None => {
-            let mounts = std::fs::read_to_string("/proc/self/mountinfo");
-            let has_servers = mounts.is_ok_and(|mounts| mounts.lines().any(may_have_server));
-            SERVERS.set(Some((now, has_servers)));
-            has_servers
+/// The status of a name in a folder that lies in memory; None if it is a link to somewhere else, or the place of another mount.
+fn status_in_memory(path: &CStr, flags: i32) -> Option<Result<Status, Outcome>> {
+    let own = libc::AT_SYMLINK_NOFOLLOW | libc::AT_NO_AUTOMOUNT | libc::AT_STATX_DONT_SYNC;
+    match status(libc::AT_FDCWD, path, own) {
+        Ok(status) => {
+            let is_link = u32::from(status.stx_mode) & libc::S_IFMT == libc::S_IFLNK;
+            let answers = !is_link || flags & libc::O_NOFOLLOW != 0;
+            (answers && Medium::of(&status) == Medium::Memory).then_some(Ok(status))
         }
+        Err(errno) => CERTAIN.contains(&errno).then(|| Err(failed(errno))),
+    }
+}
+
+/// Whether one read by itself should be tried as a plain call. What is cached, the ring copies inside the enter as well, and
+/// cheaper by what `preadv2` costs more than `pread`; worth it is the enter that is saved.
+pub(super) fn reads_by_call(facts: &Facts, company: Company) -> bool {
+    match facts.reads.get() {
+        Way::Plain => true,
+        Way::IfCached => company == Company::Alone,
+        Way::Ring => false,
+    }
+}
+
+/// pread(2) without waiting, into memory that is the caller's to fill; None: that cannot be done.
+///
+/// # Safety
+/// The memory is as long as that, and nobody else refers to it.
+pub(super) unsafe fn read_at_once(
+    fd: RawFd,
+    facts: &Facts,
+    (start, len): (*mut u8, u32),
+    offset: u64,
+) -> Option<Outcome> {
+    let offset = i64::try_from(offset).ok().filter(|_| len as usize <= AT_ONCE)?;
+    let result = match facts.reads.get() {
+        Way::Plain if Machine::look().has_swapped => return None,
+        // SAFETY: L1: the caller lends the memory for the call.
+        Way::Plain => unsafe { libc::pread(fd, start.cast(), len as usize, offset) },
+        Way::IfCached => {
+            let part = libc::iovec { iov_base: start.cast(), iov_len: len as usize };
+            // SAFETY: L1: the caller lends the memory for the call.
+            unsafe { libc::preadv2(fd, &raw const part, 1, offset, libc::RWF_NOWAIT) }
+        }
+        Way::Ring => return None,
     };
-    has_servers && place_of(path, 0).is_some_and(|place| status_at_once(place.as_raw_fd()).is_none())
+    if result < 0 {
+        if Errno::last() != Errno::EAGAIN {
+            facts.reads.set(Way::Ring);
+        }
+        return None;
+    }
+    Some(called(result))
 }
 
-/// Whether the file system of a line of `/proc/self/mountinfo` may have to ask a server.
-fn may_have_server(mount: &str) -> bool {
-    let system = mount.rsplit_once(" - ").and_then(|(_, rest)| rest.split(' ').next());
-    !system.is_some_and(|system| SERVERLESS.contains(&system))
+/// pwrite(2) without waiting; None: that cannot be done.
+///
+/// # Safety
+/// The memory is as long as that, and nobody writes to it.
+pub(super) unsafe fn write_at_once(
+    fd: RawFd,
+    facts: &Facts,
+    (start, len): (*const u8, u32),
+    offset: u64,
+) -> Option<Outcome> {
+    let offset =
+        i64::try_from(offset).ok().filter(|_| len as usize <= AT_ONCE && facts.writes == Way::Plain)?;
+    // SAFETY: L1: the caller lends the memory for the call.
+    let outcome = called(unsafe { libc::pwrite(fd, start.cast(), len as usize, offset) });
+    (outcome.result != -libc::EINTR).then_some(outcome)
 }
 
-/// How long the file probably is, and whether it is local.
-pub(super) fn size_hint(fd: RawFd) -> (u64, bool) {
-    remembered(fd).map_or((0, false), |status| (status.stx_size, is_local(&status)))
+/// How a transfer goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// By a plain call.
+    Plain,
+    /// By a plain call, if it need not wait.
+    IfCached,
+    /// Through the ring.
+    Ring,
 }
 
 /// What is known of an open file without asking anybody else than the kernel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Facts {
     /// It has offsets; pipes, terminals and sockets have none.
     pub(crate) seekable: bool,
     /// To close it waits for nobody: no server to write back to, no terminal to drain, no device to flush.
     pub(crate) closes_at_once: bool,
+    /// How it is read; a file system may have to be tried to know.
+    reads: Cell<Way>,
+    /// How it is written.
+    writes: Way,
+}
+
+impl Facts {
+    fn new(seekable: bool, closes_at_once: bool) -> Facts {
+        Facts { seekable, closes_at_once, reads: Cell::new(Way::Ring), writes: Way::Ring }
+    }
+
+    fn of_file_in_memory() -> Facts {
+        Facts { reads: Cell::new(Way::Plain), writes: Way::Plain, ..Facts::new(true, true) }
+    }
+
+    /// From the status of an open file.
+    fn told(fd: RawFd, status: &Status, is_direct: impl FnOnce() -> bool) -> Facts {
+        match u32::from(status.stx_mode) & libc::S_IFMT {
+            libc::S_IFREG => match Medium::of(status) {
+                Medium::Memory => Facts::of_file_in_memory(),
+                medium => {
+                    let reads = if is_direct() { Way::Ring } else { Way::IfCached };
+                    Facts { reads: Cell::new(reads), ..Facts::new(true, medium == Medium::Disk) }
+                }
+            },
+            libc::S_IFDIR | libc::S_IFLNK => Facts::new(true, is_local(status)),
+            libc::S_IFIFO => Facts::new(false, true),
+            libc::S_IFSOCK => Facts::new(false, false),
+            libc::S_IFBLK => Facts::new(true, false),
+            _ => Facts::new(has_position(fd), false),
+        }
+    }
 }
 
 /// Learns the facts of an open file.
 pub(crate) fn facts(fd: RawFd) -> Facts {
-    // SAFETY: L1: it gets no pointer, and touches the open file only.
-    let has_position = || unsafe { libc::lseek(fd, 0, libc::SEEK_CUR) } >= 0;
-    let Some(status) = remembered(fd) else {
-        return Facts { seekable: has_position(), closes_at_once: false };
-    };
-    let (seekable, closes_at_once) = match u32::from(status.stx_mode) & libc::S_IFMT {
-        libc::S_IFREG | libc::S_IFDIR | libc::S_IFLNK => (true, is_local(&status)),
-        libc::S_IFIFO => (false, true),
-        libc::S_IFSOCK => (false, false),
-        libc::S_IFBLK => (true, false),
-        _ => (has_position(), false),
-    };
-    Facts { seekable, closes_at_once }
+    measure(fd).1
+}
+
+/// Learns the facts of an open file, and how long it probably is.
+pub(super) fn measure(fd: RawFd) -> (u64, Facts) {
+    match remembered(fd) {
+        Some(status) => (status.stx_size, Facts::told(fd, &status, || is_direct(fd))),
+        None => (0, Facts::new(has_position(fd), false)),
+    }
+}
+
+/// Whether the open file has offsets.
+fn has_position(fd: RawFd) -> bool {
+    // SAFETY: L1: no pointer goes in.
+    unsafe { libc::lseek(fd, 0, libc::SEEK_CUR) >= 0 }
+}
+
+/// Whether its transfers bypass the cache: then `RWF_NOWAIT` does not keep them from waiting for the disk.
+fn is_direct(fd: RawFd) -> bool {
+    // SAFETY: L1: no pointer goes in.
+    let flags = unsafe { libc::fcntl(fd, libc::F_GETFL) };
+    flags < 0 || flags & libc::O_DIRECT != 0
 }
 
 /// Whether the file lies on a local file system.
 fn is_local(status: &Status) -> bool {
-    // Before 6.8 the mount has another kind of number, which may be used again.
-    let has_number = status.stx_mask & libc::STATX_MNT_ID_UNIQUE != 0;
-    let known = |mounts: &RefCell<HashMap<u64, bool>>| {
-        *mounts.borrow_mut().entry(status.stx_mnt_id).or_insert_with(|| is_local_mount(status.stx_mnt_id))
-    };
-    has_number && MOUNTS.try_with(known).unwrap_or(false)
-}
-
-/// `struct mnt_id_req`, in its first version.
-#[repr(C)]
-struct Request {
-    /// Of this struct.
-    size: u32,
-    /// Zero.
-    spare: u32,
-    /// Which mount, by its unique number.
-    mount: u64,
-    /// What to fill in.
-    wanted: u64,
-}
-
-/// The beginning of `struct statmount`, and room for the rest.
-#[repr(C)]
-struct MountStatus {
-    /// How much the kernel has filled in.
-    size: u32,
-    /// Not asked for.
-    options: u32,
-    /// What the kernel filled in.
-    mask: u64,
-    /// Major and minor number.
-    device: [u32; 2],
-    /// The file system's magic number.
-    magic: u64,
-    /// Room for what later kernels add.
-    rest: [u64; 60],
-}
-
-fn is_local_mount(mount: u64) -> bool {
-    let request = Request { size: size_of::<Request>() as u32, spare: 0, mount, wanted: SB_BASIC };
-    let mut status = MountStatus { size: 0, options: 0, mask: 0, device: [0; 2], magic: 0, rest: [0; 60] };
-    let place = &raw mut status;
-    // SAFETY: L1: both structs are the kernel's, or begin like them, and outlive the call; their sizes are told.
-    let result =
-        unsafe { libc::syscall(SYS_STATMOUNT, &raw const request, place, size_of::<MountStatus>(), 0) };
-    result == 0 && status.mask & SB_BASIC != 0 && LOCAL.contains(&FsType(status.magic as _))
+    Medium::of(status) != Medium::Unknown
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::fs::File;
-    use std::os::fd::AsRawFd;
+    use std::os::fd::{FromRawFd, OwnedFd};
+
+    /// What of a file is known, by its path.
+    fn facts_of(path: &str) -> Facts {
+        facts(File::open(path).expect("Linux has it").as_raw_fd())
+    }
 
     #[test]
     #[cfg_attr(miri, ignore = "asks the kernel")]
-    fn the_hint_is_the_size_and_procfs_is_not_local() {
+    fn the_size_is_told_and_procfs_is_not_local() {
         let file = File::open(std::env::current_exe().expect("a test has a file")).expect("it can be opened");
-        assert_eq!(size_hint(file.as_raw_fd()).0, file.metadata().expect("it is open").len());
+        assert_eq!(measure(file.as_raw_fd()).0, file.metadata().expect("it is open").len());
         let procfs = File::open("/proc/self/status").expect("procfs is there");
-        assert_eq!(size_hint(procfs.as_raw_fd()), (0, false));
-        assert!(status_at_once(procfs.as_raw_fd()).is_none());
-        assert_eq!(size_hint(-1), (0, false));
+        let (size, facts) = measure(procfs.as_raw_fd());
+        assert!(size == 0 && !facts.closes_at_once && status_at_once(procfs.as_raw_fd()).is_none());
+        assert_eq!(measure(-1).0, 0);
     }
 
     #[test]
     #[cfg_attr(miri, ignore = "asks the kernel")]
     fn a_path_says_the_same_at_once_as_through_the_file_system() {
         use std::os::unix::fs::MetadataExt;
-        let by_path = |path: &CStr, flags| status_at_once_by_path(path, flags).map(|status| status.stx_ino);
+        let by_path = |path: &CStr, flags| {
+            status_at_once_by_path(path, flags).map(|status| status.map(|status| status.stx_ino))
+        };
         let inode = |path: &str| std::fs::metadata(path).expect("Linux has it").ino();
         // Where the kernel cannot tell what is local there is no answer, and never another one.
         for (path, name) in [(c"/", "/"), (c"/tmp/..", "/")] {
-            assert!(by_path(path, 0).is_none_or(|ino| ino == inode(name)), "{name}");
+            assert!(by_path(path, 0).is_none_or(|ino| ino == Ok(inode(name))), "{name}");
         }
         assert_eq!(by_path(c"/proc/self", 0), None, "not a local file system");
-        assert_eq!(by_path(c"/no/such/path", 0), None);
+        let missing = Err(Outcome { result: -libc::ENOENT, flags: 0 });
+        assert!(by_path(c"/no/such/path", 0).is_none_or(|status| status == missing));
         let link = std::env::temp_dir().join(format!("ringloop-route-{}", std::process::id()));
         std::os::unix::fs::symlink("/", &link).expect("the folder can be written");
         let path = std::ffi::CString::new(link.as_os_str().as_encoded_bytes()).expect("no NUL");
         let own = std::fs::symlink_metadata(&link).expect("it is there").ino();
-        assert!(by_path(&path, libc::O_NOFOLLOW).is_none_or(|ino| ino == own));
-        assert!(by_path(&path, 0).is_none_or(|ino| ino == inode("/")));
+        assert!(by_path(&path, libc::O_NOFOLLOW).is_none_or(|ino| ino == Ok(own)));
+        assert!(by_path(&path, 0).is_none_or(|ino| ino == Ok(inode("/"))));
         std::fs::remove_file(link).expect("it is there");
     }
 
     #[test]
-    fn a_mount_is_known_by_its_file_system() {
-        let mount =
-            |system: &str| format!("36 35 98:0 / /mnt/a\\040b rw,noatime shared:1 - {system} name rw");
-        for system in SERVERLESS {
-            assert!(!may_have_server(&mount(system)), "{system}");
+    #[cfg_attr(miri, ignore = "asks the kernel")]
+    fn what_is_opened_at_once_has_the_flags_that_were_asked_for() {
+        let opened = |flags| {
+            let (outcome, facts) = open_at_once(c"/dev/null", flags, 0)?;
+            let fd = outcome.count().expect("it can be opened") as RawFd;
+            // SAFETY: D1: the descriptor was just made, for us.
+            let file = unsafe { OwnedFd::from_raw_fd(fd) };
+            // SAFETY: L1: no pointer goes in.
+            let told = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GETFL) };
+            assert!(facts.is_some_and(|facts| facts.seekable && facts.reads.get() == Way::Ring));
+            Some(told & (libc::O_ACCMODE | libc::O_NONBLOCK))
+        };
+        for flags in [libc::O_RDONLY, libc::O_WRONLY, libc::O_RDWR | libc::O_NONBLOCK] {
+            assert!(opened(flags).is_none_or(|told| told == flags), "{flags:o}");
         }
-        for system in ["nfs4", "fuse", "fuse.sshfs", "cifs", "9p", "something new"] {
-            assert!(may_have_server(&mount(system)), "{system}");
+        for flags in [libc::O_CREAT | libc::O_WRONLY, libc::O_TRUNC | libc::O_WRONLY, libc::O_PATH] {
+            assert!(open_at_once(c"/proc/self/status", flags, 0o600).is_none(), "{flags:o}");
         }
-        assert!(may_have_server("no mount at all"));
-        assert!(SERVERLESS.is_sorted());
     }
 
     #[test]
     #[cfg_attr(miri, ignore = "asks the kernel")]
     fn what_has_offsets_is_told_from_what_has_none() {
         let (reader, _writer) = std::io::pipe().expect("a pipe can be made");
-        assert_eq!(facts(reader.as_raw_fd()), Facts { seekable: false, closes_at_once: true });
-        for (path, seekable) in
-            [("/proc/self/status", true), ("/dev/null", true), ("/dev/zero", true), ("/", true)]
-        {
-            assert_eq!(
-                facts(File::open(path).expect("Linux has it").as_raw_fd()).seekable,
-                seekable,
-                "{path}"
-            );
+        let pipe = facts(reader.as_raw_fd());
+        assert!(!pipe.seekable && pipe.closes_at_once && pipe.reads.get() == Way::Ring);
+        for path in ["/proc/self/status", "/dev/null", "/dev/zero", "/"] {
+            let facts = facts_of(path);
+            assert!(facts.seekable && facts.writes == Way::Ring, "{path}");
         }
         let (one, _other) = std::os::unix::net::UnixStream::pair().expect("sockets can be made");
-        assert_eq!(facts(one.as_raw_fd()), Facts { seekable: false, closes_at_once: false });
-        assert_eq!(facts(-1), Facts { seekable: false, closes_at_once: false });
+        for fd in [one.as_raw_fd(), -1] {
+            let facts = facts(fd);
+            assert!(!facts.seekable && !facts.closes_at_once && facts.reads.get() == Way::Ring, "{fd}");
+        }
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "asks the kernel")]
+    fn a_file_that_cannot_be_read_without_waiting_is_tried_once() {
+        let file = File::open("/proc/self/status").expect("procfs is there");
+        let facts = facts(file.as_raw_fd());
+        assert_eq!(facts.reads.get(), Way::IfCached);
+        let mut room = [0; 16];
+        // SAFETY: L1: the room is as long as that.
+        let read = unsafe { read_at_once(file.as_raw_fd(), &facts, (room.as_mut_ptr(), 16), 0) };
+        assert_eq!((read, facts.reads.get()), (None, Way::Ring));
     }
 }

@@ -24,8 +24,8 @@ use std::time::{Duration, Instant};
 pub use submit::Op;
 pub(crate) use timers::TimerKey;
 
-use crate::executor::{Hidden, step_number, wake};
-use crate::op::{self, Abandoned, Completed, Key, Ledger, Lent, Operation, Polled, Raw, Table, Why};
+use crate::executor::{Hidden, is_another_ready, step_number, wake};
+use crate::op::{self, Abandoned, Company, Completed, Key, Ledger, Lent, Operation, Polled, Raw, Table, Why};
 use crate::ring::{Buffers, Completion, Counters, Features, Outcome, Ring};
 use timers::Timers;
 
@@ -59,8 +59,11 @@ pub(crate) fn expect_current(what: &str) -> Rc<Reactor> {
     }
 }
 
-/// Plain calls an operation may make per poll of its task before it has to go through the ring.
+/// What plain calls may cost per poll of a task before its operations have to go through the ring: a call costs one, and one
+/// for each of so many bytes.
 const CALLS_PER_STEP: u32 = 32;
+/// As many bytes take about as long to copy as a call takes.
+const BYTES_PER_CALL: u32 = 16 << 10;
 
 /// After so many polls of tasks the last reading of the clock is too old to say which timers are due.
 const STALE: u64 = 16;
@@ -87,6 +90,8 @@ pub(crate) struct Reactor {
     deferred: RefCell<VecDeque<Deferred>>,
     /// Completions in the making, kept for their memory.
     completions: RefCell<Vec<Completion>>,
+    /// The ring makes rare things happen.
+    is_faulty: bool,
     /// The loop runs.
     inside: Cell<bool>,
     /// The executor's step in which plain calls were counted last, and how many.
@@ -107,12 +112,14 @@ impl Drop for Inside {
 impl Reactor {
     /// Takes the ring over for the loop `number`.
     pub(crate) fn new(ring: Ring, number: u32) -> Rc<Reactor> {
+        let is_faulty = ring.is_faulty();
         let core = Core { ring: Some(ring), table: Table::default(), timers: Timers::default() };
         let reactor = Rc::new(Reactor {
             number,
             core: RefCell::new(core),
             deferred: RefCell::default(),
             completions: RefCell::default(),
+            is_faulty,
             inside: Cell::new(false),
             calls: Cell::new((0, 0)),
             read: Cell::new(None),
@@ -150,17 +157,37 @@ impl Reactor {
         let (counted, calls) = self.calls.get();
         let calls = if counted == step { calls + 1 } else { 1 };
         self.calls.set((step, calls));
-        calls <= CALLS_PER_STEP
+        calls <= CALLS_PER_STEP && !self.prefers_ring()
+    }
+
+    /// Who else goes to the kernel with the next enter.
+    fn company(&self) -> Company {
+        let queued = self.core.borrow().ring.as_ref().is_some_and(Ring::submits);
+        if queued || is_another_ready() { Company::Others } else { Company::Alone }
+    }
+
+    /// Counts what a plain call has moved.
+    fn count_bytes(&self, outcome: Outcome) {
+        let (step, calls) = self.calls.get();
+        // What is no count of bytes is a descriptor: a small number.
+        let bytes = u32::try_from(outcome.result).unwrap_or(0);
+        self.calls.set((step, calls + bytes / BYTES_PER_CALL));
+    }
+
+    /// Whether rare things are to happen to an operation, which can only happen in the ring.
+    fn prefers_ring(&self) -> bool {
+        self.is_faulty && self.core.borrow_mut().ring.as_mut().is_some_and(Ring::prefers_entries)
     }
 
     /// Puts the operation into the table and its entry into the queue. Without a waker it is detached: its `finish` runs
     /// when it ends. If the loop has ended, or was made before a fork, the operation is finished with that.
     pub(crate) fn submit<T>(&self, mut lent: Lent<T>, waker: Option<Waker>) -> Result<Key, T> {
-        if self.is_child() {
-            return Err(lent.finish(Outcome::FORKED));
-        }
-        if self.core.borrow().ring.is_none() {
-            return Err(lent.finish(Outcome::CLOSED));
+        let refusal = match &self.core.borrow().ring {
+            None => Some(Outcome::CLOSED),
+            Some(ring) => ring.is_elsewhere().then_some(Outcome::FORKED),
+        };
+        if let Some(refusal) = refusal {
+            return Err(lent.finish(refusal));
         }
         let entry = lent.entry();
         let mut core = self.core.borrow_mut();
@@ -249,11 +276,20 @@ impl Reactor {
     /// [`STALE`] polls: a reading costs more than a turn of a few tasks, and an old one makes no timer early.
     pub(crate) fn due(&self) -> Option<Instant> {
         let next = self.next_timer()?;
-        let now = match self.read.get() {
-            Some((now, step)) if step_number() - step < STALE => now,
-            _ => self.now(),
-        };
+        let now = self.recent().unwrap_or_else(|| self.now());
         (next <= now).then_some(now)
+    }
+
+    fn recent(&self) -> Option<Instant> {
+        let (now, step) = self.read.get()?;
+        (step_number() - step < STALE).then_some(now)
+    }
+
+    /// Whether a turn that does not sleep has anything to do here: enter, reap, or see which timers are due.
+    pub(crate) fn has_work(&self) -> bool {
+        let core = self.core.borrow();
+        let ring = core.ring.as_ref().is_some_and(|ring| ring.should_enter() || ring.has_completions());
+        ring || core.timers.next().is_some_and(|next| self.recent().is_none_or(|now| next <= now))
     }
 
     pub(crate) fn add_timer(&self, at: Instant, waker: Waker) -> TimerKey {

@@ -100,12 +100,15 @@ impl<T> Op<T> {
         };
         let reactor = expect_current(lent.name());
         loop {
-            let called = if reactor.may_call() { lent.call() } else { None };
+            let called = if reactor.may_call() { lent.call(reactor.company()) } else { None };
             match called {
-                Some(outcome) => match lent.advance(outcome) {
-                    Next::Finish => return Some(lent.finish(outcome)),
-                    Next::Again => continue,
-                },
+                Some(outcome) => {
+                    reactor.count_bytes(outcome);
+                    match lent.advance(outcome) {
+                        Next::Finish => return Some(lent.finish(outcome)),
+                        Next::Again => continue,
+                    }
+                }
                 None => break,
             }
         }
@@ -146,10 +149,15 @@ impl<T> Future for Op<T> {
     type Output = T;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
-        if let State::Idle(_) = self.state
-            && let Some(output) = self.submit(cx)
-        {
-            return Poll::Ready(output);
+        if let State::Idle(_) = self.state {
+            // What was queued just now cannot have ended: nobody has entered the kernel.
+            return match self.submit(cx) {
+                Some(output) => Poll::Ready(output),
+                None => {
+                    self.pending(cx);
+                    Poll::Pending
+                }
+            };
         }
         let State::Submitted { reactor, key, methods } = &self.state else {
             panic!("an operation was polled after it had ended");

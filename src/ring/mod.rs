@@ -264,6 +264,16 @@ impl Ring {
         self.features().supports(opcode)
     }
 
+    /// Whether rare things are made to happen.
+    pub(crate) fn is_faulty(&self) -> bool {
+        self.faults.is_some()
+    }
+
+    /// Whether the next operation should be an entry even where a plain call would do, so that rare things can happen to it.
+    pub(crate) fn prefers_entries(&mut self) -> bool {
+        self.faults.as_mut().is_some_and(|faults| faults.prefers_entries())
+    }
+
     /// Whether this process is a fork of the one that made the ring: it must leave the ring alone.
     pub(crate) fn is_elsewhere(&self) -> bool {
         self.kernel.is_elsewhere()

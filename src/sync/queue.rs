@@ -36,7 +36,7 @@ use std::mem;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
-use storage::{Smallest, Storage};
+pub use storage::{Smallest, Storage};
 
 /// A queue that gives its items back in the order in which they were put in. (asyncio: `Queue`.)
 ///
@@ -104,7 +104,7 @@ pub type PriorityQueue<T> = QueueOf<Smallest<T>>;
 /// What [`Queue`], [`LifoQueue`] and [`PriorityQueue`] have in common: tasks of one loop put items in and get
 /// them out, each side first come first served.
 ///
-/// A cheap handle: clone it into tasks. `S` says in which order the items come back; name it by one of the three.
+/// A cheap handle: clone it into tasks. The [`Storage`] says in which order the items come back.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -275,7 +275,7 @@ impl<S: Storage> QueueOf<S> {
     /// Whether no item is in it.
     #[doc(alias = "empty")]
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.0.storage.borrow().is_empty()
     }
 
     /// Whether as many items are in it as it holds: never, if it has no bound.
@@ -314,7 +314,7 @@ impl<S: Storage> Shared<S> {
 
     /// Shut down, and nothing left in it: nobody need wait for an item.
     fn lift_if_drained(&self) {
-        if self.shut.get() && self.storage.borrow().len() == 0 {
+        if self.shut.get() && self.storage.borrow().is_empty() {
             self.items.lift();
         }
     }
@@ -416,6 +416,7 @@ impl<S: Storage> Debug for QueueOf<S> {
             .field("getters", self.0.items.waiters())
             .field("putters", self.0.room.waiters())
             .field("unfinished", &self.0.unfinished.get())
+            .field("finished", &self.0.finished)
             .finish()
     }
 }

@@ -9,16 +9,18 @@ use std::rc::Rc;
 
 use io_uring::{opcode, types};
 
-use super::{adopt, nothing, open_entry};
+use super::{Facts, adopt, nothing, open_entry};
 use crate::error::{BufError, BufResult, Cancelled};
-use crate::op::io::{At, INTERRUPTED, MOST, Noted, Patience, Position, Progress};
-use crate::op::{Nature, Next, Operation, route};
+use crate::op::io::{At, INTERRUPTED, MOST, Noted, Patience, Position, Progress, Routed};
+use crate::op::{Company, Nature, Next, Operation, route};
 use crate::ring::{Entry, Outcome};
 
 /// The least room worth a read.
 const LEAST: usize = 32;
 /// The room for a file of unknown length: more than procfs gives at once.
 const FIRST: usize = 8 << 10;
+/// How a file is opened to be read.
+const TO_READ: i32 = libc::O_RDONLY | libc::O_CLOEXEC;
 
 /// Bytes that are read until a file ends.
 struct Incoming {
@@ -74,6 +76,18 @@ impl Incoming {
         })
     }
 
+    /// The next step as a plain call.
+    fn call(&mut self, fd: RawFd, facts: &Facts, offset: u64) -> Option<Outcome> {
+        let Incoming { bytes, asked, progress, end: None, .. } = self else { return None };
+        progress.call(|done| {
+            let room = bytes.spare_capacity_mut();
+            *asked = room.len().min(MOST);
+            let place = (room.as_mut_ptr().cast(), *asked as u32);
+            // SAFETY: B1: the room that the vector has to spare.
+            unsafe { route::read_at_once(fd, facts, place, At(offset).offset(done)) }
+        })
+    }
+
     fn advance(&mut self, outcome: Outcome) -> Next {
         if self.end.is_none() {
             self.note(outcome);
@@ -107,7 +121,7 @@ impl Incoming {
 }
 
 /// Reads an open file from an offset to its end.
-pub(crate) struct ReadToEnd<F: AsRawFd + 'static> {
+pub(crate) struct ReadToEnd<F: Routed> {
     /// What it works on; held, so that it stays open.
     file: Rc<F>,
     /// Where it begins in the file.
@@ -118,25 +132,34 @@ pub(crate) struct ReadToEnd<F: AsRawFd + 'static> {
     measured: bool,
 }
 
-impl<F: AsRawFd + 'static> ReadToEnd<F> {
+impl<F: Routed> ReadToEnd<F> {
     pub(crate) fn new(file: Rc<F>, memory: Vec<u8>, offset: u64) -> Self {
         ReadToEnd { file, offset, content: Incoming::new(memory), measured: false }
+    }
+
+    /// Asks once how much there probably is.
+    fn measure(&mut self) {
+        if !std::mem::replace(&mut self.measured, true) {
+            let (size, _) = route::measure(self.file.as_raw_fd());
+            self.content.expect(size.saturating_sub(self.offset));
+        }
     }
 }
 
 // SAFETY: O1: the entry points into the content, which the operation owns and which stays as it is while it is lent (B1).
-unsafe impl<F: AsRawFd + 'static> Operation for ReadToEnd<F> {
+unsafe impl<F: Routed> Operation for ReadToEnd<F> {
     type Output = BufResult<Vec<u8>>;
     const NAME: &'static str = "read";
     const NATURE: Nature = Nature::Finite;
 
+    fn call(&mut self, _company: Company) -> Option<Outcome> {
+        self.measure();
+        self.content.call(self.file.as_raw_fd(), self.file.facts(), self.offset)
+    }
+
     fn entry(&mut self) -> Entry {
-        let fd = self.file.as_raw_fd();
-        if !std::mem::replace(&mut self.measured, true) {
-            let (size, _) = route::size_hint(fd);
-            self.content.expect(size.saturating_sub(self.offset));
-        }
-        self.content.entry(fd, self.offset)
+        self.measure();
+        self.content.entry(self.file.as_raw_fd(), self.offset)
     }
 
     fn advance(&mut self, outcome: Outcome) -> Next {
@@ -157,10 +180,10 @@ unsafe impl<F: AsRawFd + 'static> Operation for ReadToEnd<F> {
 pub(crate) struct ReadFile<T: 'static> {
     /// What the entry points to.
     path: CString,
-    /// Once it is open.
-    file: Option<OwnedFd>,
-    /// The file is local: to close it waits for nobody.
-    local: bool,
+    /// Once it is open, with what is known of it.
+    file: Option<(OwnedFd, Facts)>,
+    /// It does not wait where it should; plain calls need not care.
+    is_nonblocking: bool,
     /// What is read.
     content: Incoming,
     /// How often it was tried in vain.
@@ -174,7 +197,15 @@ pub(crate) struct ReadFile<T: 'static> {
 impl<T> ReadFile<T> {
     pub(crate) fn new(path: CString, close: fn(OwnedFd), tell: fn(io::Result<Vec<u8>>) -> T) -> Self {
         let content = Incoming::new(Vec::new());
-        ReadFile { path, file: None, local: false, content, patience: Patience::default(), close, tell }
+        ReadFile {
+            path,
+            file: None,
+            is_nonblocking: false,
+            content,
+            patience: Patience::default(),
+            close,
+            tell,
+        }
     }
 }
 
@@ -185,10 +216,26 @@ unsafe impl<T: 'static> Operation for ReadFile<T> {
     const NAME: &'static str = "read file";
     const NATURE: Nature = Nature::Finite;
 
+    fn call(&mut self, _company: Company) -> Option<Outcome> {
+        match &self.file {
+            None => {
+                let outcome = route::open_nonblocking(&self.path, TO_READ)?;
+                self.is_nonblocking = true;
+                Some(outcome)
+            }
+            Some((file, facts)) => self.content.call(file.as_raw_fd(), facts, 0),
+        }
+    }
+
     fn entry(&mut self) -> Entry {
         match &self.file {
-            None => open_entry(&self.path, libc::O_RDONLY | libc::O_CLOEXEC, 0),
-            Some(file) => self.content.entry(file.as_raw_fd(), 0),
+            None => open_entry(&self.path, TO_READ, 0),
+            Some((file, _)) => {
+                if std::mem::take(&mut self.is_nonblocking) {
+                    route::let_wait(file.as_raw_fd(), TO_READ);
+                }
+                self.content.entry(file.as_raw_fd(), 0)
+            }
         }
     }
 
@@ -201,9 +248,8 @@ unsafe impl<T: 'static> Operation for ReadFile<T> {
         }
         match adopt(outcome) {
             Ok(file) => {
-                let (size, local) = route::size_hint(file.as_raw_fd());
-                self.local = local;
-                self.file = Some(file);
+                let (size, facts) = route::measure(file.as_raw_fd());
+                self.file = Some((file, facts));
                 self.content.expect(size);
                 Next::Again
             }
@@ -215,13 +261,13 @@ unsafe impl<T: 'static> Operation for ReadFile<T> {
     }
 
     fn finish(self, outcome: Outcome) -> T {
-        let Some(file) = self.file else {
+        let Some((file, facts)) = self.file else {
             // Not opened; or nobody listened, and a descriptor that came all the same is closed here.
             let ended = self.content.end.unwrap_or_else(|| adopt(outcome).and(Err(Cancelled.into())));
             return (self.tell)(ended.map(|()| Vec::new()));
         };
         let (result, bytes) = self.content.finish(outcome);
-        match self.local {
+        match facts.closes_at_once {
             true => drop(file),
             false => (self.close)(file),
         }

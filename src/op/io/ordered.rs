@@ -18,7 +18,7 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use super::{INTERRUPTED, Patience};
 use crate::op::fs::nothing;
-use crate::op::{Nature, Next, Operation};
+use crate::op::{Company, Nature, Next, Operation};
 use crate::ring::{Entry, Outcome};
 
 /// Tells operations that what they wait for is over.
@@ -60,6 +60,25 @@ pub(crate) trait Shared: 'static {
 
     /// The content may have changed.
     fn changed(&self);
+
+    /// How many changes of it are with the kernel.
+    fn changing(&self) -> &Cell<usize>;
+}
+
+/// A change that is with the kernel, counted while this lives.
+struct Change<F: Shared>(Rc<F>);
+
+impl<F: Shared> Change<F> {
+    fn begin(file: &Rc<F>) -> Self {
+        file.changing().update(|count| count + 1);
+        Change(file.clone())
+    }
+}
+
+impl<F: Shared> Drop for Change<F> {
+    fn drop(&mut self) {
+        self.0.changing().update(|count| count - 1);
+    }
 }
 
 /// What an operation does to the content of a file.
@@ -89,6 +108,8 @@ pub(crate) struct Ordered<F: Shared, O: Operation> {
     effect: Effect,
     /// How far it has come.
     gate: Gate,
+    /// It is with the kernel, and changes the content.
+    change: Option<Change<F>>,
     /// How often it was tried in vain.
     patience: Patience,
     /// What is done behind the gate.
@@ -97,13 +118,14 @@ pub(crate) struct Ordered<F: Shared, O: Operation> {
 
 impl<F: Shared, O: Operation> Ordered<F, O> {
     pub(crate) fn new(file: Rc<F>, effect: Effect, operation: O) -> Self {
-        Ordered { file, effect, gate: Gate::Before, patience: Patience::default(), operation }
+        let (gate, patience) = (Gate::Before, Patience::default());
+        Ordered { file, effect, gate, change: None, patience, operation }
     }
 
     /// An operation that this file cannot do.
     pub(crate) fn refused(file: Rc<F>, errno: i32, operation: O) -> Self {
-        let gate = Gate::Refused(errno);
-        Ordered { file, effect: Effect::None, gate, patience: Patience::default(), operation }
+        let (gate, patience) = (Gate::Refused(errno), Patience::default());
+        Ordered { file, effect: Effect::None, gate, change: None, patience, operation }
     }
 
     /// Tries to get through. True: it has.
@@ -125,9 +147,11 @@ unsafe impl<F: Shared, O: Operation> Operation for Ordered<F, O> {
     const NAME: &'static str = O::NAME;
     const NATURE: Nature = O::NATURE;
 
-    fn call(&mut self) -> Option<Outcome> {
+    fn call(&mut self, company: Company) -> Option<Outcome> {
         match (self.pass(), &self.gate) {
-            (true, _) => self.operation.call(),
+            // It would wait for the lock of the file.
+            (true, _) if self.effect == Effect::Changes && self.file.changing().get() > 0 => None,
+            (true, _) => self.operation.call(company),
             (false, Gate::Refused(errno)) => Some(Outcome { result: -errno, flags: 0 }),
             (false, _) => None,
         }
@@ -135,6 +159,9 @@ unsafe impl<F: Shared, O: Operation> Operation for Ordered<F, O> {
 
     fn entry(&mut self) -> Entry {
         if self.pass() {
+            if self.effect == Effect::Changes {
+                self.change.get_or_insert_with(|| Change::begin(&self.file));
+            }
             return self.operation.entry();
         }
         match &self.gate {

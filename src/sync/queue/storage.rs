@@ -3,7 +3,37 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 
-/// What a queue keeps its items in.
+/// What a queue keeps its items in, and so the order in which it gives them back.
+///
+/// Implemented for what the three queues are made of; an order of your own makes a queue of its own. It keeps each
+/// item until it gives it back, once, and it does not use its queue: that is borrowed meanwhile.
+///
+/// ```
+/// use ringloop::sync::{QueueOf, Storage};
+/// /// Negative numbers overtake the others.
+/// #[derive(Default)]
+/// struct Lanes {
+///     fast: Vec<i32>,
+///     slow: Vec<i32>,
+/// }
+/// impl Storage for Lanes {
+///     type Item = i32;
+///     fn push(&mut self, item: i32) {
+///         if item < 0 { self.fast.push(item) } else { self.slow.push(item) }
+///     }
+///     fn pop(&mut self) -> Option<i32> {
+///         self.fast.pop().or_else(|| self.slow.pop())
+///     }
+///     fn len(&self) -> usize {
+///         self.fast.len() + self.slow.len()
+///     }
+/// }
+/// let queue = QueueOf::<Lanes>::bounded(10);
+/// for item in [1, -2, 3] {
+///     queue.try_put(item).expect("there is room");
+/// }
+/// assert_eq!((queue.try_get(), queue.try_get()), (Ok(-2), Ok(3)));
+/// ```
 pub trait Storage: Default {
     /// What it keeps.
     type Item;
@@ -16,6 +46,11 @@ pub trait Storage: Default {
 
     /// How many it keeps.
     fn len(&self) -> usize;
+
+    /// Whether it keeps none.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
 }
 
 /// First in, first out.
@@ -52,7 +87,8 @@ impl<T> Storage for Vec<T> {
     }
 }
 
-/// The smallest first; of equals the first in, first out.
+/// The smallest first; of equals the first in, first out: the storage of a
+/// [`PriorityQueue`](super::PriorityQueue).
 pub struct Smallest<T> {
     /// The items, each with its number.
     heap: BinaryHeap<Reverse<(T, u64)>>,

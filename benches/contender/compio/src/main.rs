@@ -1,10 +1,12 @@
 //! compio, by default and with a ring as ringloop sets it up: a single issuer, deferred task work.
 
+mod files;
 mod net;
 mod tasks;
 
 use std::error::Error;
 use std::io;
+use std::path::Path;
 
 use compio::driver::ProactorBuilder;
 use compio::runtime::{JoinHandle, RuntimeBuilder};
@@ -37,6 +39,15 @@ impl Runtime for Compio {
 }
 
 impl Contender for Compio {
+    fn files(
+        &self,
+        work: ringloop_benches::files::Work,
+        scratch: &Path,
+        meter: &'static Meter,
+    ) -> io::Result<()> {
+        ringloop_benches::files::perform(self, work, scratch, meter)
+    }
+
     fn tasks(&self, work: ringloop_benches::tasks::Work, meter: &'static Meter) -> io::Result<()> {
         ringloop_benches::tasks::perform(self, work, meter)
     }

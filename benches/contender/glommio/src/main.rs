@@ -1,10 +1,12 @@
 //! glommio, as its users write it.
 
+mod files;
 mod net;
 mod tasks;
 
 use std::error::Error;
 use std::io;
+use std::path::Path;
 
 use glommio::LocalExecutorBuilder;
 use ringloop_benches::contender::{self, Contender, Listen, Runtime};
@@ -30,6 +32,15 @@ impl Runtime for Glommio {
 }
 
 impl Contender for Glommio {
+    fn files(
+        &self,
+        work: ringloop_benches::files::Work,
+        scratch: &Path,
+        meter: &'static Meter,
+    ) -> io::Result<()> {
+        ringloop_benches::files::perform(self, work, scratch, meter)
+    }
+
     fn tasks(&self, work: ringloop_benches::tasks::Work, meter: &'static Meter) -> io::Result<()> {
         ringloop_benches::tasks::perform(self, work, meter)
     }

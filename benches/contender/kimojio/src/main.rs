@@ -1,10 +1,12 @@
 //! kimojio, as its users write it.
 
+mod files;
 mod net;
 mod tasks;
 
 use std::error::Error;
 use std::io;
+use std::path::Path;
 
 use kimojio::configuration::{Configuration, ExitBehavior};
 use kimojio::operations::{self, TaskHandle};
@@ -32,6 +34,15 @@ impl Runtime for Kimojio {
 }
 
 impl Contender for Kimojio {
+    fn files(
+        &self,
+        work: ringloop_benches::files::Work,
+        scratch: &Path,
+        meter: &'static Meter,
+    ) -> io::Result<()> {
+        ringloop_benches::files::perform(self, work, scratch, meter)
+    }
+
     fn tasks(&self, work: ringloop_benches::tasks::Work, meter: &'static Meter) -> io::Result<()> {
         ringloop_benches::tasks::perform(self, work, meter)
     }

@@ -2,12 +2,14 @@
 //! can be where it is about tasks.
 
 mod executor;
+mod files;
 mod net;
 mod tasks;
 mod timers;
 
 use std::error::Error;
 use std::io;
+use std::path::Path;
 
 use ringloop_benches::contender::{self, Contender, Listen};
 use ringloop_benches::meter::Meter;
@@ -19,6 +21,15 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 impl Contender for Raw {
+    fn files(
+        &self,
+        work: ringloop_benches::files::Work,
+        scratch: &Path,
+        meter: &'static Meter,
+    ) -> io::Result<()> {
+        files::perform(work, scratch, meter)
+    }
+
     fn tasks(&self, work: ringloop_benches::tasks::Work, meter: &'static Meter) -> io::Result<()> {
         ringloop_benches::tasks::perform(self, work, meter)
     }

@@ -1,10 +1,12 @@
 //! smol with one thread: a local executor, files and blocking work on its threads.
 
+mod files;
 mod net;
 mod tasks;
 
 use std::error::Error;
 use std::io;
+use std::path::Path;
 
 use ringloop_benches::contender::{self, Contender, Listen, Runtime};
 use ringloop_benches::meter::Meter;
@@ -33,6 +35,15 @@ impl Runtime for Smol {
 }
 
 impl Contender for Smol {
+    fn files(
+        &self,
+        work: ringloop_benches::files::Work,
+        scratch: &Path,
+        meter: &'static Meter,
+    ) -> io::Result<()> {
+        ringloop_benches::files::perform(self, work, scratch, meter)
+    }
+
     fn tasks(&self, work: ringloop_benches::tasks::Work, meter: &'static Meter) -> io::Result<()> {
         ringloop_benches::tasks::perform(self, work, meter)
     }

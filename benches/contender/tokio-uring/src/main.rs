@@ -1,10 +1,12 @@
 //! tokio-uring, as its users write it: tasks and time are those of the tokio below it.
 
+mod files;
 mod net;
 mod tasks;
 
 use std::error::Error;
 use std::io;
+use std::path::Path;
 
 use ringloop_benches::contender::{self, Contender, Joined, Listen, Runtime};
 use ringloop_benches::meter::Meter;
@@ -29,6 +31,15 @@ impl Runtime for TokioUring {
 }
 
 impl Contender for TokioUring {
+    fn files(
+        &self,
+        work: ringloop_benches::files::Work,
+        scratch: &Path,
+        meter: &'static Meter,
+    ) -> io::Result<()> {
+        ringloop_benches::files::perform(self, work, scratch, meter)
+    }
+
     fn tasks(&self, work: ringloop_benches::tasks::Work, meter: &'static Meter) -> io::Result<()> {
         ringloop_benches::tasks::perform(self, work, meter)
     }

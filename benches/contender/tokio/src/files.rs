@@ -1,27 +1,67 @@
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
-use ringloop_benches::files::Files;
+use ringloop_benches::files::{Access, Files, O_DIRECT, Pages};
+use tokio::fs::{self, OpenOptions};
+use tokio::task::spawn_blocking;
 
 use crate::Tokio;
 
+/// Its own files have no positional calls: as others do, by those of std, on its threads.
 impl Files for Tokio {
     type File = Arc<std::fs::File>;
+    type Buffer = Pages;
 
-    async fn open(path: &Path) -> io::Result<Self::File> {
-        Ok(Arc::new(tokio::fs::File::open(path).await?.into_std().await))
+    async fn open(path: &Path, access: Access) -> io::Result<Self::File> {
+        let mut options = OpenOptions::new();
+        match access {
+            Access::Read => options.read(true),
+            Access::ReadDirect => options.read(true).custom_flags(O_DIRECT),
+            Access::Write => options.write(true).create(true).truncate(true),
+        };
+        Ok(Arc::new(options.open(path).await?.into_std().await))
     }
 
-    async fn read_at(file: &Rc<Self::File>, buffer: &mut Vec<u8>, offset: u64) -> io::Result<()> {
-        let (file, mut filled) = (Arc::clone(file), std::mem::take(buffer));
-        let read = tokio::task::spawn_blocking(move || {
-            file.read_exact_at(&mut filled, offset)?;
-            io::Result::Ok(filled)
-        });
-        *buffer = read.await??;
+    async fn close(file: Self::File) -> io::Result<()> {
+        drop(file);
         Ok(())
+    }
+
+    async fn sync(file: &Self::File) -> io::Result<()> {
+        let file = file.clone();
+        spawn_blocking(move || file.sync_all()).await?
+    }
+
+    async fn read_at(file: &Self::File, mut buffer: Pages, offset: u64) -> io::Result<Pages> {
+        let file = file.clone();
+        spawn_blocking(move || file.read_exact_at(&mut buffer, offset).map(|()| buffer)).await?
+    }
+
+    async fn write_at(file: &Self::File, buffer: Pages, offset: u64) -> io::Result<Pages> {
+        let file = file.clone();
+        spawn_blocking(move || file.write_all_at(&buffer, offset).map(|()| buffer)).await?
+    }
+
+    async fn length(path: &Path) -> io::Result<u64> {
+        Ok(fs::metadata(path).await?.len())
+    }
+
+    async fn read(path: &Path) -> io::Result<Vec<u8>> {
+        fs::read(path).await
+    }
+
+    async fn write(path: &Path, bytes: Vec<u8>) -> io::Result<()> {
+        fs::write(path, bytes).await
+    }
+
+    async fn copy(from: &Path, to: &Path) -> io::Result<()> {
+        fs::copy(from, to).await.map(drop)
+    }
+
+    async fn sleep(duration: Duration) {
+        tokio::time::sleep(duration).await;
     }
 }

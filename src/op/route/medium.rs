@@ -1,0 +1,313 @@
+//! Where files lie, asked of the kernel without asking any file system.
+//!
+//! `fstatfs` would be a request to the very server that must not be waited for. `statx` with `AT_STATX_DONT_SYNC` reads what
+//! the kernel has in memory and names the mount by a number that is never used again; `statmount` (6.8) gives that mount's
+//! magic number, which a thread remembers. Where the kernel has no such call, or a sandbox refuses it, nothing is known.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::ffi::CStr;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::sys::statfs::{self, FsType};
+use nix::sys::sysinfo::sysinfo;
+use nix::time::{ClockId, clock_gettime};
+
+use super::{Status, WANTED};
+
+/// What a file system keeps its files in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Medium {
+    /// This machine's memory: there is nothing to wait for.
+    Memory,
+    /// A disk of this machine: what the kernel has in memory is at hand.
+    Disk,
+    /// A server, a driver, or something else that is not known.
+    Unknown,
+}
+
+/// The file systems that are known, by magic number.
+const KNOWN: [(FsType, Medium); 7] = [
+    (statfs::TMPFS_MAGIC, Medium::Memory),
+    (FsType(RAMFS_MAGIC), Medium::Memory),
+    (statfs::EXT4_SUPER_MAGIC, Medium::Disk),
+    (statfs::XFS_SUPER_MAGIC, Medium::Disk),
+    (statfs::BTRFS_SUPER_MAGIC, Medium::Disk),
+    (statfs::OVERLAYFS_SUPER_MAGIC, Medium::Disk),
+    (statfs::F2FS_SUPER_MAGIC, Medium::Disk),
+];
+
+/// The kernel's `RAMFS_MAGIC`.
+const RAMFS_MAGIC: libc::c_long = 0x8584_58f6_u32 as libc::c_long;
+
+thread_local! {
+    /// The mounts met so far. A mount's number is never used again, so no entry gets wrong.
+    static MOUNTS: RefCell<HashMap<u64, Medium>> = RefCell::default();
+}
+
+impl Medium {
+    /// That of the file with this status.
+    pub(super) fn of(status: &Status) -> Medium {
+        // Before 6.8 the mount has another kind of number, which may be used again.
+        if status.stx_mask & libc::STATX_MNT_ID_UNIQUE == 0 {
+            return Medium::Unknown;
+        }
+        let known = |mounts: &RefCell<HashMap<u64, Medium>>| {
+            *mounts.borrow_mut().entry(status.stx_mnt_id).or_insert_with(|| of_mount(status.stx_mnt_id))
+        };
+        MOUNTS.try_with(known).unwrap_or(Medium::Unknown)
+    }
+}
+
+/// What the kernel has in memory about an open file, with the number of its mount; it waits for nobody.
+pub(super) fn remembered(fd: RawFd) -> Option<Status> {
+    status(fd, c"", libc::AT_EMPTY_PATH | libc::AT_STATX_DONT_SYNC).ok()
+}
+
+/// statx(2).
+pub(super) fn status(fd: RawFd, path: &CStr, flags: i32) -> nix::Result<Status> {
+    let mut status = MaybeUninit::<Status>::zeroed();
+    let mask = WANTED | libc::STATX_MNT_ID_UNIQUE;
+    // SAFETY: L1: the path outlives the call, and the place is as large as what the kernel writes.
+    Errno::result(unsafe { libc::statx(fd, path.as_ptr(), flags, mask, status.as_mut_ptr()) })?;
+    // SAFETY: P1: zero where the kernel wrote nothing.
+    Ok(unsafe { status.assume_init() })
+}
+
+/// openat2(2), if the way to the file is in the kernel's cache. `RESOLVE_CACHED` gives up with EAGAIN where walking would have
+/// to wait.
+pub(super) fn open_cached(path: &CStr, flags: i32) -> nix::Result<OwnedFd> {
+    // SAFETY: P1: plain numbers.
+    let mut how: libc::open_how = unsafe { std::mem::zeroed() };
+    how.flags = (flags | libc::O_CLOEXEC) as u64;
+    how.resolve = libc::RESOLVE_CACHED;
+    let (how, size) = (&raw const how, size_of::<libc::open_how>());
+    // SAFETY: L1: path and struct outlive the call, and the struct's size is told.
+    let fd =
+        Errno::result(unsafe { libc::syscall(libc::SYS_openat2, libc::AT_FDCWD, path.as_ptr(), how, size) })?;
+    // SAFETY: D1: the kernel has just made this descriptor for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
+}
+
+/// A descriptor of where a path leads. It waits for nobody: an `O_PATH` descriptor is opened and closed without asking the
+/// file system.
+pub(super) fn place_of(path: &CStr, flags: i32) -> nix::Result<OwnedFd> {
+    open_cached(path, libc::O_PATH | flags)
+}
+
+/// `struct mnt_id_req`, in its first version.
+#[repr(C)]
+struct Request {
+    /// Of this struct.
+    size: u32,
+    /// Zero.
+    spare: u32,
+    /// Which mount, by its unique number.
+    mount: u64,
+    /// What to fill in.
+    wanted: u64,
+}
+
+/// The beginning of `struct statmount`, and room for the rest.
+#[repr(C)]
+struct MountStatus {
+    /// How much the kernel has filled in.
+    size: u32,
+    /// Not asked for.
+    options: u32,
+    /// What the kernel filled in.
+    mask: u64,
+    /// Major and minor number.
+    device: [u32; 2],
+    /// The file system's magic number.
+    magic: u64,
+    /// Room for what later kernels add.
+    rest: [u64; 60],
+}
+
+/// The system call's number is the same on all architectures that have it.
+const SYS_STATMOUNT: libc::c_long = 457;
+/// `STATMOUNT_SB_BASIC`: device and magic number.
+const SB_BASIC: u64 = 1;
+
+fn of_mount(mount: u64) -> Medium {
+    let request = Request { size: size_of::<Request>() as u32, spare: 0, mount, wanted: SB_BASIC };
+    let mut status = MountStatus { size: 0, options: 0, mask: 0, device: [0; 2], magic: 0, rest: [0; 60] };
+    let place = &raw mut status;
+    // SAFETY: L1: both structs are the kernel's, or begin like them, and outlive the call; their sizes are told.
+    let result =
+        unsafe { libc::syscall(SYS_STATMOUNT, &raw const request, place, size_of::<MountStatus>(), 0) };
+    let told = result == 0 && status.mask & SB_BASIC != 0;
+    let magic = FsType(status.magic as _);
+    let known = KNOWN.iter().find(|(system, _)| told && *system == magic);
+    known.map_or(Medium::Unknown, |&(_, medium)| medium)
+}
+
+/// How long it is believed what was seen of things that change without notice.
+const TRUST: Duration = Duration::from_secs(1);
+
+/// The time as of the last tick: precise to a few milliseconds, and had without a system call.
+fn lately() -> Duration {
+    clock_gettime(ClockId::CLOCK_MONOTONIC_COARSE).map_or(Duration::ZERO, Duration::from)
+}
+
+/// Folders by their paths: whether they lie in memory, and when that was seen.
+type Folders = HashMap<Box<[u8]>, (bool, Duration)>;
+
+/// How many folders are remembered.
+const FOLDERS: usize = 256;
+
+thread_local! {
+    /// What was seen of folders.
+    static IN_MEMORY: RefCell<Folders> = RefCell::default();
+    /// What was seen of the machine, and when.
+    static MACHINE: Cell<Option<(Machine, Duration)>> = const { Cell::new(None) };
+}
+
+/// Whether the folder of this name lies in memory, and the way to it is cached. The folder of each path is asked for once
+/// a second, which is what a call on one of its names would cost each time.
+pub(super) fn in_memory(path: &CStr) -> bool {
+    let Some(folder) = folder(path.to_bytes()) else { return false };
+    let now = lately();
+    let fresh = |&&(_, seen): &&(bool, Duration)| now.saturating_sub(seen) < TRUST;
+    let known = |folders: &RefCell<Folders>| {
+        let mut folders = folders.borrow_mut();
+        if let Some(&(in_memory, _)) = folders.get(folder).filter(fresh) {
+            return in_memory;
+        }
+        // What is not cached is not remembered either: it will be.
+        let Some(medium) = medium_of_folder(folder) else { return false };
+        if folders.len() == FOLDERS {
+            folders.clear();
+        }
+        folders.insert(folder.into(), (medium == Medium::Memory, now));
+        medium == Medium::Memory
+    };
+    IN_MEMORY.try_with(known).unwrap_or(false)
+}
+
+/// The folder in which a path names something; None where the last part is no plain name.
+fn folder(path: &[u8]) -> Option<&[u8]> {
+    let (folder, name) = match path.iter().rposition(|&byte| byte == b'/') {
+        Some(slash) => (&path[..=slash], &path[slash + 1..]),
+        None => (&b"."[..], path),
+    };
+    (!matches!(name, b"" | b"." | b"..")).then_some(folder)
+}
+
+fn medium_of_folder(folder: &[u8]) -> Option<Medium> {
+    let folder = std::ffi::CString::new(folder).ok()?;
+    let place = place_of(&folder, libc::O_DIRECTORY).ok()?;
+    Some(Medium::of(&remembered(place.as_raw_fd())?))
+}
+
+/// What matters of this machine.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Machine {
+    /// A file system is mounted that may have to ask a server.
+    pub(super) has_servers: bool,
+    /// Something that was in memory has been written to the swap space.
+    pub(super) has_swapped: bool,
+}
+
+impl Machine {
+    /// As it was seen within the last second.
+    pub(super) fn look() -> Machine {
+        let now = lately();
+        let known = MACHINE.get().filter(|(_, seen)| now.saturating_sub(*seen) < TRUST);
+        known.map_or_else(|| Machine::look_anew(now), |(machine, _)| machine)
+    }
+
+    #[cold]
+    fn look_anew(now: Duration) -> Machine {
+        let mounts = std::fs::read_to_string("/proc/self/mountinfo");
+        let machine = Machine {
+            has_servers: !mounts.is_ok_and(|mounts| !mounts.lines().any(may_have_server)),
+            has_swapped: !sysinfo().is_ok_and(|memory| memory.swap_free() == memory.swap_total()),
+        };
+        MACHINE.set(Some((machine, now)));
+        machine
+    }
+}
+
+/// File systems whose `open` asks nobody, by name.
+const SERVERLESS: [&str; 32] = [
+    "autofs",
+    "bcachefs",
+    "binfmt_misc",
+    "bpf",
+    "btrfs",
+    "cgroup",
+    "cgroup2",
+    "configfs",
+    "debugfs",
+    "devpts",
+    "devtmpfs",
+    "efivarfs",
+    "erofs",
+    "exfat",
+    "ext4",
+    "f2fs",
+    "fusectl",
+    "hugetlbfs",
+    "iso9660",
+    "mqueue",
+    "overlay",
+    "proc",
+    "pstore",
+    "ramfs",
+    "securityfs",
+    "selinuxfs",
+    "squashfs",
+    "sysfs",
+    "tmpfs",
+    "tracefs",
+    "vfat",
+    "xfs",
+];
+
+/// Whether the file system of a line of `/proc/self/mountinfo` may have to ask a server.
+fn may_have_server(mount: &str) -> bool {
+    let system = mount.rsplit_once(" - ").and_then(|(_, rest)| rest.split(' ').next());
+    !system.is_some_and(|system| SERVERLESS.contains(&system))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mount_is_known_by_its_file_system() {
+        let mount =
+            |system: &str| format!("36 35 98:0 / /mnt/a\\040b rw,noatime shared:1 - {system} name rw");
+        for system in SERVERLESS {
+            assert!(!may_have_server(&mount(system)), "{system}");
+        }
+        for system in ["nfs4", "fuse", "fuse.sshfs", "cifs", "9p", "something new"] {
+            assert!(may_have_server(&mount(system)), "{system}");
+        }
+        assert!(may_have_server("no mount at all"));
+        assert!(SERVERLESS.is_sorted());
+    }
+
+    #[test]
+    fn the_folder_of_a_name_is_what_stands_before_it() {
+        for (path, expected) in [("/a/b/c", "/a/b/"), ("/c", "/"), ("b/c", "b/"), ("c", "."), ("//c", "//")] {
+            assert_eq!(folder(path.as_bytes()), Some(expected.as_bytes()), "{path}");
+        }
+        for path in ["", "/", "a/", ".", "..", "/a/.", "/a/.."] {
+            assert_eq!(folder(path.as_bytes()), None, "{path}");
+        }
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "asks the kernel")]
+    fn procfs_and_a_missing_folder_are_not_in_memory() {
+        for path in [c"/proc/version", c"/no/such/folder/name", c"/", c"/proc/self/fd/.."] {
+            assert!(!in_memory(path), "{path:?}");
+        }
+    }
+}
