@@ -24,6 +24,8 @@ impl Net for TokioUring {
         let count = read?;
         let (written, sent) = stream.write_all(filled).await;
         *buffer = sent;
+        // A shorter read would leave the length, and the write would send what stands behind.
+        buffer.clear();
         written.map(|()| count)
     }
 
