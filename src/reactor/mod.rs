@@ -176,11 +176,13 @@ impl Reactor {
     /// Puts the operation into the table and its entry into the queue. Without a waker it is detached: its `finish` runs
     /// when it ends. If the loop has ended, or was made before a fork, the operation is finished with that.
     pub(crate) fn submit<T>(&self, mut lent: Lent<T>, waker: Option<Waker>) -> Result<Key, T> {
-        if self.is_child() {
-            return Err(lent.finish(Outcome::FORKED));
-        }
-        if self.core.borrow().ring.is_none() {
-            return Err(lent.finish(Outcome::CLOSED));
+        let refused = match &self.core.borrow().ring {
+            Some(ring) if ring.is_elsewhere() => Some(Outcome::FORKED),
+            Some(_) => None,
+            None => Some(Outcome::CLOSED),
+        };
+        if let Some(outcome) = refused {
+            return Err(lent.finish(outcome));
         }
         let entry = lent.entry();
         let mut core = self.core.borrow_mut();

@@ -121,8 +121,8 @@ impl<T> Op<T> {
     }
 
     /// Looks after deadline and offer of an operation that is pending.
-    fn pending(&mut self, cx: &mut Context<'_>) {
-        let State::Submitted { reactor, key, .. } = &self.state else { return };
+    fn pending(&mut self, cx: &mut Context<'_>) -> Poll<T> {
+        let State::Submitted { reactor, key, .. } = &self.state else { return Poll::Pending };
         match &self.limit {
             Limit::After(limit) => {
                 // A limit beyond what the clock can say is none.
@@ -142,6 +142,7 @@ impl<T> Op<T> {
             }
             self.listed.pending(cx);
         }
+        Poll::Pending
     }
 }
 
@@ -149,10 +150,10 @@ impl<T> Future for Op<T> {
     type Output = T;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
-        if let State::Idle(_) = self.state
-            && let Some(output) = self.submit(cx)
-        {
-            return Poll::Ready(output);
+        if let State::Idle(_) = self.state {
+            // The kernel has it at the next enter at the earliest: there is nothing to ask for yet.
+            let output = self.submit(cx);
+            return output.map_or_else(|| self.pending(cx), Poll::Ready);
         }
         let State::Submitted { reactor, key, methods } = &self.state else {
             panic!("an operation was polled after it had ended");
@@ -164,10 +165,7 @@ impl<T> Future for Op<T> {
                  raise `Builder::drain_timeout`",
                 std::any::type_name::<Self>()
             ),
-            _ => {
-                self.pending(cx);
-                return Poll::Pending;
-            }
+            _ => return self.pending(cx),
         };
         let again = matches!(lent.advance(outcome), Next::Again);
         if again && why.is_none() {
@@ -176,8 +174,7 @@ impl<T> Future for Op<T> {
                 self.release();
                 return Poll::Ready(output);
             }
-            self.pending(cx);
-            return Poll::Pending;
+            return self.pending(cx);
         }
         self.release();
         let last = match why {
