@@ -12,16 +12,21 @@
 mod harness;
 
 mod architecture;
+mod barrier;
 mod cancel;
 mod combinators;
+mod condition;
 mod facts;
 mod files;
 mod fork;
+mod futures;
 mod groups;
 mod harness_itself;
 mod limits;
 mod listener;
+mod locks;
 mod ops;
+mod queues;
 mod ring;
 mod shutdown;
 mod sockets;
@@ -46,6 +51,11 @@ const THEMES: &[(&str, &[Trial])] = &[
     ("wakers", wakers::TRIALS),
     ("ring", ring::TRIALS),
     ("tasks", tasks::TRIALS),
+    ("futures", futures::TRIALS),
+    ("locks", locks::TRIALS),
+    ("condition", condition::TRIALS),
+    ("barrier", barrier::TRIALS),
+    ("queues", queues::TRIALS),
     ("waiters", waiters::TRIALS),
     ("cancel", cancel::TRIALS),
     ("timers", timers::TRIALS),

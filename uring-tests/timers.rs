@@ -38,6 +38,7 @@ pub const TRIALS: &[Trial] = &[
     once!(a_timeout_of_zero_polls_the_body_first),
     once!(a_body_may_clean_up_before_its_timeout_is_reported),
     once!(a_body_that_swallows_the_timeout_keeps_its_value),
+    once!(a_timeout_round_a_task_gives_how_the_task_ended),
     once!(a_cancel_from_outside_is_not_a_timeout),
     once!(after_a_timeout_the_task_is_as_before),
     once!(of_two_late_timeouts_the_outer_reports),
@@ -391,6 +392,33 @@ fn a_body_that_swallows_the_timeout_keeps_its_value(ctx: &Ctx) {
             }
         };
         assert_eq!(timeout(ms(20), body).await.expect("a value wins"), "swallowed");
+    });
+}
+
+/// WAITFOR-03 and -09, as far as they are a timeout's: the task is waited for, and its end is the value.
+fn a_timeout_round_a_task_gives_how_the_task_ended(ctx: &Ctx) {
+    ctx.run_paused(async {
+        let start = now();
+        let ended = timeout(ms(20), create_task(pending::<()>())).await.expect("the task's end is a value");
+        assert!(ended.expect_err("it never ends by itself").is_cancelled());
+        assert_eq!(now() - start, ms(20));
+        let slow_to_end = create_task(async {
+            if catch_cancel(pending::<()>()).await.is_err() {
+                sleep(ms(30)).await;
+            }
+            "cleaned up"
+        });
+        let ended = timeout(ms(20), slow_to_end).await.expect("the task's end is a value");
+        assert_eq!(ended.expect("it took the cancel"), "cleaned up");
+        assert_eq!(now() - start, ms(20 + 20 + 30));
+        let failing = create_task(async {
+            if catch_cancel(pending::<()>()).await.is_err() {
+                return Err("failed while it ended");
+            }
+            Ok(())
+        });
+        let ended = timeout(ms(20), failing).await.expect("the task's end is a value");
+        assert_eq!(ended.expect("it was not cancelled"), Err("failed while it ended"));
     });
 }
 

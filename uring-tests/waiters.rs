@@ -7,7 +7,7 @@
 use crate::harness::probes::{Gate, Log, poll_once, poll_with};
 use crate::harness::{Ctx, Trial};
 use crate::once;
-use futures_util::future::LocalBoxFuture;
+use futures_util::future::{FutureExt, LocalBoxFuture};
 use ringloop::sync::{
     Barrier, Condition, Event, LifoQueue, Mutex, PriorityQueue, Promise, Queue, QueueOf, Semaphore, Storage,
     new_future,
@@ -27,6 +27,12 @@ pub const TRIALS: &[Trial] = &[
     once!(what_is_free_is_there_at_the_first_poll),
 ];
 
+/// What is checked in the end, of those who were served, in order.
+type Accounts = Box<dyn Fn(&[u32])>;
+
+/// Makes a primitive for one cell.
+type Make = fn() -> Subject;
+
 /// A primitive in a state in which everybody has to wait.
 struct Subject {
     /// How many let one step of `serve` through.
@@ -38,7 +44,7 @@ struct Subject {
     /// The primitive's `Debug`, which shows its lines.
     shown: Box<dyn Fn() -> String>,
     /// Checks what the primitive did, given who was served, in order.
-    accounts: Box<dyn Fn(&[u32])>,
+    accounts: Accounts,
 }
 
 /// Whom one step lets through.
@@ -74,7 +80,7 @@ impl Subject {
 }
 
 /// The primitives, by name.
-const SUBJECTS: &[(&str, fn() -> Subject)] = &[
+const SUBJECTS: &[(&str, Make)] = &[
     ("Mutex", mutex),
     ("Semaphore", semaphore),
     ("Event", event),
@@ -313,16 +319,18 @@ async fn cell(subject: Subject, exit: Exit, woken: bool, leaver: u32) {
     let arrive = |number: u32| {
         let (waiting, log, gate) = (wait(number), log.clone(), gate.clone());
         create_task(async move {
+            let waiting = waiting.map(|()| true);
             let served = match exit {
-                _ if number != leaver => Some(waiting.await),
-                Exit::Cancelled | Exit::Aborted => Some(waiting.await),
-                Exit::TimedOut => timeout(LIMIT, waiting).await.ok(),
-                Exit::Deselected => select! {
-                    () = gate.pass() => None,
-                    () = waiting => Some(()),
+                Exit::TimedOut if number == leaver => timeout(LIMIT, waiting).await.unwrap_or(false),
+                Exit::Deselected if number == leaver => select! {
+                    () = gate.pass() => false,
+                    served = waiting => served,
                 },
+                _ => waiting.await,
             };
-            served.inspect(|()| log.push(number));
+            if served {
+                log.push(number);
+            }
         })
     };
     let crowd = if serves == Serves::Only { 1 } else { 4 };

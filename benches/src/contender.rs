@@ -12,6 +12,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use serde::{Deserialize, Serialize};
+use socket2::SockRef;
 
 use crate::meter::{Cost, Counters, Meter, Span};
 use crate::session::{Core, say, settle};
@@ -30,12 +31,15 @@ pub struct Known {
 
 /// The one the tables are about.
 pub const OURS: &str = "ringloop";
+/// The same, where sockets lend the buffers into which the kernel puts data, and take them back to send.
+pub const OURS_BY_CHUNK: &str = "ringloop-chunks";
 
 /// All contenders, in the order of the tables.
-pub const ALL: [Known; 11] = [
+pub const ALL: [Known; 12] = [
     Known { name: RAW, program: "contender-raw", of: Some("io-uring") },
     Known { name: SYNC, program: "contender-sync", of: None },
     Known { name: OURS, program: "contender-ringloop", of: Some("ringloop") },
+    Known { name: OURS_BY_CHUNK, program: "contender-ringloop", of: Some("ringloop") },
     Known { name: "tokio", program: "contender-tokio", of: Some("tokio") },
     Known { name: "smol", program: "contender-smol", of: Some("smol") },
     Known { name: "monoio", program: "contender-monoio", of: Some("monoio") },
@@ -49,7 +53,7 @@ pub const ALL: [Known; 11] = [
 impl Known {
     /// Whether it is a runtime that a user could choose instead.
     pub fn is_peer(&self) -> bool {
-        ![RAW, SYNC, OURS].contains(&self.name)
+        ![RAW, SYNC, OURS, OURS_BY_CHUNK].contains(&self.name)
     }
 }
 
@@ -160,6 +164,8 @@ pub fn main<C: Contender>(make: impl FnOnce(&str) -> C) -> Result<(), Box<dyn Er
 
 fn listen() -> io::Result<TcpListener> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    // Its connections inherit it.
+    SockRef::from(&listener).set_tcp_nodelay(true)?;
     say(&Said::Listening(listener.local_addr()?));
     Ok(listener)
 }

@@ -16,6 +16,7 @@
 pub mod contender;
 pub mod document;
 pub mod files;
+pub mod instructions;
 pub mod load;
 pub mod machine;
 pub mod meter;

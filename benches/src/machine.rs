@@ -25,6 +25,16 @@ pub fn describe() -> String {
     format!("Linux {}, {count} cores ({model}{guest}), {compiler}", kernel.trim())
 }
 
+/// The memory that this process has touched and keeps, in bytes.
+pub fn resident() -> std::io::Result<u64> {
+    let text = std::fs::read_to_string("/proc/self/smaps_rollup")?;
+    let line = text.lines().find_map(|line| line.strip_prefix("Rss:")?.strip_suffix("kB"));
+    let kilobytes: Option<u64> = line.and_then(|number| number.trim().parse().ok());
+    kilobytes
+        .map(|kilobytes| kilobytes * 1024)
+        .ok_or_else(|| std::io::Error::other("the kernel does not say"))
+}
+
 /// The version of a crate that the benches are locked to; the newest if there are several.
 pub fn version_of(name: &str) -> Option<&'static str> {
     let mut packages = include_str!("../Cargo.lock").rsplit("[[package]]");

@@ -47,7 +47,11 @@ pub fn run_under(mut command: Command, order: &Order) -> io::Result<Done> {
                 Ok(used) => load = Some(used),
                 Err(error) => break Err(error),
             },
-            Ok(Said::Cost(cost)) => break Ok(Done::Cost { cost, load }),
+            Ok(Said::Cost(mut cost)) => {
+                // What the other end saw is a figure of the contender.
+                cost.noted.extend(load.iter().flat_map(|load: &Load| load.noted.clone()));
+                break Ok(Done::Cost { cost, load });
+            }
             Ok(Said::Cannot(why)) => break Ok(Done::Cannot(why)),
             Err(error) => break Err(error),
         }

@@ -162,6 +162,7 @@ impl EventLoop {
             return Ok(());
         }
         match self.patience() {
+            None if !self.reactor.has_work() => return Ok(()),
             None => self.look()?,
             Some(patience) if self.options.ring.clock == Clock::Paused => self.idle_paused(patience)?,
             Some(patience) if self.executor.fall_asleep() => {

@@ -20,7 +20,7 @@ use std::task::{Context, Poll};
 use pin_project_lite::pin_project;
 
 use super::join::TaskRef;
-use super::{current_task, task_behind};
+use super::{current_task, is_within_reach, task_behind};
 use crate::error::Cancelled;
 
 /// The state of the offer in the poll that runs now.
@@ -87,7 +87,14 @@ pub(crate) struct Listed(Option<(TaskRef, usize)>);
 
 impl Listed {
     /// Notes the waker of a pending poll, if a wake of the task would not reach this handler.
+    #[inline]
     pub(crate) fn pending(&mut self, cx: &Context<'_>) {
+        if self.is_listed() || !is_within_reach(cx.waker()) {
+            self.list(cx);
+        }
+    }
+
+    fn list(&mut self, cx: &Context<'_>) {
         let Some(task) = task_behind(cx.waker()) else { return self.clear() };
         if self.0.as_ref().is_some_and(|(listed, _)| !listed.same(&task)) {
             self.clear();
@@ -100,6 +107,7 @@ impl Listed {
         self.0.is_some()
     }
 
+    #[inline]
     fn clear(&mut self) {
         if let Some((task, key)) = self.0.take() {
             task.unlist_handler(key);
@@ -108,6 +116,7 @@ impl Listed {
 }
 
 impl Drop for Listed {
+    #[inline]
     fn drop(&mut self) {
         self.clear();
     }

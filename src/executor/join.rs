@@ -176,6 +176,35 @@ impl TaskRef {
         };
     }
 
+    /// A poll of the handle that finds no output.
+    fn watch(&self, cx: &Context<'_>) -> Poll<JoinError> {
+        let header = self.0.header();
+        if header.is(COMPLETE) {
+            panic!("the output of {self:?} was taken before: a Task gives it once");
+        }
+        if header.is(RUNNING) && current_task().is_some_and(|task| task.same(self)) {
+            return Poll::Ready(JoinError::self_join());
+        }
+        header.awaiter.watch(cx);
+        Poll::Pending
+    }
+
+    /// The handle is a handler in the task that awaits it: it keeps its place in that task's list, see `cancel::Listed`,
+    /// and what it takes goes to this task.
+    fn take_cancels(&self, cx: &Context<'_>) {
+        let header = self.0.header();
+        let mut listed = header.peek_cold(|cold| std::mem::take(&mut cold.listed)).unwrap_or_default();
+        listed.pending(cx);
+        if listed.is_listed() {
+            header.with_cold(|cold| cold.listed = listed);
+        }
+        if take_offer()
+            && let Some(current) = current_task()
+        {
+            current.pass_cancel_to(self);
+        }
+    }
+
     fn state(&self) -> &'static str {
         let header = self.0.header();
         match () {
@@ -265,18 +294,10 @@ impl<T> Task<T> {
 
     /// Polls for the output without taking a cancel offer.
     pub(crate) fn poll_output(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, JoinError>> {
-        if let Some(result) = self.try_result() {
-            return Poll::Ready(result);
+        match self.try_result() {
+            Some(result) => Poll::Ready(result),
+            None => self.typed.task.watch(cx).map(Err),
         }
-        let header = self.typed.task.0.header();
-        if header.is(COMPLETE) {
-            panic!("the output of {:?} was taken before: a Task gives it once", self.typed.task);
-        }
-        if header.is(RUNNING) && current_task().is_some_and(|task| task.same(&self.typed.task)) {
-            return Poll::Ready(Err(JoinError::self_join()));
-        }
-        header.awaiter.watch(cx);
-        Poll::Pending
     }
 
     /// Polls for the end and leaves the output in its place.
@@ -291,16 +312,6 @@ impl<T> Task<T> {
     /// Looks at the output while it is in its place: the task has ended and nobody took it.
     pub(crate) fn peek<R>(&self, look: impl FnOnce(&Result<T, JoinError>) -> R) -> Option<R> {
         self.typed.peek(look)
-    }
-
-    /// Keeps this handle in the list of the task that awaits it; see `cancel::Listed`.
-    fn list(&self, cx: &Context<'_>) {
-        let header = self.typed.task.0.header();
-        let mut listed = header.peek_cold(|cold| std::mem::take(&mut cold.listed)).unwrap_or_default();
-        listed.pending(cx);
-        if listed.is_listed() {
-            header.with_cold(|cold| cold.listed = listed);
-        }
     }
 }
 
@@ -342,12 +353,7 @@ impl<T> Future for Task<T> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let polled = self.poll_output(cx);
         if polled.is_pending() {
-            self.list(cx);
-            if take_offer()
-                && let Some(current) = current_task()
-            {
-                current.pass_cancel_to(&self.typed.task);
-            }
+            self.typed.task.take_cancels(cx);
         }
         polled
     }

@@ -71,6 +71,13 @@ pub(crate) fn step_number() -> u64 {
     STEP.get()
 }
 
+/// Whether a task other than the one that is polled is ready to run.
+pub(crate) fn is_another_ready() -> bool {
+    let ready =
+        |current: &RefCell<Option<Rc<Executor>>>| current.borrow().as_ref().is_some_and(|own| own.is_ready());
+    CURRENT.try_with(ready).unwrap_or(false)
+}
+
 /// The executor of the loop this thread is inside.
 pub(crate) fn current() -> Option<Rc<Executor>> {
     CURRENT.try_with(|current| current.borrow().clone()).ok().flatten()
@@ -88,9 +95,16 @@ pub fn current_task() -> Option<TaskRef> {
     task::running().map(TaskRef)
 }
 
-/// The task that runs now, unless `waker` is its own: then a wake of the task also reaches who was polled with `waker`.
+/// Whether a wake of the task that runs now also reaches who was polled with `waker`: it is the task's own. True as well
+/// where no task runs.
+#[inline]
+fn is_within_reach(waker: &Waker) -> bool {
+    task::runs_with(waker)
+}
+
+/// The task that runs now, unless a wake of it reaches who was polled with `waker`.
 fn task_behind(waker: &Waker) -> Option<TaskRef> {
-    task::running_behind(waker).map(TaskRef)
+    if is_within_reach(waker) { None } else { current_task() }
 }
 
 /// The tasks of this loop that have not ended, in order of their creation; empty outside of a loop.

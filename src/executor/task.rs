@@ -231,8 +231,12 @@ impl<F: Future> TaskCell<F> {
     }
 
     unsafe fn free(task: NonNull<Header>) {
-        // SAFETY: C1: the last reference is gone, and the stage's content with the owner before it; `Ref::new` took the block (F1).
-        unsafe { block::free(task.cast(), Self::CLASS) };
+        // SAFETY: C1: the last reference is gone, and the stage's content with the owner before it: a union drops nothing, but the
+        // header may have a cold part. `Ref::new` took the block (F1).
+        unsafe {
+            task.cast::<TaskCell<F>>().drop_in_place();
+            block::free(task.cast(), Self::CLASS);
+        }
     }
 }
 
@@ -433,18 +437,12 @@ pub(super) fn running() -> Option<Ref> {
     })
 }
 
-/// The same, unless `waker` is its own.
-pub(super) fn running_behind(waker: &Waker) -> Option<Ref> {
-    let task = RUNNING_NOW.get()?;
-    match is_own(task, waker) {
-        true => None,
-        false => running(),
-    }
-}
-
-/// Whether `waker` is the task's own, with nothing between.
-fn is_own(task: NonNull<Header>, waker: &Waker) -> bool {
-    std::ptr::eq(waker.data(), task.as_ptr().cast()) && std::ptr::eq(waker.vtable(), &WAKER)
+/// Whether `waker` is the running task's own, with nothing between; true as well where no task runs.
+#[inline]
+pub(super) fn runs_with(waker: &Waker) -> bool {
+    RUNNING_NOW.get().is_none_or(|task| {
+        std::ptr::eq(waker.data(), task.as_ptr().cast()) && std::ptr::eq(waker.vtable(), &WAKER)
+    })
 }
 
 /// A reference to a task of which the output's type is known.

@@ -19,7 +19,7 @@ use std::rc::Rc;
 use io_uring::{opcode, squeue, types};
 
 use super::io::{INTERRUPTED, Patience};
-use super::{Nature, Next, Operation, route};
+use super::{Company, Nature, Next, Operation, route};
 use crate::ring::{Entry, Outcome};
 
 pub(crate) use super::route::{Facts, Status, StatusTime, facts};
@@ -57,7 +57,7 @@ unsafe impl<T: 'static> Operation for Refused<T> {
     const NAME: &'static str = "refused";
     const NATURE: Nature = Nature::Finite;
 
-    fn call(&mut self) -> Option<Outcome> {
+    fn call(&mut self, _company: Company) -> Option<Outcome> {
         Some(Outcome { result: 0, flags: 0 })
     }
 
@@ -114,7 +114,7 @@ unsafe impl<T: 'static> Operation for Open<T> {
     const NAME: &'static str = "open";
     const NATURE: Nature = Nature::Finite;
 
-    fn call(&mut self) -> Option<Outcome> {
+    fn call(&mut self, _company: Company) -> Option<Outcome> {
         let (outcome, facts) = route::open_at_once(&self.path, self.flags, self.mode)?;
         self.facts = facts;
         Some(outcome)
@@ -210,7 +210,7 @@ unsafe impl<T: 'static> Operation for Stat<T> {
     const NAME: &'static str = "statx";
     const NATURE: Nature = Nature::Finite;
 
-    fn call(&mut self) -> Option<Outcome> {
+    fn call(&mut self, _company: Company) -> Option<Outcome> {
         let status = match &self.subject {
             Subject::Path(path) => route::status_at_once_by_path(path, 0)?,
             Subject::Link(path) => route::status_at_once_by_path(path, libc::O_NOFOLLOW)?,

@@ -26,7 +26,7 @@ use std::rc::Rc;
 use io_uring::{opcode, squeue, types};
 
 use super::route::{self, Facts};
-use super::{Nature, Next, Operation};
+use super::{Company, Nature, Next, Operation};
 use crate::buf::{IoBuf, IoBufMut};
 use crate::error::{BufError, BufResult, Cancelled};
 use crate::ring::{Entry, Outcome};
@@ -278,8 +278,8 @@ unsafe impl<F: Routed, B: IoBufMut, P: Position> Operation for Read<F, B, P> {
     const NAME: &'static str = "read";
     const NATURE: Nature = P::READ;
 
-    fn call(&mut self) -> Option<Outcome> {
-        if P::READ == Nature::Waits {
+    fn call(&mut self, company: Company) -> Option<Outcome> {
+        if P::READ == Nature::Waits || !route::reads_by_call(self.file.facts(), company) {
             return None;
         }
         let Read { file, buf, position, len, extent, progress } = self;
@@ -352,7 +352,7 @@ unsafe impl<F: Routed, B: IoBuf> Operation for Write<F, B> {
     const NAME: &'static str = "write";
     const NATURE: Nature = Nature::Finite;
 
-    fn call(&mut self) -> Option<Outcome> {
+    fn call(&mut self, _company: Company) -> Option<Outcome> {
         let Write { file, buf, position, progress, .. } = self;
         progress.call(|done| {
             let (start, len) = rest(buf.as_ptr(), buf.len(), done);

@@ -13,7 +13,7 @@
 use std::alloc::Layout;
 use std::ptr::NonNull;
 
-use super::{Nature, Next, Operation};
+use super::{Company, Nature, Next, Operation};
 use crate::block;
 use crate::ring::{Entry, Outcome};
 
@@ -33,7 +33,7 @@ pub(crate) struct Common {
 pub(crate) struct Methods<T: 'static> {
     common: Common,
     entry: unsafe fn(NonNull<u8>) -> Entry,
-    call: unsafe fn(NonNull<u8>) -> Option<Outcome>,
+    call: unsafe fn(NonNull<u8>, Company) -> Option<Outcome>,
     advance: unsafe fn(NonNull<u8>, Outcome) -> Next,
     finish: unsafe fn(NonNull<u8>, Outcome) -> T,
 }
@@ -52,7 +52,7 @@ impl<O: Operation> Of<O> {
         },
         entry: |block| unsafe { block.cast::<O>().as_mut().entry() },
         // SAFETY: K1 as above.
-        call: |block| unsafe { block.cast::<O>().as_mut().call() },
+        call: |block, company| unsafe { block.cast::<O>().as_mut().call(company) },
         advance: |block, outcome| unsafe { block.cast::<O>().as_mut().advance(outcome) },
         finish: |block, outcome| unsafe { take::<O>(block).finish(outcome) },
     };
@@ -100,9 +100,9 @@ impl<T> Lent<T> {
     }
 
     /// The same as a plain system call, if the operation has one.
-    pub(crate) fn call(&mut self) -> Option<Outcome> {
+    pub(crate) fn call(&mut self, company: Company) -> Option<Outcome> {
         // SAFETY: K1 as in `entry`.
-        unsafe { (self.methods.call)(self.block) }
+        unsafe { (self.methods.call)(self.block, company) }
     }
 
     pub(crate) fn advance(&mut self, outcome: Outcome) -> Next {

@@ -95,9 +95,18 @@ pub(crate) unsafe trait Operation: Sized + 'static {
     fn finish(self, outcome: Outcome) -> Self::Output;
 
     /// The same as a plain system call, where that cannot block; None: by the ring.
-    fn call(&mut self) -> Option<Outcome> {
+    fn call(&mut self, _company: Company) -> Option<Outcome> {
         None
     }
+}
+
+/// Whether the loop would enter the kernel for this operation alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Company {
+    /// Nothing else is queued, and no other task is ready.
+    Alone,
+    /// Others will be queued: the enter that takes them takes one more for next to nothing.
+    Others,
 }
 
 /// Queues the entry of an operation that the caller has just put into the table under `key`.

@@ -8,7 +8,7 @@
 //! | open of what is there | the path is cached, and no file system with a server is mounted | `RESOLVE_CACHED` gives up where walking would wait, `O_NONBLOCK` where a lease or a pipe would |
 //! | open that makes a file | in a folder in memory, and the name is new (`O_EXCL`) | no disk; a file that is there would first be emptied, and a large one takes long |
 //! | read of at most [`AT_ONCE`] | of a regular file in memory, and nothing is swapped out | it copies |
-//! | read of at most [`AT_ONCE`] | of any other regular file without `O_DIRECT`, what is cached | `RWF_NOWAIT` gives up where it would wait |
+//! | read of at most [`AT_ONCE`] | of any other regular file without `O_DIRECT`, what is cached, if nothing else is queued | `RWF_NOWAIT` gives up where it would wait |
 //! | write of at most [`AT_ONCE`] | of a regular file in memory that no other change is under way to | it copies; a longer one would hold the file's lock |
 //! | `stat` | the name's folder is in memory | no disk |
 //! | `stat` | the whole path is cached and leads to a local file system | by an `O_PATH` descriptor, which asks nobody |
@@ -40,7 +40,7 @@ use std::os::fd::{AsRawFd, IntoRawFd, RawFd};
 use nix::errno::Errno;
 
 use self::medium::{Machine, Medium, open_cached, place_of, remembered, status};
-use super::called;
+use super::{Company, called};
 use crate::ring::Outcome;
 
 /// What statx(2) answers.
@@ -65,40 +65,54 @@ fn failed(errno: Errno) -> Outcome {
 
 /// Opens a file without waiting; None: that cannot be done. With the descriptor comes what is known of the file already.
 pub(super) fn open_at_once(path: &CStr, flags: i32, mode: u32) -> Option<(Outcome, Option<Facts>)> {
-    const MAKES: i32 = libc::O_CREAT | libc::O_EXCL;
-    // `O_TMPFILE` contains `O_DIRECTORY`.
-    let makes = flags & libc::O_CREAT != 0 && flags & libc::O_DIRECTORY == 0;
-    if makes {
-        if flags & libc::O_PATH != 0 || !medium::in_memory(path) {
-            return None;
-        }
-        // SAFETY: L1: the path outlives the call.
-        let fd = unsafe { libc::open(path.as_ptr(), flags | MAKES | libc::O_CLOEXEC, mode) };
-        return match called(fd as isize) {
-            there if there.result == -libc::EEXIST && flags & libc::O_EXCL == 0 => None,
-            outcome if outcome.result == -libc::EINTR => None,
-            outcome => Some((outcome, (outcome.result >= 0).then(Facts::of_new_file_in_memory))),
-        };
+    if flags & libc::O_CREAT != 0 {
+        let outcome = make_in_memory(path, flags, mode)?;
+        return Some((outcome, (outcome.result >= 0).then(Facts::of_file_in_memory)));
     }
-    if flags & (libc::O_CREAT | libc::O_TRUNC | libc::O_TMPFILE & !libc::O_DIRECTORY | libc::O_PATH) != 0
-        || Machine::look().has_servers
-    {
+    let outcome = open_nonblocking(path, flags)?;
+    if outcome.result < 0 {
+        return Some((outcome, None));
+    }
+    if flags & libc::O_NONBLOCK == 0 {
+        let_wait(outcome.result, flags);
+    }
+    // Closing it takes these facts at the latest.
+    let told = |status| Facts::told(outcome.result, &status, || flags & libc::O_DIRECT != 0);
+    Some((outcome, remembered(outcome.result).map(told)))
+}
+
+/// Makes a file that is not there yet, in a folder in memory.
+fn make_in_memory(path: &CStr, flags: i32, mode: u32) -> Option<Outcome> {
+    // `O_TMPFILE` contains `O_DIRECTORY`.
+    if flags & (libc::O_DIRECTORY | libc::O_PATH) != 0 || !medium::in_memory(path) {
+        return None;
+    }
+    // SAFETY: L1: the path outlives the call.
+    let fd = unsafe { libc::open(path.as_ptr(), flags | libc::O_EXCL | libc::O_CLOEXEC, mode) };
+    let outcome = called(fd as isize);
+    match -outcome.result {
+        libc::EEXIST if flags & libc::O_EXCL == 0 => None,
+        libc::EINTR => None,
+        _ => Some(outcome),
+    }
+}
+
+/// Opens what is there as the ring would, where the way to it is cached: with `O_NONBLOCK`, which [`let_wait`] takes away.
+pub(super) fn open_nonblocking(path: &CStr, flags: i32) -> Option<Outcome> {
+    const OTHERWISE: i32 = libc::O_TRUNC | libc::O_PATH | (libc::O_TMPFILE & !libc::O_DIRECTORY);
+    if flags & OTHERWISE != 0 || Machine::look().has_servers {
         return None;
     }
     match open_cached(path, flags | libc::O_NONBLOCK) {
-        Ok(fd) => {
-            if flags & libc::O_NONBLOCK == 0 {
-                // SAFETY: L1: no pointer goes in; it touches the open file only, which nobody else knows yet.
-                unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, flags) };
-            }
-            // Closing it takes these facts at the latest.
-            let status = remembered(fd.as_raw_fd());
-            let facts =
-                status.map(|status| Facts::told(fd.as_raw_fd(), &status, || flags & libc::O_DIRECT != 0));
-            Some((Outcome { result: fd.into_raw_fd(), flags: 0 }, facts))
-        }
-        Err(errno) => CERTAIN.contains(&errno).then(|| (failed(errno), None)),
+        Ok(fd) => Some(Outcome { result: fd.into_raw_fd(), flags: 0 }),
+        Err(errno) => CERTAIN.contains(&errno).then(|| failed(errno)),
     }
+}
+
+/// Gives a file that was opened with `O_NONBLOCK` the flags that were asked for.
+pub(super) fn let_wait(fd: RawFd, flags: i32) {
+    // SAFETY: L1: no pointer goes in; it touches the open file only.
+    unsafe { libc::fcntl(fd, libc::F_SETFL, flags) };
 }
 
 /// Whether to open this path on a kernel worker: where the way to it is cached, the kernel opens it inside the submission, and FUSE
@@ -140,6 +154,16 @@ fn status_in_memory(path: &CStr, flags: i32) -> Option<Result<Status, Outcome>> 
             (answers && Medium::of(&status) == Medium::Memory).then_some(Ok(status))
         }
         Err(errno) => CERTAIN.contains(&errno).then(|| Err(failed(errno))),
+    }
+}
+
+/// Whether one read by itself should be tried as a plain call. What is cached, the ring copies inside the enter as well, and
+/// cheaper by what `preadv2` costs more than `pread`; worth it is the enter that is saved.
+pub(super) fn reads_by_call(facts: &Facts, company: Company) -> bool {
+    match facts.reads.get() {
+        Way::Plain => true,
+        Way::IfCached => company == Company::Alone,
+        Way::Ring => false,
     }
 }
 
@@ -220,7 +244,7 @@ impl Facts {
         Facts { seekable, closes_at_once, reads: Cell::new(Way::Ring), writes: Way::Ring }
     }
 
-    fn of_new_file_in_memory() -> Facts {
+    fn of_file_in_memory() -> Facts {
         Facts { reads: Cell::new(Way::Plain), writes: Way::Plain, ..Facts::new(true, true) }
     }
 
@@ -228,7 +252,7 @@ impl Facts {
     fn told(fd: RawFd, status: &Status, is_direct: impl FnOnce() -> bool) -> Facts {
         match u32::from(status.stx_mode) & libc::S_IFMT {
             libc::S_IFREG => match Medium::of(status) {
-                Medium::Memory => Facts::of_new_file_in_memory(),
+                Medium::Memory => Facts::of_file_in_memory(),
                 medium => {
                     let reads = if is_direct() { Way::Ring } else { Way::IfCached };
                     Facts { reads: Cell::new(reads), ..Facts::new(true, medium == Medium::Disk) }
@@ -326,7 +350,7 @@ mod tests {
         let opened = |flags| {
             let (outcome, facts) = open_at_once(c"/dev/null", flags, 0)?;
             let fd = outcome.count().expect("it can be opened") as RawFd;
-            // SAFETY: the descriptor was just made, for us.
+            // SAFETY: D1: the descriptor was just made, for us.
             let file = unsafe { OwnedFd::from_raw_fd(fd) };
             // SAFETY: L1: no pointer goes in.
             let told = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GETFL) };
@@ -365,7 +389,7 @@ mod tests {
         let facts = facts(file.as_raw_fd());
         assert_eq!(facts.reads.get(), Way::IfCached);
         let mut room = [0; 16];
-        // SAFETY: the room is as long as that.
+        // SAFETY: L1: the room is as long as that.
         let read = unsafe { read_at_once(file.as_raw_fd(), &facts, (room.as_mut_ptr(), 16), 0) };
         assert_eq!((read, facts.reads.get()), (None, Way::Ring));
     }

@@ -24,8 +24,8 @@ use std::time::{Duration, Instant};
 pub use submit::Op;
 pub(crate) use timers::TimerKey;
 
-use crate::executor::{Hidden, step_number, wake};
-use crate::op::{self, Abandoned, Completed, Key, Ledger, Lent, Operation, Polled, Raw, Table, Why};
+use crate::executor::{Hidden, is_another_ready, step_number, wake};
+use crate::op::{self, Abandoned, Company, Completed, Key, Ledger, Lent, Operation, Polled, Raw, Table, Why};
 use crate::ring::{Buffers, Completion, Counters, Features, Outcome, Ring};
 use timers::Timers;
 
@@ -160,6 +160,12 @@ impl Reactor {
         calls <= CALLS_PER_STEP && !self.prefers_ring()
     }
 
+    /// Who else goes to the kernel with the next enter.
+    fn company(&self) -> Company {
+        let queued = self.core.borrow().ring.as_ref().is_some_and(Ring::submits);
+        if queued || is_another_ready() { Company::Others } else { Company::Alone }
+    }
+
     /// Counts what a plain call has moved.
     fn count_bytes(&self, outcome: Outcome) {
         let (step, calls) = self.calls.get();
@@ -176,13 +182,12 @@ impl Reactor {
     /// Puts the operation into the table and its entry into the queue. Without a waker it is detached: its `finish` runs
     /// when it ends. If the loop has ended, or was made before a fork, the operation is finished with that.
     pub(crate) fn submit<T>(&self, mut lent: Lent<T>, waker: Option<Waker>) -> Result<Key, T> {
-        let refused = match &self.core.borrow().ring {
-            Some(ring) if ring.is_elsewhere() => Some(Outcome::FORKED),
-            Some(_) => None,
+        let refusal = match &self.core.borrow().ring {
             None => Some(Outcome::CLOSED),
+            Some(ring) => ring.is_elsewhere().then_some(Outcome::FORKED),
         };
-        if let Some(outcome) = refused {
-            return Err(lent.finish(outcome));
+        if let Some(refusal) = refusal {
+            return Err(lent.finish(refusal));
         }
         let entry = lent.entry();
         let mut core = self.core.borrow_mut();
@@ -271,11 +276,20 @@ impl Reactor {
     /// [`STALE`] polls: a reading costs more than a turn of a few tasks, and an old one makes no timer early.
     pub(crate) fn due(&self) -> Option<Instant> {
         let next = self.next_timer()?;
-        let now = match self.read.get() {
-            Some((now, step)) if step_number() - step < STALE => now,
-            _ => self.now(),
-        };
+        let now = self.recent().unwrap_or_else(|| self.now());
         (next <= now).then_some(now)
+    }
+
+    fn recent(&self) -> Option<Instant> {
+        let (now, step) = self.read.get()?;
+        (step_number() - step < STALE).then_some(now)
+    }
+
+    /// Whether a turn that does not sleep has anything to do here: enter, reap, or see which timers are due.
+    pub(crate) fn has_work(&self) -> bool {
+        let core = self.core.borrow();
+        let ring = core.ring.as_ref().is_some_and(|ring| ring.should_enter() || ring.has_completions());
+        ring || core.timers.next().is_some_and(|next| self.recent().is_none_or(|now| next <= now))
     }
 
     pub(crate) fn add_timer(&self, at: Instant, waker: Waker) -> TimerKey {

@@ -100,7 +100,7 @@ impl<T> Op<T> {
         };
         let reactor = expect_current(lent.name());
         loop {
-            let called = if reactor.may_call() { lent.call() } else { None };
+            let called = if reactor.may_call() { lent.call(reactor.company()) } else { None };
             match called {
                 Some(outcome) => {
                     reactor.count_bytes(outcome);
@@ -121,8 +121,8 @@ impl<T> Op<T> {
     }
 
     /// Looks after deadline and offer of an operation that is pending.
-    fn pending(&mut self, cx: &mut Context<'_>) -> Poll<T> {
-        let State::Submitted { reactor, key, .. } = &self.state else { return Poll::Pending };
+    fn pending(&mut self, cx: &mut Context<'_>) {
+        let State::Submitted { reactor, key, .. } = &self.state else { return };
         match &self.limit {
             Limit::After(limit) => {
                 // A limit beyond what the clock can say is none.
@@ -142,7 +142,6 @@ impl<T> Op<T> {
             }
             self.listed.pending(cx);
         }
-        Poll::Pending
     }
 }
 
@@ -151,9 +150,14 @@ impl<T> Future for Op<T> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
         if let State::Idle(_) = self.state {
-            // The kernel has it at the next enter at the earliest: there is nothing to ask for yet.
-            let output = self.submit(cx);
-            return output.map_or_else(|| self.pending(cx), Poll::Ready);
+            // What was queued just now cannot have ended: nobody has entered the kernel.
+            return match self.submit(cx) {
+                Some(output) => Poll::Ready(output),
+                None => {
+                    self.pending(cx);
+                    Poll::Pending
+                }
+            };
         }
         let State::Submitted { reactor, key, methods } = &self.state else {
             panic!("an operation was polled after it had ended");
@@ -165,7 +169,10 @@ impl<T> Future for Op<T> {
                  raise `Builder::drain_timeout`",
                 std::any::type_name::<Self>()
             ),
-            _ => return self.pending(cx),
+            _ => {
+                self.pending(cx);
+                return Poll::Pending;
+            }
         };
         let again = matches!(lent.advance(outcome), Next::Again);
         if again && why.is_none() {
@@ -174,7 +181,8 @@ impl<T> Future for Op<T> {
                 self.release();
                 return Poll::Ready(output);
             }
-            return self.pending(cx);
+            self.pending(cx);
+            return Poll::Pending;
         }
         self.release();
         let last = match why {

@@ -275,7 +275,7 @@ impl<S: Storage> QueueOf<S> {
     /// Whether no item is in it.
     #[doc(alias = "empty")]
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.0.storage.borrow().is_empty()
     }
 
     /// Whether as many items are in it as it holds: never, if it has no bound.
@@ -314,7 +314,7 @@ impl<S: Storage> Shared<S> {
 
     /// Shut down, and nothing left in it: nobody need wait for an item.
     fn lift_if_drained(&self) {
-        if self.shut.get() && self.storage.borrow().len() == 0 {
+        if self.shut.get() && self.storage.borrow().is_empty() {
             self.items.lift();
         }
     }

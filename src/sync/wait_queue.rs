@@ -314,8 +314,7 @@ impl<T> Debug for WaitQueue<T> {
 impl<T> WaitQueue<T> {
     /// How many slots are in use, and how many were ever made: for the tests of the primitives.
     pub(crate) fn slots(&self) -> (usize, usize) {
-        let line = self.line();
-        (line.slots.len(), line.slots.capacity())
+        self.line.borrow().as_ref().map_or((0, 0), |line| (line.slots.len(), line.slots.capacity()))
     }
 }
 

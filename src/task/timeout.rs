@@ -16,8 +16,12 @@ use crate::time::{Sleep, now, sleep_until};
 
 /// Runs `future`, at most for `limit`; `None` means without a limit. The limit counts from the first await that suspends.
 ///
-/// A [`Task`](crate::Task) inside is cancelled at the limit and waited for; [`catch_cancel`](crate::catch_cancel) inside may
-/// clean up before the limit is reported; a plain future is dropped. A value completed in time wins.
+/// At the limit a plain future is dropped, and [`catch_cancel`](crate::catch_cancel) inside may clean up before the limit is
+/// reported. A value completed in time wins, and so does one that an inside gives although it was asked to end.
+///
+/// A [`Task`](crate::Task) inside is cancelled and waited for. How it ended is such a value: with a task for a future the limit
+/// gives `Ok(Err(error))`, where `error.is_cancelled()`, and not [`Elapsed`]. [`wait_for`](crate::wait_for) tells the limit from
+/// other ends; `task.shield()` leaves the task alone and gives [`Elapsed`].
 ///
 /// # Errors
 /// [`Elapsed`], which converts into an `io::Error` of kind `TimedOut`.
@@ -31,6 +35,10 @@ use crate::time::{Sleep, now, sleep_until};
 /// ringloop::run(async {
 ///     let slow = ringloop::sleep(Duration::from_secs(5));
 ///     assert!(ringloop::timeout(Duration::from_millis(10), slow).await.is_err());
+///
+///     let task = ringloop::create_task(ringloop::sleep(Duration::from_secs(5)));
+///     let ended = ringloop::timeout(Duration::from_millis(10), task).await;
+///     assert!(matches!(ended, Ok(Err(error)) if error.is_cancelled()));
 /// })
 /// # }
 /// ```

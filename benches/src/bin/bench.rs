@@ -1,19 +1,21 @@
-//! `bench [--rounds N] [--only CONTENDER,..] [--quick] [WORKLOAD..]`: has the contenders do the workloads in turn, round after
-//! round, and prints the table. Workloads are named by themselves or by their family; without a name it is all.
+//! `bench [OPTION..] [WORKLOAD..]`: has the contenders do the workloads in turn, round after round, and prints the tables.
+//!
+//! Workloads are named by themselves or by their family. A run of everything also writes the tables of
+//! `docs/performance.md` and the charts; any other writes only its record.
 
-use std::collections::BTreeMap;
 use std::error::Error;
 use std::path::Path;
 use std::time::Duration;
 
 use ringloop_benches::contender::{self, Known, Order};
-use ringloop_benches::files;
-use ringloop_benches::machine;
 use ringloop_benches::meter::Span;
 use ringloop_benches::report::record::{Outcome, Record, Rounds};
-use ringloop_benches::report::table;
+use ringloop_benches::report::{chart, table};
 use ringloop_benches::session::{self, Done};
-use ringloop_benches::workload::{self, Work, Workload};
+use ringloop_benches::workload::{self, Family, Work, Workload};
+use ringloop_benches::{document, files, instructions, machine};
+
+const USAGE: &str = "usage: bench [--rounds N] [--only CONTENDER,..] [--quick] [--instructions] [WORKLOAD..]";
 
 /// What the command line asks for.
 struct Wanted {
@@ -21,30 +23,40 @@ struct Wanted {
     contenders: Vec<&'static Known>,
     workloads: Vec<&'static Workload>,
     /// Less of each workload: to see that it works, and roughly how it stands.
-    quick: bool,
+    is_quick: bool,
+    /// Instructions in place of time.
+    instructions: bool,
 }
 
 impl Wanted {
     fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Wanted, Box<dyn Error>> {
-        let mut wanted = Wanted { rounds: 5, contenders: Vec::new(), workloads: Vec::new(), quick: false };
+        let mut rounds = None;
+        let mut wanted = Wanted {
+            rounds: 0,
+            contenders: Vec::new(),
+            workloads: Vec::new(),
+            is_quick: false,
+            instructions: false,
+        };
         while let Some(argument) = arguments.next() {
             match argument.as_str() {
-                "--quick" => (wanted.quick, wanted.rounds) = (true, 3),
-                "--rounds" => {
-                    wanted.rounds = arguments.next().ok_or("--rounds takes a number")?.parse()?;
-                }
+                "--quick" => wanted.is_quick = true,
+                "--instructions" => wanted.instructions = true,
+                "--rounds" => rounds = Some(arguments.next().ok_or(USAGE)?.parse()?),
                 "--only" => {
-                    for name in arguments.next().ok_or("--only takes names")?.split(',') {
+                    for name in arguments.next().ok_or(USAGE)?.split(',') {
                         let known = contender::named(name);
                         wanted.contenders.push(known.ok_or_else(|| format!("no contender '{name}'"))?);
                     }
                 }
+                option if option.starts_with('-') => return Err(USAGE.into()),
                 name => {
                     let chosen = workload::chosen(name);
                     wanted.workloads.extend(chosen.ok_or_else(|| format!("no workload '{name}'"))?);
                 }
             }
         }
+        wanted.rounds = rounds.unwrap_or(if wanted.is_quick { 3 } else { 5 });
         if wanted.contenders.is_empty() {
             wanted.contenders = contender::ALL.iter().collect();
         }
@@ -53,28 +65,37 @@ impl Wanted {
         }
         Ok(wanted)
     }
+
+    /// Whether documents may be made of it.
+    fn is_everything(&self) -> bool {
+        !self.is_quick
+            && self.contenders.len() == contender::ALL.len()
+            && self.workloads.len() == workload::all().count()
+    }
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
     let wanted = Wanted::parse(std::env::args().skip(1))?;
     let scratch = machine::repository().join("benches/target/bench");
     std::fs::create_dir_all(&scratch)?;
+    if wanted.instructions {
+        return count_instructions(&wanted, &scratch);
+    }
     let mut record = Record::new();
     for workload in &wanted.workloads {
         if let Work::Files(work) = workload.work {
             files::prepare(work, &scratch)?;
         }
         record.workloads.insert(workload.id.to_owned(), compete(workload, &wanted, &scratch));
+        // After each, so that a run that is ended leaves what it has.
+        std::fs::write(scratch.join("record.json"), serde_json::to_string_pretty(&record)?)?;
     }
-    std::fs::write(scratch.join("record.json"), serde_json::to_string_pretty(&record)?)?;
-    let measured: Vec<(&Workload, &Rounds)> =
-        wanted.workloads.iter().map(|workload| (*workload, &record.workloads[workload.id])).collect();
-    println!("{}", table::ratios(&measured, &wanted.contenders));
-    let failed = |outcome: &Outcome| matches!(outcome, Outcome::Failed(_));
-    if record.workloads.values().flat_map(BTreeMap::values).flatten().any(failed) {
-        return Err("not all went well: see above".into());
+    report(&wanted, &record)?;
+    let mut outcomes = record.workloads.values().flat_map(|rounds| rounds.values()).flatten();
+    match outcomes.any(|outcome| matches!(outcome, Outcome::Failed(_))) {
+        true => Err("not all went well: see above".into()),
+        false => Ok(()),
     }
-    Ok(())
 }
 
 /// All rounds of a workload. Each begins with another contender.
@@ -92,21 +113,21 @@ fn compete(workload: &Workload, wanted: &Wanted, scratch: &Path) -> Rounds {
             let order = Order {
                 contender: name.to_owned(),
                 workload: workload.id.to_owned(),
-                span: if wanted.quick { shortened(workload.span) } else { workload.span },
+                span: if wanted.is_quick { shortened(workload.span) } else { workload.span },
                 scratch: scratch.to_owned(),
             };
             let outcome = match session::run(&order) {
                 Ok(done) => Outcome::Done(done),
                 Err(error) => Outcome::Failed(format!("FAILED: {error}")),
             };
-            tell(workload, name, round, &outcome);
+            eprintln!("{} {} {name}: {}", workload.id, round + 1, told(&outcome));
             earlier.push(outcome);
         }
     }
     rounds
 }
 
-/// The same in a tenth of the time.
+/// The same in a tenth of the time, where it goes by time.
 fn shortened(span: Span) -> Span {
     match span {
         Span::Wall { warm_up, counted } => {
@@ -116,23 +137,79 @@ fn shortened(span: Span) -> Span {
     }
 }
 
-fn tell(workload: &Workload, name: &str, round: usize, outcome: &Outcome) {
-    let told = match outcome {
+fn told(outcome: &Outcome) -> String {
+    match outcome {
         Outcome::Done(Done::Cost { cost, load }) => {
-            let busy =
-                load.map_or_else(String::new, |load| format!(", load busy {:.0} %", load.share() * 100.0));
-            let noted: Vec<String> =
-                cost.noted.iter().map(|(name, value)| format!(", {name} {value:.0}")).collect();
-            format!(
-                "{:.1} ns of CPU time each, {} in {:.2} s{}{busy}",
-                cost.nanoseconds(),
-                cost.operations,
-                cost.wall.as_secs_f64(),
-                noted.concat()
-            )
+            let each = format!("{:.1} ns of CPU time each", cost.nanoseconds());
+            let all = format!("{} in {:.2} s", cost.operations, cost.wall.as_secs_f64());
+            let noted = cost.noted.iter().map(|(name, value)| format!(", {name} {value:.0}"));
+            let load = load.as_ref().map(|load| format!(", load busy {:.0} %", load.share() * 100.0));
+            [each, ", ".into(), all].into_iter().chain(noted).chain(load).collect()
         }
         Outcome::Done(Done::Cannot(why)) => format!("cannot: {why}"),
         Outcome::Failed(why) => why.clone(),
-    };
-    eprintln!("{} {} {name}: {told}", workload.id, round + 1);
+    }
+}
+
+/// Prints the table of each family; after a run of everything they also go into the document, with their charts.
+fn report(wanted: &Wanted, record: &Record) -> Result<(), Box<dyn Error>> {
+    for family in Family::ALL {
+        let workloads = wanted.workloads.iter().filter(|workload| workload.family() == family);
+        let measured: Vec<(&Workload, &Rounds)> =
+            workloads.map(|workload| (*workload, &record.workloads[workload.id])).collect();
+        if measured.is_empty() {
+            continue;
+        }
+        let ratios = table::ratios(&measured, &wanted.contenders);
+        println!("{ratios}");
+        if wanted.is_everything() {
+            let versions: Vec<String> =
+                record.versions.iter().map(|(name, version)| format!("{name} {version}")).collect();
+            let made = format!(
+                "Made by `scripts/bench`, {} rounds, on {}. Versions: {}.",
+                wanted.rounds,
+                record.machine,
+                versions.join(", ")
+            );
+            let docs = machine::repository().join("docs");
+            document::write_part(
+                &docs.join("performance.md"),
+                family.name(),
+                &format!("{made}\n\n{ratios}"),
+            )?;
+            std::fs::create_dir_all(docs.join("charts"))?;
+            let title = format!("CPU time and memory beside the base, {}: left is better", family.name());
+            let chart = chart::draw(&title, &measured, &wanted.contenders);
+            std::fs::write(docs.join(format!("charts/{}.svg", family.name())), chart)?;
+        }
+    }
+    Ok(())
+}
+
+/// Prints instructions per operation.
+fn count_instructions(wanted: &Wanted, scratch: &Path) -> Result<(), Box<dyn Error>> {
+    if let Some(why) = instructions::missing() {
+        println!("SKIP: instructions: {why}");
+        return Ok(());
+    }
+    let mut reasons = Vec::new();
+    let mut lines = Vec::new();
+    for workload in wanted.workloads.iter().filter(|workload| workload.family() == Family::Tasks) {
+        let mut line = vec![workload.title.to_owned()];
+        for known in &wanted.contenders {
+            line.push(match instructions::per_operation(known, workload, scratch)? {
+                Ok(each) => format!("{each:.0}"),
+                Err(why) => {
+                    reasons.push(format!("* {}, {}: {why}", known.name, workload.title));
+                    "-".to_owned()
+                }
+            });
+            eprintln!("{} {}: {}", workload.id, known.name, line[line.len() - 1]);
+        }
+        lines.push(line);
+    }
+    let mut head = vec!["instructions each"];
+    head.extend(wanted.contenders.iter().map(|known| known.name));
+    println!("{}\n{}", document::table(&head, lines), reasons.join("\n"));
+    Ok(())
 }

@@ -4,7 +4,6 @@ use std::error::Error;
 
 use ringloop_benches::contender::Order;
 use ringloop_benches::load::generate;
-use ringloop_benches::net;
 use ringloop_benches::session::{Core, say, settle};
 use ringloop_benches::workload::{self, Work};
 
@@ -14,7 +13,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let order: Order = serde_json::from_str(order)?;
     settle(Core::Second);
     match workload::named(&order.workload).map(|workload| workload.work) {
-        Some(Work::Net(net::Work::Echo(echo))) => say(&generate(echo, address.parse()?)?),
+        Some(Work::Net(work)) => say(&generate(work, address.parse()?)?),
         _ => return Err(format!("'{}' has no load", order.workload).into()),
     }
     Ok(())

@@ -1,5 +1,7 @@
 //! The table: contenders as multiples of one of them, and the targets.
 
+use std::collections::BTreeMap;
+
 use super::record::{Rounds, reason, values};
 use super::verdict::{Judged, judge};
 use crate::contender::{Known, OURS};
@@ -7,50 +9,70 @@ use crate::document::table;
 use crate::ratio::{ratio, spread};
 use crate::workload::{Figure, Limit, Workload};
 
-/// The table of these workloads: a line each, a column for each contender with the median of the ratios and, in brackets,
-/// the ratio of the best rounds; what a contender cannot do stands below.
+/// The table of these workloads: a line each, a column for each contender that can do any of them, with the median of the
+/// ratios and, in brackets, the ratio of the best rounds. What a contender cannot do stands below.
 pub fn ratios(measured: &[(&Workload, &Rounds)], contenders: &[&Known]) -> String {
-    let mut head = vec!["workload".to_owned(), "figure of the base".to_owned()];
-    head.extend(contenders.iter().map(|known| known.name.to_owned()));
-    head.extend(["ringloop's spread ".to_owned(), "target ".to_owned(), "verdict ".to_owned()]);
-    let head: Vec<&str> = head.iter().map(String::as_str).collect();
-    let mut notes = Vec::new();
-    let lines: Vec<Vec<String>> = measured
-        .iter()
-        .map(|(workload, rounds)| {
-            let base = values(rounds, workload.base, workload.key);
-            let mut line = vec![workload.title.to_owned()];
-            line.push(spread(base.iter().copied()).map_or_else(String::new, |spread| {
-                format!("{} {}", quantity(spread.median, workload.key.unit()), workload.base)
-            }));
-            for known in contenders {
-                let theirs = values(rounds, known.name, workload.key);
-                line.push(match (ratio(&theirs, &base), reason(rounds, known.name)) {
-                    (_, Some(why)) => {
-                        notes.push(format!("{}, {}: {why}", workload.title, known.name));
-                        "-".to_owned()
-                    }
-                    (Some(ratio), None) => format!("{:.2} ({:.2})", ratio.rounds.median, ratio.best),
-                    (None, None) => spread(theirs)
-                        .map_or_else(String::new, |spread| quantity(spread.median, workload.key.unit())),
-                });
-            }
-            let ours = ratio(&values(rounds, OURS, workload.key), &base);
-            line.push(ours.map_or_else(String::new, |ratio| {
-                format!("{:.2} to {:.2}", ratio.rounds.least, ratio.rounds.most)
-            }));
-            let judged: Vec<Judged> = workload.targets.iter().map(|&target| judge(target, rounds)).collect();
-            line.push(join(judged.iter().map(aim)));
-            line.push(join(judged.iter().map(standing)));
-            line
-        })
-        .collect();
+    let can = |known: &&&Known| {
+        measured.iter().any(|(workload, rounds)| !values(rounds, known.name, workload.key).is_empty())
+    };
+    let contenders: Vec<&Known> = contenders.iter().filter(can).copied().collect();
+    let mut head = vec!["workload", "figure of the base"];
+    head.extend(contenders.iter().map(|known| known.name));
+    head.extend(["ringloop's spread ", "target ", "reached "]);
+    let lines = measured.iter().map(|(workload, rounds)| line(workload, rounds, &contenders));
     let mut text = table(&head, lines);
+    let notes = notes(measured, &contenders);
     if !notes.is_empty() {
         text.push_str("\nWithout a figure:\n\n");
-        text.extend(notes.iter().map(|note| format!("* {note}\n")));
+        text.extend(
+            notes.iter().map(|((name, why), titles)| format!("* {name}, {why}: {}\n", titles.join("; "))),
+        );
     }
     text
+}
+
+fn line(workload: &Workload, rounds: &Rounds, contenders: &[&Known]) -> Vec<String> {
+    let unit = workload.key.unit();
+    let base = values(rounds, workload.base, workload.key);
+    let mut line = vec![workload.title.to_owned()];
+    line.push(
+        spread(base.iter().copied()).map_or_else(String::new, |spread| {
+            format!("{} ({})", quantity(spread.median, unit), workload.base)
+        }),
+    );
+    for known in contenders {
+        let theirs = values(rounds, known.name, workload.key);
+        line.push(match ratio(&theirs, &base) {
+            Some(ratio) => format!("{:.2} ({:.2})", ratio.rounds.median, ratio.best),
+            None => spread(theirs).map_or("-".to_owned(), |spread| quantity(spread.median, unit)),
+        });
+    }
+    let ours = ratio(&values(rounds, OURS, workload.key), &base);
+    line.push(
+        ours.map_or_else(String::new, |ratio| {
+            format!("{:.2} to {:.2}", ratio.rounds.least, ratio.rounds.most)
+        }),
+    );
+    let judged: Vec<Judged> = workload.targets.iter().map(|&target| judge(target, rounds)).collect();
+    line.push(join(judged.iter().map(aim)));
+    line.push(join(judged.iter().map(standing)));
+    line
+}
+
+/// The workloads that a contender does not do, by contender and reason.
+fn notes<'a>(
+    measured: &[(&Workload, &'a Rounds)],
+    contenders: &[&Known],
+) -> BTreeMap<(&'static str, &'a str), Vec<&'static str>> {
+    let mut notes: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for (workload, rounds) in measured {
+        for known in contenders {
+            if let Some(why) = reason(rounds, known.name) {
+                notes.entry((known.name, why)).or_default().push(workload.title);
+            }
+        }
+    }
+    notes
 }
 
 fn join(cells: impl Iterator<Item = String>) -> String {

@@ -12,7 +12,7 @@ use io_uring::{opcode, types};
 use super::{Facts, adopt, nothing, open_entry};
 use crate::error::{BufError, BufResult, Cancelled};
 use crate::op::io::{At, INTERRUPTED, MOST, Noted, Patience, Position, Progress, Routed};
-use crate::op::{Nature, Next, Operation, route};
+use crate::op::{Company, Nature, Next, Operation, route};
 use crate::ring::{Entry, Outcome};
 
 /// The least room worth a read.
@@ -152,7 +152,7 @@ unsafe impl<F: Routed> Operation for ReadToEnd<F> {
     const NAME: &'static str = "read";
     const NATURE: Nature = Nature::Finite;
 
-    fn call(&mut self) -> Option<Outcome> {
+    fn call(&mut self, _company: Company) -> Option<Outcome> {
         self.measure();
         self.content.call(self.file.as_raw_fd(), self.file.facts(), self.offset)
     }
@@ -182,6 +182,8 @@ pub(crate) struct ReadFile<T: 'static> {
     path: CString,
     /// Once it is open, with what is known of it.
     file: Option<(OwnedFd, Facts)>,
+    /// It does not wait where it should; plain calls need not care.
+    is_nonblocking: bool,
     /// What is read.
     content: Incoming,
     /// How often it was tried in vain.
@@ -195,7 +197,15 @@ pub(crate) struct ReadFile<T: 'static> {
 impl<T> ReadFile<T> {
     pub(crate) fn new(path: CString, close: fn(OwnedFd), tell: fn(io::Result<Vec<u8>>) -> T) -> Self {
         let content = Incoming::new(Vec::new());
-        ReadFile { path, file: None, content, patience: Patience::default(), close, tell }
+        ReadFile {
+            path,
+            file: None,
+            is_nonblocking: false,
+            content,
+            patience: Patience::default(),
+            close,
+            tell,
+        }
     }
 }
 
@@ -206,9 +216,13 @@ unsafe impl<T: 'static> Operation for ReadFile<T> {
     const NAME: &'static str = "read file";
     const NATURE: Nature = Nature::Finite;
 
-    fn call(&mut self) -> Option<Outcome> {
+    fn call(&mut self, _company: Company) -> Option<Outcome> {
         match &self.file {
-            None => Some(route::open_at_once(&self.path, TO_READ, 0)?.0),
+            None => {
+                let outcome = route::open_nonblocking(&self.path, TO_READ)?;
+                self.is_nonblocking = true;
+                Some(outcome)
+            }
             Some((file, facts)) => self.content.call(file.as_raw_fd(), facts, 0),
         }
     }
@@ -216,7 +230,12 @@ unsafe impl<T: 'static> Operation for ReadFile<T> {
     fn entry(&mut self) -> Entry {
         match &self.file {
             None => open_entry(&self.path, TO_READ, 0),
-            Some((file, _)) => self.content.entry(file.as_raw_fd(), 0),
+            Some((file, _)) => {
+                if std::mem::take(&mut self.is_nonblocking) {
+                    route::let_wait(file.as_raw_fd(), TO_READ);
+                }
+                self.content.entry(file.as_raw_fd(), 0)
+            }
         }
     }
 

@@ -18,7 +18,7 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use super::{INTERRUPTED, Patience};
 use crate::op::fs::nothing;
-use crate::op::{Nature, Next, Operation};
+use crate::op::{Company, Nature, Next, Operation};
 use crate::ring::{Entry, Outcome};
 
 /// Tells operations that what they wait for is over.
@@ -147,11 +147,11 @@ unsafe impl<F: Shared, O: Operation> Operation for Ordered<F, O> {
     const NAME: &'static str = O::NAME;
     const NATURE: Nature = O::NATURE;
 
-    fn call(&mut self) -> Option<Outcome> {
+    fn call(&mut self, company: Company) -> Option<Outcome> {
         match (self.pass(), &self.gate) {
             // It would wait for the lock of the file.
             (true, _) if self.effect == Effect::Changes && self.file.changing().get() > 0 => None,
-            (true, _) => self.operation.call(),
+            (true, _) => self.operation.call(company),
             (false, Gate::Refused(errno)) => Some(Outcome { result: -errno, flags: 0 }),
             (false, _) => None,
         }

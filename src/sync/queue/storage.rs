@@ -46,6 +46,11 @@ pub trait Storage: Default {
 
     /// How many it keeps.
     fn len(&self) -> usize;
+
+    /// Whether it keeps none.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
 }
 
 /// First in, first out.

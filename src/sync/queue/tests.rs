@@ -253,6 +253,21 @@ fn an_immediate_shutdown_throws_away_what_nobody_has() {
     assert_eq!(waiters(&queue), (0, 0));
 }
 
+/// The lines are allocated when somebody waits, and not before.
+#[test]
+fn who_need_not_wait_makes_no_line() {
+    let queue = Queue::bounded(1);
+    for item in 0..3 {
+        assert_eq!(
+            (ByHand::new(queue.put(item)).take(), ByHand::new(queue.get()).take()),
+            (Ok(()), Ok(item))
+        );
+        queue.task_done();
+        ByHand::new(queue.join()).take();
+    }
+    assert_eq!((queue.0.items.waiters().slots(), queue.0.room.waiters().slots()), ((0, 0), (0, 0)));
+}
+
 #[test]
 fn a_stream_of_the_items_ends_with_the_queue() {
     use futures_util::StreamExt;

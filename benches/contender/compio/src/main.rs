@@ -1,6 +1,8 @@
-//! compio, by default and with a tuned ring.
+//! compio, by default and with a ring as ringloop sets it up: a single issuer, deferred task work.
 
 mod files;
+mod net;
+mod tasks;
 
 use std::error::Error;
 use std::io;
@@ -8,11 +10,10 @@ use std::path::Path;
 
 use compio::driver::ProactorBuilder;
 use compio::runtime::{JoinHandle, RuntimeBuilder};
-use ringloop_benches::contender::{self, Contender, Joined, Runtime};
+use ringloop_benches::contender::{self, Contender, Joined, Listen, Runtime};
 use ringloop_benches::meter::Meter;
 
 struct Compio {
-    /// For one thread that asks for its completions itself.
     tuned: bool,
 }
 
@@ -24,12 +25,12 @@ impl Runtime for Compio {
     type Join<T: 'static> = Joined<JoinHandle<T>>;
 
     fn run<T: 'static>(&self, main: impl Future<Output = T> + 'static) -> T {
-        let mut proactor = ProactorBuilder::new();
+        let mut ring = ProactorBuilder::new();
         if self.tuned {
-            proactor.single_issuer(true).taskrun_flag(true).defer_taskrun(true);
+            ring.single_issuer(true).defer_taskrun(true).taskrun_flag(true);
         }
-        let runtime = RuntimeBuilder::new().with_proactor(proactor).build();
-        runtime.expect("a runtime can be made").block_on(main)
+        let mut builder = RuntimeBuilder::new();
+        builder.with_proactor(ring).build().expect("a runtime can be made").block_on(main)
     }
 
     fn spawn<F: Future<Output: 'static> + 'static>(task: F) -> Self::Join<F::Output> {
@@ -45,5 +46,18 @@ impl Contender for Compio {
         meter: &'static Meter,
     ) -> io::Result<()> {
         ringloop_benches::files::perform(self, work, scratch, meter)
+    }
+
+    fn tasks(&self, work: ringloop_benches::tasks::Work, meter: &'static Meter) -> io::Result<()> {
+        ringloop_benches::tasks::perform(self, work, meter)
+    }
+
+    fn net(
+        &self,
+        work: ringloop_benches::net::Work,
+        listen: Listen,
+        meter: &'static Meter,
+    ) -> io::Result<()> {
+        ringloop_benches::net::perform(self, work, listen, meter)
     }
 }

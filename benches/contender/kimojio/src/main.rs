@@ -1,13 +1,16 @@
 //! kimojio, as its users write it.
 
 mod files;
+mod net;
+mod tasks;
 
 use std::error::Error;
 use std::io;
 use std::path::Path;
 
-use kimojio::operations::{TaskHandle, spawn_task};
-use ringloop_benches::contender::{self, Contender, Joined, Runtime};
+use kimojio::configuration::{Configuration, ExitBehavior};
+use kimojio::operations::{self, TaskHandle};
+use ringloop_benches::contender::{self, Contender, Joined, Listen, Runtime};
 use ringloop_benches::meter::Meter;
 
 struct Kimojio;
@@ -20,12 +23,13 @@ impl Runtime for Kimojio {
     type Join<T: 'static> = Joined<TaskHandle<T>>;
 
     fn run<T: 'static>(&self, main: impl Future<Output = T> + 'static) -> T {
-        let ended = kimojio::run(0, main).expect("nobody ends its loop early");
-        ended.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        let configuration = Configuration::new().set_exit_behavior(ExitBehavior::WhenMainTaskCompletes);
+        let ended = kimojio::run_with_configuration(0, main, configuration);
+        ended.and_then(Result::ok).expect("a bench runs to its end")
     }
 
     fn spawn<F: Future<Output: 'static> + 'static>(task: F) -> Self::Join<F::Output> {
-        Joined(spawn_task(task))
+        Joined(operations::spawn_task(task))
     }
 }
 
@@ -37,5 +41,18 @@ impl Contender for Kimojio {
         meter: &'static Meter,
     ) -> io::Result<()> {
         ringloop_benches::files::perform(self, work, scratch, meter)
+    }
+
+    fn tasks(&self, work: ringloop_benches::tasks::Work, meter: &'static Meter) -> io::Result<()> {
+        ringloop_benches::tasks::perform(self, work, meter)
+    }
+
+    fn net(
+        &self,
+        work: ringloop_benches::net::Work,
+        listen: Listen,
+        meter: &'static Meter,
+    ) -> io::Result<()> {
+        ringloop_benches::net::perform(self, work, listen, meter)
     }
 }

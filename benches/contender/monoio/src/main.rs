@@ -1,14 +1,16 @@
 //! monoio, as its users write it.
 
 mod files;
+mod net;
+mod tasks;
 
 use std::error::Error;
 use std::io;
 use std::path::Path;
 
-use monoio::task::JoinHandle;
+use monoio::blocking::DefaultThreadPool;
 use monoio::{IoUringDriver, RuntimeBuilder};
-use ringloop_benches::contender::{self, Contender, Runtime};
+use ringloop_benches::contender::{self, Contender, Listen, Runtime};
 use ringloop_benches::meter::Meter;
 
 struct Monoio;
@@ -18,14 +20,15 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 impl Runtime for Monoio {
-    type Join<T: 'static> = JoinHandle<T>;
+    type Join<T: 'static> = monoio::task::JoinHandle<T>;
 
     fn run<T: 'static>(&self, main: impl Future<Output = T> + 'static) -> T {
-        let runtime = RuntimeBuilder::<IoUringDriver>::new().enable_timer().build();
-        runtime.expect("a runtime can be made").block_on(main)
+        let builder = RuntimeBuilder::<IoUringDriver>::new().enable_timer();
+        let builder = builder.attach_thread_pool(Box::new(DefaultThreadPool::new(4)));
+        builder.build().expect("a runtime can be made").block_on(main)
     }
 
-    fn spawn<F: Future<Output: 'static> + 'static>(task: F) -> JoinHandle<F::Output> {
+    fn spawn<F: Future<Output: 'static> + 'static>(task: F) -> Self::Join<F::Output> {
         monoio::spawn(task)
     }
 }
@@ -38,5 +41,18 @@ impl Contender for Monoio {
         meter: &'static Meter,
     ) -> io::Result<()> {
         ringloop_benches::files::perform(self, work, scratch, meter)
+    }
+
+    fn tasks(&self, work: ringloop_benches::tasks::Work, meter: &'static Meter) -> io::Result<()> {
+        ringloop_benches::tasks::perform(self, work, meter)
+    }
+
+    fn net(
+        &self,
+        work: ringloop_benches::net::Work,
+        listen: Listen,
+        meter: &'static Meter,
+    ) -> io::Result<()> {
+        ringloop_benches::net::perform(self, work, listen, meter)
     }
 }

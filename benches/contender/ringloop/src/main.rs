@@ -8,13 +8,17 @@ use std::error::Error;
 use std::io;
 use std::path::Path;
 
-use ringloop_benches::contender::{self, Contender, Joined, Listen, Runtime};
+use ringloop_benches::contender::{self, Contender, Joined, Listen, OURS_BY_CHUNK, Runtime, cannot};
 use ringloop_benches::meter::{Counters, Meter};
 
-struct Ringloop;
+#[derive(Default)]
+pub struct Ringloop {
+    /// Sockets lend and take buffers, also where a workload does not ask for it.
+    by_chunk: bool,
+}
 
 fn main() -> Result<(), Box<dyn Error>> {
-    contender::main(|_| Ringloop)
+    contender::main(|name| Ringloop { by_chunk: name == OURS_BY_CHUNK })
 }
 
 impl Runtime for Ringloop {
@@ -37,6 +41,7 @@ impl Contender for Ringloop {
     }
 
     fn tasks(&self, work: ringloop_benches::tasks::Work, meter: &'static Meter) -> io::Result<()> {
+        self.without_sockets()?;
         ringloop_benches::tasks::perform(self, work, meter)
     }
 
@@ -46,7 +51,14 @@ impl Contender for Ringloop {
         listen: Listen,
         meter: &'static Meter,
     ) -> io::Result<()> {
-        ringloop_benches::net::perform(self, work, listen, meter)
+        match work {
+            // Who holds many connections at rest has no buffer for each.
+            ringloop_benches::net::Work::Idle(_) => {
+                ringloop_benches::net::perform(&net::Chunks, work, listen, meter)
+            }
+            _ if self.by_chunk => ringloop_benches::net::perform(&net::Chunks, work, listen, meter),
+            _ => ringloop_benches::net::perform(self, work, listen, meter),
+        }
     }
 
     fn files(
@@ -55,6 +67,14 @@ impl Contender for Ringloop {
         scratch: &Path,
         meter: &'static Meter,
     ) -> io::Result<()> {
+        self.without_sockets()?;
         ringloop_benches::files::perform(self, work, scratch, meter)
+    }
+}
+
+impl Ringloop {
+    /// Chunks are a matter of sockets.
+    fn without_sockets(&self) -> io::Result<()> {
+        if self.by_chunk { Err(cannot("the same as ringloop")) } else { Ok(()) }
     }
 }

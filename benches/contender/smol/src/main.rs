@@ -1,14 +1,16 @@
-//! smol with one thread: a local executor.
+//! smol with one thread: a local executor, files and blocking work on its threads.
 
 mod files;
+mod net;
+mod tasks;
 
 use std::error::Error;
 use std::io;
 use std::path::Path;
 
-use ringloop_benches::contender::{self, Contender, Runtime};
+use ringloop_benches::contender::{self, Contender, Listen, Runtime};
 use ringloop_benches::meter::Meter;
-use smol::{LocalExecutor, Task};
+use smol::LocalExecutor;
 
 struct Smol;
 
@@ -17,18 +19,17 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 thread_local! {
-    /// Lives as long as the process.
-    static EXECUTOR: &'static LocalExecutor<'static> = Box::leak(Box::new(LocalExecutor::new()));
+    static EXECUTOR: LocalExecutor<'static> = const { LocalExecutor::new() };
 }
 
 impl Runtime for Smol {
-    type Join<T: 'static> = Task<T>;
+    type Join<T: 'static> = smol::Task<T>;
 
     fn run<T: 'static>(&self, main: impl Future<Output = T> + 'static) -> T {
         EXECUTOR.with(|executor| smol::block_on(executor.run(main)))
     }
 
-    fn spawn<F: Future<Output: 'static> + 'static>(task: F) -> Task<F::Output> {
+    fn spawn<F: Future<Output: 'static> + 'static>(task: F) -> Self::Join<F::Output> {
         EXECUTOR.with(|executor| executor.spawn(task))
     }
 }
@@ -41,5 +42,18 @@ impl Contender for Smol {
         meter: &'static Meter,
     ) -> io::Result<()> {
         ringloop_benches::files::perform(self, work, scratch, meter)
+    }
+
+    fn tasks(&self, work: ringloop_benches::tasks::Work, meter: &'static Meter) -> io::Result<()> {
+        ringloop_benches::tasks::perform(self, work, meter)
+    }
+
+    fn net(
+        &self,
+        work: ringloop_benches::net::Work,
+        listen: Listen,
+        meter: &'static Meter,
+    ) -> io::Result<()> {
+        ringloop_benches::net::perform(self, work, listen, meter)
     }
 }
