@@ -11,11 +11,13 @@
 
 mod harness;
 
+mod answers;
 mod architecture;
 mod barrier;
 mod cancel;
 mod combinators;
 mod condition;
+mod endless;
 mod facts;
 mod files;
 mod fork;
@@ -48,6 +50,8 @@ const THEMES: &[(&str, &[Trial])] = &[
     ("architecture", architecture::TRIALS),
     ("facts", facts::TRIALS),
     ("ops", ops::TRIALS),
+    ("answers", answers::TRIALS),
+    ("endless", endless::TRIALS),
     ("wakers", wakers::TRIALS),
     ("ring", ring::TRIALS),
     ("tasks", tasks::TRIALS),

@@ -114,17 +114,24 @@ fn fifteen_thousand_sleeps_with_one_deadline_all_end(ctx: &Ctx) {
             .map(|number| {
                 let log = log.clone();
                 create_task(async move {
-                    sleep_until(deadline).await;
+                    let mut nap = sleep_until(deadline);
+                    // On a busy machine the last ones come too late to be registered, and end at once.
+                    let registered = poll_once(&mut nap).await.is_pending();
+                    if registered {
+                        nap.await;
+                    }
                     assert!(Instant::now() >= deadline);
-                    log.push(number);
+                    log.push((registered, number));
                 })
             })
             .collect();
         for nap in naps {
             nap.await.expect("not early");
         }
-        assert!(log.all().is_sorted(), "ties fire in the order of their registration");
-        assert_eq!(log.len(), 15_000);
+        let ends = log.all();
+        assert_eq!(ends.len(), 15_000);
+        let ties = ends.iter().filter(|(registered, _)| *registered);
+        assert!(ties.is_sorted(), "ties fire in the order of their registration");
     });
 }
 

@@ -15,7 +15,7 @@ use super::descriptor::Descriptor;
 use crate::error::LoopClosed;
 use crate::event_loop::{EventLoop, Home, Writer};
 use crate::executor::wake;
-use crate::op::io::{At, Batch, Bell, Passage, Pour, Sink, Stream};
+use crate::op::io::{At, Batch, Bell, Passage, Pour, Routed, Sink, Stream};
 use crate::reactor;
 
 /// A batch goes out when it has as many bytes.
@@ -266,8 +266,8 @@ impl Sink for Descriptor {
     fn poured(self: Rc<Self>, mut batch: Batch, result: io::Result<()>) {
         let Some(behind) = self.behind.get() else { return };
         let result = match result {
-            // The loop has ended before the batch was on its way. A pipe might block for ever.
-            Err(error) if is_end_of_loop(&error) && reactor::current().is_none() && !self.is_stream() => {
+            // The loop has ended before the batch was on its way. A pipe or a device might block for ever.
+            Err(error) if is_end_of_loop(&error) && reactor::current().is_none() && !self.facts().waits => {
                 let written = self.write_plainly(&batch);
                 if written.is_ok() {
                     batch.written(usize::MAX);

@@ -55,7 +55,10 @@ impl<T> Refused<T> {
 unsafe impl<T: 'static> Operation for Refused<T> {
     type Output = T;
     const NAME: &'static str = "refused";
-    const NATURE: Nature = Nature::Finite;
+
+    fn nature(&self) -> Nature {
+        Nature::Finite
+    }
 
     fn call(&mut self, _company: Company) -> Option<Outcome> {
         Some(Outcome { result: 0, flags: 0 })
@@ -101,6 +104,13 @@ pub(super) fn open_entry(path: &CStr, flags: i32, mode: u32) -> Entry {
     if on_worker { entry.flags(squeue::Flags::ASYNC) } else { entry }
 }
 
+/// How an open of a path ends. A FIFO waits for its other end, some devices for their line; an open that makes or empties a file is
+/// to have its effect, also when nobody listens any more.
+pub(super) fn open_nature(path: &CStr, flags: i32) -> Nature {
+    let has_effect = flags & (libc::O_CREAT | libc::O_TRUNC) != 0;
+    if has_effect && !route::may_wait(path) { Nature::Finite } else { Nature::Uncertain }
+}
+
 /// Takes over the descriptor that an outcome is.
 pub(super) fn adopt(outcome: Outcome) -> io::Result<OwnedFd> {
     let fd = outcome.count()?;
@@ -112,7 +122,10 @@ pub(super) fn adopt(outcome: Outcome) -> io::Result<OwnedFd> {
 unsafe impl<T: 'static> Operation for Open<T> {
     type Output = io::Result<T>;
     const NAME: &'static str = "open";
-    const NATURE: Nature = Nature::Finite;
+
+    fn nature(&self) -> Nature {
+        open_nature(&self.path, self.flags)
+    }
 
     fn call(&mut self, _company: Company) -> Option<Outcome> {
         let (outcome, facts) = route::open_at_once(&self.path, self.flags, self.mode)?;
@@ -164,7 +177,10 @@ pub(super) fn closed(fd: OwnedFd, outcome: Outcome) -> io::Result<()> {
 unsafe impl<T: 'static> Operation for Close<T> {
     type Output = T;
     const NAME: &'static str = "close";
-    const NATURE: Nature = Nature::Finite;
+
+    fn nature(&self) -> Nature {
+        Nature::Finite
+    }
 
     fn entry(&mut self) -> Entry {
         opcode::Close::new(types::Fd(self.fd.as_raw_fd())).build()
@@ -208,7 +224,10 @@ impl<T> Stat<T> {
 unsafe impl<T: 'static> Operation for Stat<T> {
     type Output = T;
     const NAME: &'static str = "statx";
-    const NATURE: Nature = Nature::Finite;
+
+    fn nature(&self) -> Nature {
+        Nature::Finite
+    }
 
     fn call(&mut self, _company: Company) -> Option<Outcome> {
         let status = match &self.subject {

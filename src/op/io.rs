@@ -67,10 +67,6 @@ impl Patience {
 
 /// Where in its file a transfer begins.
 pub(crate) trait Position: 'static {
-    /// How a read ends.
-    const READ: Nature;
-    /// How a write that nobody waits for ends.
-    const WRITE: Nature;
     /// What is done about a descriptor that would block.
     const IF_BLOCKED: Step;
 
@@ -88,8 +84,6 @@ pub(crate) struct At(pub(crate) u64);
 pub(crate) struct Stream;
 
 impl Position for At {
-    const READ: Nature = Nature::Finite;
-    const WRITE: Nature = Nature::Finite;
     const IF_BLOCKED: Step = Step::Forced;
 
     fn at(offset: u64) -> Self {
@@ -103,8 +97,6 @@ impl Position for At {
 }
 
 impl Position for Stream {
-    const READ: Nature = Nature::Waits;
-    const WRITE: Nature = Nature::Promised;
     const IF_BLOCKED: Step = Step::Wait;
 
     fn at(_offset: u64) -> Self {
@@ -121,6 +113,11 @@ impl Position for Stream {
 pub(crate) trait Routed: AsRawFd + 'static {
     /// What is known of it.
     fn facts(&self) -> &Facts;
+
+    /// How a transfer that somebody waits for ends.
+    fn transfer(&self) -> Nature {
+        if self.facts().waits { Nature::Waits } else { Nature::Finite }
+    }
 }
 
 /// What the next entry of a transfer does.
@@ -276,10 +273,13 @@ impl<F: Routed, B: IoBufMut, P: Position> Read<F, B, P> {
 unsafe impl<F: Routed, B: IoBufMut, P: Position> Operation for Read<F, B, P> {
     type Output = BufResult<B>;
     const NAME: &'static str = "read";
-    const NATURE: Nature = P::READ;
+
+    fn nature(&self) -> Nature {
+        self.file.transfer()
+    }
 
     fn call(&mut self, company: Company) -> Option<Outcome> {
-        if P::READ == Nature::Waits || !route::reads_by_call(self.file.facts(), company) {
+        if self.file.facts().waits || !route::reads_by_call(self.file.facts(), company) {
             return None;
         }
         let Read { file, buf, position, len, extent, progress } = self;
@@ -350,7 +350,10 @@ impl<F: Routed, B: IoBuf> Write<F, B> {
 unsafe impl<F: Routed, B: IoBuf> Operation for Write<F, B> {
     type Output = BufResult<B>;
     const NAME: &'static str = "write";
-    const NATURE: Nature = Nature::Finite;
+
+    fn nature(&self) -> Nature {
+        self.file.transfer()
+    }
 
     fn call(&mut self, _company: Company) -> Option<Outcome> {
         let Write { file, buf, position, progress, .. } = self;

@@ -21,8 +21,6 @@ use crate::ring::{Entry, Outcome};
 pub(crate) struct Common {
     /// The operation's name.
     pub(crate) name: &'static str,
-    /// How it ends, and what a drop of its future does.
-    pub(crate) nature: Nature,
     /// The block it lies in.
     layout: Layout,
     drop: unsafe fn(NonNull<u8>),
@@ -32,6 +30,7 @@ pub(crate) struct Common {
 /// What can be done with an operation of output `T`.
 pub(crate) struct Methods<T: 'static> {
     common: Common,
+    nature: unsafe fn(NonNull<u8>) -> Nature,
     entry: unsafe fn(NonNull<u8>) -> Entry,
     call: unsafe fn(NonNull<u8>, Company) -> Option<Outcome>,
     advance: unsafe fn(NonNull<u8>, Outcome) -> Next,
@@ -44,12 +43,13 @@ impl<O: Operation> Of<O> {
     const METHODS: &'static Methods<O::Output> = &Methods {
         common: Common {
             name: O::NAME,
-            nature: O::NATURE,
             layout: block::class(Layout::new::<O>()),
-            // SAFETY (all six): K1: the block holds an `O`, and by the contract of `Lent` and `Raw` nobody else refers to it.
+            // SAFETY (all seven): K1: the block holds an `O`, and by the contract of `Lent` and `Raw` nobody else refers to it.
             drop: |block| unsafe { drop(take::<O>(block)) },
             discard: |block, outcome| unsafe { drop(take::<O>(block).finish(outcome)) },
         },
+        nature: |block| unsafe { block.cast::<O>().as_ref().nature() },
+        // SAFETY: K1 as above.
         entry: |block| unsafe { block.cast::<O>().as_mut().entry() },
         // SAFETY: K1 as above.
         call: |block, company| unsafe { block.cast::<O>().as_mut().call(company) },
@@ -91,6 +91,12 @@ impl<T> Lent<T> {
 
     pub(crate) fn name(&self) -> &'static str {
         self.methods.common.name
+    }
+
+    /// How it ends, from its next entry on.
+    pub(crate) fn nature(&self) -> Nature {
+        // SAFETY: K1: as in `entry`.
+        unsafe { (self.methods.nature)(self.block) }
     }
 
     /// The entry, built at the operation's final address.
@@ -184,7 +190,10 @@ mod tests {
     unsafe impl Operation for Model {
         type Output = (Box<[u8; 16]>, u64, i32);
         const NAME: &'static str = "model";
-        const NATURE: Nature = Nature::Waits;
+
+        fn nature(&self) -> Nature {
+            Nature::Waits
+        }
 
         fn entry(&mut self) -> Entry {
             POINTERS.set(Some(Pointers(&raw mut *self.bytes, &raw mut self.field)));
@@ -269,7 +278,9 @@ mod tests {
         unsafe impl Operation for Other {
             type Output = (Box<[u8; 16]>, u64, i32);
             const NAME: &'static str = "other";
-            const NATURE: Nature = Nature::Waits;
+            fn nature(&self) -> Nature {
+                Nature::Waits
+            }
             fn entry(&mut self) -> Entry {
                 io_uring::opcode::Nop::new().build()
             }

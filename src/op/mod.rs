@@ -60,6 +60,26 @@ pub(crate) enum Nature {
     Promised,
     /// It ends by itself (block I/O): a drop and the loop's end leave it.
     Finite,
+    /// It ends by itself as a rule, but may wait without end, and nothing tells before (an open: of a file, or of a FIFO that nobody
+    /// opens at its other end). It has no effect that could be lost: a drop and the loop's end cancel it.
+    Uncertain,
+}
+
+impl Nature {
+    /// Whether a drop asks the kernel to cancel it.
+    pub(crate) fn ends_with_its_future(self) -> bool {
+        matches!(self, Nature::Waits | Nature::Uncertain)
+    }
+
+    /// Whether the loop's end asks the kernel to cancel it.
+    pub(crate) fn ends_with_its_loop(self) -> bool {
+        self != Nature::Finite
+    }
+
+    /// Whether its end is worth waiting for, before time that stands still is moved on.
+    pub(crate) fn is_under_way(self) -> bool {
+        matches!(self, Nature::Finite | Nature::Uncertain)
+    }
 }
 
 /// What follows an outcome.
@@ -79,8 +99,9 @@ pub(crate) unsafe trait Operation: Sized + 'static {
     type Output: 'static;
     /// The system call's name, for diagnosis.
     const NAME: &'static str;
-    /// How it ends.
-    const NATURE: Nature;
+
+    /// How it ends: asked before each entry, because its steps may differ.
+    fn nature(&self) -> Nature;
 
     /// Builds the entry, at the operation's final address.
     fn entry(&mut self) -> Entry;

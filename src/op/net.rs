@@ -56,7 +56,10 @@ unsafe impl<S: AsRawFd + 'static> Operation for Recv<S> {
     /// The data, and whether the socket had more.
     type Output = io::Result<(Chunk, bool)>;
     const NAME: &'static str = "recv";
-    const NATURE: Nature = Nature::Waits;
+
+    fn nature(&self) -> Nature {
+        Nature::Waits
+    }
 
     fn entry(&mut self) -> Entry {
         let fd = types::Fd(self.socket.as_raw_fd());
@@ -134,7 +137,10 @@ fn send_entry(fd: RawFd, rest: &[u8]) -> Entry {
 unsafe impl<Q: SendQueue> Operation for Send<Q> {
     type Output = ();
     const NAME: &'static str = "send";
-    const NATURE: Nature = Nature::Promised;
+
+    fn nature(&self) -> Nature {
+        Nature::Promised
+    }
 
     fn entry(&mut self) -> Entry {
         send_entry(self.queue.fd(), &self.segment.as_ref()[self.from..])
@@ -174,7 +180,10 @@ impl<S: AsRawFd> Accept<S> {
 unsafe impl<S: AsRawFd + 'static> Operation for Accept<S> {
     type Output = io::Result<(OwnedFd, SockAddr)>;
     const NAME: &'static str = "accept";
-    const NATURE: Nature = Nature::Waits;
+
+    fn nature(&self) -> Nature {
+        Nature::Waits
+    }
 
     fn entry(&mut self) -> Entry {
         self.length = self.address.size_of();
@@ -214,7 +223,10 @@ impl<S: AsRawFd> Connect<S> {
 unsafe impl<S: AsRawFd + 'static> Operation for Connect<S> {
     type Output = io::Result<Rc<S>>;
     const NAME: &'static str = "connect";
-    const NATURE: Nature = Nature::Waits;
+
+    fn nature(&self) -> Nature {
+        Nature::Waits
+    }
 
     fn entry(&mut self) -> Entry {
         let fd = types::Fd(self.socket.as_raw_fd());
@@ -248,7 +260,10 @@ where
     /// None: nobody listened, and the queue has taken over the rest.
     type Output = Option<BufResult<B>>;
     const NAME: &'static str = "send";
-    const NATURE: Nature = Nature::Promised;
+
+    fn nature(&self) -> Nature {
+        Nature::Promised
+    }
 
     fn entry(&mut self) -> Entry {
         send_entry(self.queue.fd(), &self.buf.as_slice()[self.from..])

@@ -125,6 +125,14 @@ pub(super) fn opens_on_worker(path: &CStr) -> bool {
         && place_of(path, 0).is_ok_and(|place| status_at_once(place.as_raw_fd()).is_none())
 }
 
+/// Whether what a path leads to may keep an open waiting without end, as far as the kernel has it in its cache.
+pub(super) fn may_wait(path: &CStr) -> bool {
+    place_of(path, 0).is_ok_and(|place| {
+        let fd = place.as_raw_fd();
+        remembered(fd).is_some_and(|status| Facts::told(fd, &status, || false).waits)
+    })
+}
+
 /// The status of an open file, if it can be had without waiting and is not stale.
 pub(super) fn status_at_once(fd: RawFd) -> Option<Status> {
     remembered(fd).filter(is_local)
@@ -231,6 +239,8 @@ enum Way {
 pub(crate) struct Facts {
     /// It has offsets; pipes, terminals and sockets have none.
     pub(crate) seekable: bool,
+    /// A transfer may wait without end: for a writer, a reader, a device.
+    pub(crate) waits: bool,
     /// To close it waits for nobody: no server to write back to, no terminal to drain, no device to flush.
     pub(crate) closes_at_once: bool,
     /// How it is read; a file system may have to be tried to know.
@@ -240,8 +250,14 @@ pub(crate) struct Facts {
 }
 
 impl Facts {
+    /// Of something on a disk, or like it.
     fn new(seekable: bool, closes_at_once: bool) -> Facts {
-        Facts { seekable, closes_at_once, reads: Cell::new(Way::Ring), writes: Way::Ring }
+        Facts { seekable, waits: false, closes_at_once, reads: Cell::new(Way::Ring), writes: Way::Ring }
+    }
+
+    /// Of something that may keep its users waiting.
+    fn of_stream(seekable: bool, closes_at_once: bool) -> Facts {
+        Facts { waits: true, ..Facts::new(seekable, closes_at_once) }
     }
 
     fn of_file_in_memory() -> Facts {
@@ -259,10 +275,10 @@ impl Facts {
                 }
             },
             libc::S_IFDIR | libc::S_IFLNK => Facts::new(true, is_local(status)),
-            libc::S_IFIFO => Facts::new(false, true),
-            libc::S_IFSOCK => Facts::new(false, false),
+            libc::S_IFIFO => Facts::of_stream(false, true),
+            libc::S_IFSOCK => Facts::of_stream(false, false),
             libc::S_IFBLK => Facts::new(true, false),
-            _ => Facts::new(has_position(fd), false),
+            _ => Facts::of_stream(has_position(fd), false),
         }
     }
 }
@@ -276,7 +292,7 @@ pub(crate) fn facts(fd: RawFd) -> Facts {
 pub(super) fn measure(fd: RawFd) -> (u64, Facts) {
     match remembered(fd) {
         Some(status) => (status.stx_size, Facts::told(fd, &status, || is_direct(fd))),
-        None => (0, Facts::new(has_position(fd), false)),
+        None => (0, Facts::of_stream(has_position(fd), false)),
     }
 }
 

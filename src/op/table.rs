@@ -87,6 +87,8 @@ struct Slot {
     /// Goes up when the slot is vacated.
     generation: u32,
     phase: Phase,
+    /// How the operation ends.
+    nature: Nature,
     /// The future exists; else the operation is abandoned.
     listening: bool,
     /// A cancel was asked for.
@@ -157,20 +159,27 @@ pub(crate) struct Table {
     vacant: Option<u32>,
     /// Slots whose operation the kernel may hold.
     unfinished: usize,
-    /// Those of them that end by themselves: block I/O.
-    finite: usize,
+    /// Those of them whose end can be waited for: block I/O.
+    under_way: usize,
     pub(crate) ledger: Ledger,
 }
 
 impl Table {
     /// Takes an operation in.
-    pub(crate) fn insert(&mut self, payload: Raw, waker: Option<Waker>) -> Key {
+    pub(crate) fn insert(&mut self, payload: Raw, nature: Nature, waker: Option<Waker>) -> Key {
         self.ledger.started += 1;
         self.unfinished += 1;
-        self.finite += usize::from(payload.common.nature == Nature::Finite);
+        self.under_way += usize::from(nature.is_under_way());
         let (phase, listening) = (Phase::Queued(None), waker.is_some());
-        let slot =
-            |generation| Slot { generation, phase, listening, why: None, waker, payload: Some(payload) };
+        let slot = |generation| Slot {
+            generation,
+            phase,
+            nature,
+            listening,
+            why: None,
+            waker,
+            payload: Some(payload),
+        };
         if let Some(index) = self.vacant {
             let place = &mut self.slots[index as usize];
             let Phase::Vacant(next) = place.phase else { unreachable!("the free list leads to a used slot") };
@@ -202,7 +211,7 @@ impl Table {
         let payload = slot.payload.take().expect("only a used slot is vacated");
         if !matches!(slot.phase, Phase::Done(_)) {
             self.unfinished -= 1;
-            self.finite -= usize::from(payload.common.nature == Nature::Finite);
+            self.under_way -= usize::from(slot.nature.is_under_way());
         }
         slot.generation = slot.generation.wrapping_add(1);
         slot.phase = Phase::Vacant(self.vacant.replace(key.index));
@@ -254,9 +263,9 @@ impl Table {
         }
         slot.phase = Phase::Done(outcome);
         let waker = slot.waker.take();
-        let finite = slot.payload.as_ref().is_some_and(|payload| payload.common.nature == Nature::Finite);
+        let under_way = slot.nature.is_under_way();
         self.unfinished -= 1;
-        self.finite -= usize::from(finite);
+        self.under_way -= usize::from(under_way);
         waker.map_or(Completed::Noted, Completed::Wake)
     }
 
@@ -265,7 +274,7 @@ impl Table {
         let Some(slot) = self.slot(key) else { return Abandoned::Gone };
         slot.listening = false;
         let waker = slot.waker.take();
-        let cancel = slot.payload.as_ref().is_some_and(|payload| payload.common.nature == Nature::Waits);
+        let cancel = slot.nature.ends_with_its_future();
         match slot.phase {
             Phase::Done(outcome) => Abandoned::Discard(self.vacate(key), outcome),
             Phase::Queued(Some(ticket)) => Abandoned::Retract(ticket, waker),
@@ -306,7 +315,7 @@ impl Table {
     pub(crate) fn cancel_at_end(&mut self, key: Key) -> bool {
         let Some(slot) = self.slot(key) else { return false };
         slot.why.get_or_insert(Why::Ended);
-        slot.payload.as_ref().is_some_and(|payload| payload.common.nature != Nature::Finite)
+        slot.nature.ends_with_its_loop()
     }
 
     /// The kernel did not give everything back in time: what it may hold leaves the table, for the caller to leak (K3).
@@ -319,9 +328,9 @@ impl Table {
         self.unfinished
     }
 
-    /// Those of them that end by themselves.
-    pub(crate) fn finite(&self) -> usize {
-        self.finite
+    /// Those of them whose end can be waited for.
+    pub(crate) fn under_way(&self) -> usize {
+        self.under_way
     }
 
     /// Keys of all operations that the kernel may hold.
@@ -365,7 +374,10 @@ mod tests {
     unsafe impl<const NATURE: usize> Operation for Probe<NATURE> {
         type Output = i32;
         const NAME: &'static str = "probe";
-        const NATURE: Nature = [Nature::Waits, Nature::Promised, Nature::Finite][NATURE];
+
+        fn nature(&self) -> Nature {
+            [Nature::Waits, Nature::Promised, Nature::Finite, Nature::Uncertain][NATURE]
+        }
 
         fn entry(&mut self) -> Entry {
             io_uring::opcode::Nop::new().build()
@@ -407,7 +419,9 @@ mod tests {
         ends: &Rc<RefCell<Vec<i32>>>,
         waker: Option<Waker>,
     ) -> Key {
-        table.insert(Lent::new(Probe::<NATURE>(ends.clone())).lend(), waker)
+        let lent = Lent::new(Probe::<NATURE>(ends.clone()));
+        let nature = lent.nature();
+        table.insert(lent.lend(), nature, waker)
     }
 
     #[test]
@@ -511,7 +525,7 @@ mod tests {
         table.retracted(key).drop_unused();
         assert!(ends.borrow().is_empty());
         assert_eq!(Rc::strong_count(&ends), 1, "the operation was dropped");
-        assert_eq!((table.unfinished(), table.finite()), (0, 0));
+        assert_eq!((table.unfinished(), table.under_way()), (0, 0));
     }
 
     #[test]
@@ -520,15 +534,18 @@ mod tests {
         let waits = fill::<0>(&mut table, &ends, Some(Waker::noop().clone()));
         let promised = fill::<1>(&mut table, &ends, Some(Waker::noop().clone()));
         let finite = fill::<2>(&mut table, &ends, Some(Waker::noop().clone()));
-        assert_eq!((table.unfinished(), table.finite()), (3, 1));
+        let uncertain = fill::<3>(&mut table, &ends, Some(Waker::noop().clone()));
+        assert_eq!((table.unfinished(), table.under_way()), (4, 2));
         assert!(matches!(table.abandon(waits), Abandoned::Cancel(_)));
         assert!(matches!(table.abandon(promised), Abandoned::Leave(_)));
         assert!(matches!(table.abandon(finite), Abandoned::Leave(_)));
-        assert_eq!([waits, promised, finite].map(|key| table.cancel_at_end(key)), [true, true, false]);
+        assert!(matches!(table.abandon(uncertain), Abandoned::Cancel(_)));
+        let keys = [waits, promised, finite, uncertain];
+        assert_eq!(keys.map(|key| table.cancel_at_end(key)), [true, true, false, true]);
         let leaked = table.leak();
-        assert_eq!(leaked.len(), 3);
+        assert_eq!(leaked.len(), 4);
         leaked.into_iter().for_each(Raw::drop_unused);
-        assert_eq!(table.unfinished(), 0);
+        assert_eq!((table.unfinished(), table.under_way()), (0, 0));
         assert!(matches!(table.complete(waits, outcome(0)), Completed::Unknown));
     }
 

@@ -189,13 +189,13 @@ impl Reactor {
         if let Some(refusal) = refusal {
             return Err(lent.finish(refusal));
         }
-        let entry = lent.entry();
+        let (nature, entry) = (lent.nature(), lent.entry());
         let mut core = self.core.borrow_mut();
         let Core { ring: Some(ring), table, .. } = &mut *core else {
             drop(core);
             return Err(lent.finish(Outcome::CLOSED));
         };
-        let key = table.insert(lent.lend(), waker);
+        let key = table.insert(lent.lend(), nature, waker);
         let place = op::queue(ring, entry, key);
         table.placed(key, place);
         Ok(key)
@@ -357,9 +357,9 @@ impl Reactor {
         }
     }
 
-    /// Whether the kernel works on something that ends by itself.
+    /// Whether the kernel works on something whose end can be waited for.
     pub(crate) fn is_busy(&self) -> bool {
-        self.core.borrow().table.finite() > 0
+        self.core.borrow().table.under_way() > 0
     }
 
     /// Takes in what the kernel has completed and, if `now` is given, the timers due by then; wakes and drops what follows.

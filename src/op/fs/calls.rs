@@ -43,7 +43,10 @@ impl<C: Call> Calling<C> {
 unsafe impl<C: Call> Operation for Calling<C> {
     type Output = io::Result<()>;
     const NAME: &'static str = C::NAME;
-    const NATURE: Nature = Nature::Finite;
+
+    fn nature(&self) -> Nature {
+        Nature::Finite
+    }
 
     fn entry(&mut self) -> Entry {
         self.call.entry()

@@ -69,7 +69,10 @@ impl<T: Send + 'static> Errand<T> {
 unsafe impl<T: Send + 'static> Operation for Errand<T> {
     type Output = io::Result<T>;
     const NAME: &'static str = "job on the thread pool";
-    const NATURE: Nature = Nature::Finite;
+
+    fn nature(&self) -> Nature {
+        Nature::Finite
+    }
 
     fn entry(&mut self) -> Entry {
         if let Err(error) = self.start() {

@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 use io_uring::{opcode, types};
 
-use super::{Facts, adopt, nothing, open_entry};
+use super::{Facts, adopt, nothing, open_entry, open_nature};
 use crate::error::{BufError, BufResult, Cancelled};
 use crate::op::io::{At, INTERRUPTED, MOST, Noted, Patience, Position, Progress, Routed};
 use crate::op::{Company, Nature, Next, Operation, route};
@@ -150,7 +150,10 @@ impl<F: Routed> ReadToEnd<F> {
 unsafe impl<F: Routed> Operation for ReadToEnd<F> {
     type Output = BufResult<Vec<u8>>;
     const NAME: &'static str = "read";
-    const NATURE: Nature = Nature::Finite;
+
+    fn nature(&self) -> Nature {
+        self.file.transfer()
+    }
 
     fn call(&mut self, _company: Company) -> Option<Outcome> {
         self.measure();
@@ -214,7 +217,14 @@ impl<T> ReadFile<T> {
 unsafe impl<T: 'static> Operation for ReadFile<T> {
     type Output = T;
     const NAME: &'static str = "read file";
-    const NATURE: Nature = Nature::Finite;
+
+    fn nature(&self) -> Nature {
+        match &self.file {
+            None => open_nature(&self.path, TO_READ),
+            Some((_, facts)) if facts.waits => Nature::Waits,
+            Some(_) => Nature::Finite,
+        }
+    }
 
     fn call(&mut self, _company: Company) -> Option<Outcome> {
         match &self.file {

@@ -145,7 +145,10 @@ impl<F: Shared, O: Operation> Ordered<F, O> {
 unsafe impl<F: Shared, O: Operation> Operation for Ordered<F, O> {
     type Output = O::Output;
     const NAME: &'static str = O::NAME;
-    const NATURE: Nature = O::NATURE;
+
+    fn nature(&self) -> Nature {
+        self.operation.nature()
+    }
 
     fn call(&mut self, company: Company) -> Option<Outcome> {
         match (self.pass(), &self.gate) {

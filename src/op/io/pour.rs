@@ -2,12 +2,11 @@
 
 use std::io;
 use std::marker::PhantomData;
-use std::os::fd::AsRawFd;
 use std::rc::Rc;
 
 use io_uring::{opcode, types};
 
-use super::{Noted, Position, Progress, rest};
+use super::{Noted, Position, Progress, Routed, rest};
 use crate::op::{Nature, Operation};
 use crate::ring::{Entry, Outcome};
 
@@ -35,7 +34,7 @@ impl Batch {
 
     /// So much more of it is written.
     pub(crate) fn written(&mut self, count: usize) {
-        self.progress.done = (self.progress.done + count).min(self.bytes.len());
+        self.progress.done = self.progress.done.saturating_add(count).min(self.bytes.len());
     }
 
     /// The memory, for other bytes.
@@ -46,7 +45,7 @@ impl Batch {
 }
 
 /// A file that bytes are poured into.
-pub(crate) trait Sink: AsRawFd + 'static {
+pub(crate) trait Sink: Routed {
     /// A write has ended; it may have been short. The sink starts the next.
     fn poured(self: Rc<Self>, batch: Batch, result: io::Result<()>);
 }
@@ -57,7 +56,7 @@ pub(crate) struct Pour<S: Sink, P: Position> {
     sink: Rc<S>,
     /// What is poured.
     batch: Batch,
-    /// How it ends: see [`Position`].
+    /// Where in the file it goes.
     position: PhantomData<P>,
 }
 
@@ -71,7 +70,10 @@ impl<S: Sink, P: Position> Pour<S, P> {
 unsafe impl<S: Sink, P: Position> Operation for Pour<S, P> {
     type Output = ();
     const NAME: &'static str = "write";
-    const NATURE: Nature = P::WRITE;
+
+    fn nature(&self) -> Nature {
+        if self.sink.facts().waits { Nature::Promised } else { Nature::Finite }
+    }
 
     fn entry(&mut self) -> Entry {
         let fd = types::Fd(self.sink.as_raw_fd());

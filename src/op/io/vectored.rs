@@ -1,11 +1,10 @@
 //! Transfers of several buffers by one call.
 
-use std::os::fd::AsRawFd;
 use std::rc::Rc;
 
 use io_uring::{opcode, types};
 
-use super::{At, NOTHING_MOVED, Patience, Position};
+use super::{At, NOTHING_MOVED, Patience, Position, Routed};
 use crate::buf::{IoBuf, IoBufMut};
 use crate::error::{BufError, BufResult};
 use crate::op::{Nature, Next, Operation};
@@ -27,7 +26,7 @@ fn vectors<'a, B: 'a>(
 }
 
 /// preadv(2) into one buffer after the other.
-pub(crate) struct ReadVectored<F: AsRawFd + 'static, B: IoBufMut> {
+pub(crate) struct ReadVectored<F: Routed, B: IoBufMut> {
     /// What it works on; held, so that it stays open.
     file: Rc<F>,
     /// Lent by the caller.
@@ -40,7 +39,7 @@ pub(crate) struct ReadVectored<F: AsRawFd + 'static, B: IoBufMut> {
     patience: Patience,
 }
 
-impl<F: AsRawFd + 'static, B: IoBufMut> ReadVectored<F, B> {
+impl<F: Routed, B: IoBufMut> ReadVectored<F, B> {
     pub(crate) fn new(file: Rc<F>, bufs: Vec<B>, offset: u64) -> Self {
         ReadVectored {
             file,
@@ -54,10 +53,13 @@ impl<F: AsRawFd + 'static, B: IoBufMut> ReadVectored<F, B> {
 
 // SAFETY: O1: the entry points to the vectors, and these into the buffers, all of which the operation owns and which stay as they
 // are while they are lent (B1); the buffers stand in a vector of their own, which does not move.
-unsafe impl<F: AsRawFd + 'static, B: IoBufMut> Operation for ReadVectored<F, B> {
+unsafe impl<F: Routed, B: IoBufMut> Operation for ReadVectored<F, B> {
     type Output = BufResult<Vec<B>>;
     const NAME: &'static str = "readv";
-    const NATURE: Nature = Nature::Finite;
+
+    fn nature(&self) -> Nature {
+        self.file.transfer()
+    }
 
     fn entry(&mut self) -> Entry {
         self.vectors = vectors(self.bufs.iter_mut(), |buf| (buf.as_mut_ptr(), buf.capacity()));
@@ -88,7 +90,7 @@ unsafe impl<F: AsRawFd + 'static, B: IoBufMut> Operation for ReadVectored<F, B> 
 }
 
 /// pwritev(2) of one buffer after the other.
-pub(crate) struct WriteVectored<F: AsRawFd + 'static, B: IoBuf> {
+pub(crate) struct WriteVectored<F: Routed, B: IoBuf> {
     /// What it works on; held, so that it stays open.
     file: Rc<F>,
     /// Lent by the caller.
@@ -101,7 +103,7 @@ pub(crate) struct WriteVectored<F: AsRawFd + 'static, B: IoBuf> {
     patience: Patience,
 }
 
-impl<F: AsRawFd + 'static, B: IoBuf> WriteVectored<F, B> {
+impl<F: Routed, B: IoBuf> WriteVectored<F, B> {
     pub(crate) fn new(file: Rc<F>, bufs: Vec<B>, offset: u64) -> Self {
         WriteVectored {
             file,
@@ -114,10 +116,13 @@ impl<F: AsRawFd + 'static, B: IoBuf> WriteVectored<F, B> {
 }
 
 // SAFETY: O1 as for `ReadVectored`.
-unsafe impl<F: AsRawFd + 'static, B: IoBuf> Operation for WriteVectored<F, B> {
+unsafe impl<F: Routed, B: IoBuf> Operation for WriteVectored<F, B> {
     type Output = BufResult<Vec<B>>;
     const NAME: &'static str = "writev";
-    const NATURE: Nature = Nature::Finite;
+
+    fn nature(&self) -> Nature {
+        self.file.transfer()
+    }
 
     fn entry(&mut self) -> Entry {
         self.vectors = vectors(self.bufs.iter_mut(), |buf| (buf.as_ptr().cast_mut(), buf.len()));
