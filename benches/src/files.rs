@@ -102,7 +102,7 @@ const WALL_TIME: Figure = Figure::Noted("wall time", "ns");
 /// The longest time between two ticks that should be a millisecond apart.
 const WORST_STALL: Figure = Figure::Noted("worst stall", "us");
 
-/// Ticks of a ticker: a second and a half.
+/// Milliseconds of a ticker.
 const TICKS: Span = Span::Operations { warm_up: 0, counted: 1500 };
 
 /// Once for each file of a tree.

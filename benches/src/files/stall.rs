@@ -3,7 +3,7 @@
 //! A call that waits for a disk or a server must not be made on the loop. Each workload is there twice: by the runtime's own
 //! calls, and by plain calls on the loop, which show what the pause would be.
 
-mod server;
+pub mod server;
 mod throttle;
 
 use std::cell::Cell;
@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 
+use self::server::Server;
 use super::Files;
 use super::blocks::BLOCK;
 use super::tree::{Medium, Place, Tree, check_content, content};
@@ -71,7 +72,7 @@ pub(super) fn perform<R: Files>(
     let medium = if place == Where::Hot { Medium::Memory } else { Medium::Disk };
     let folder = Place::new(medium, scratch)?;
     // They end what makes the place slow, before the folder goes.
-    let (mut _throttle, mut _server) = (None, None);
+    let (mut _throttle, mut _server) = (None, None::<Server>);
     let tree = match place {
         Where::Hot => Tree::filled(folder.path(), 2000)?,
         Where::SlowDisk => {
@@ -80,10 +81,7 @@ pub(super) fn perform<R: Files>(
             _throttle = Some(throttle::Throttle::on_reads(folder.path())?);
             tree
         }
-        Where::SlowServer => {
-            _server = Some(server::mount(folder.path())?);
-            server::tree(folder.path())?
-        }
+        Where::SlowServer => _server.insert(Server::start(folder.path())?).tree(folder.path())?,
     };
     let work = Rc::new(Work { tree, next: Cell::new(0), place, calls, meter });
     runtime.run(async move {
@@ -106,12 +104,13 @@ fn forget(files: &[PathBuf]) -> io::Result<()> {
     Ok(())
 }
 
-/// Ticks as often as is counted, and notes how far apart the ticks were.
+/// Ticks for as many milliseconds as operations are counted, and notes how far apart the ticks were.
 async fn tick<R: Files>(meter: &'static Meter) {
     meter.begin();
     let mut gaps = Vec::new();
-    let mut last = Instant::now();
-    for _ in 0..meter.operations() {
+    let start = Instant::now();
+    let mut last = start;
+    while last - start < TICK * meter.operations() as u32 {
         R::sleep(TICK).await;
         let now = Instant::now();
         gaps.push(now - last);

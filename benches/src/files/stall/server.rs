@@ -1,11 +1,14 @@
-//! A slow file system: FUSE, served by a thread of this process on the other core, which waits before each answer.
+//! A slow file system: FUSE, which waits before each answer.
 //!
 //! Paths stay in the kernel's cache, lengths and contents do not. So opening is what is hardest not to wait for: the kernel
 //! walks the path without asking and then asks within the call.
+//!
+//! It is served by a process of its own, `slow-server`: a process that waits for itself can never be ended.
 
 use std::ffi::OsStr;
-use std::io;
-use std::path::Path;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, SystemTime};
 
@@ -13,11 +16,12 @@ use fuser::{
     BackgroundSession, Config, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation,
     INodeNo, LockOwner, OpenFlags, ReplyAttr, ReplyData, ReplyEntry, ReplyOpen, Request,
 };
+use nix::mount::{MntFlags, umount2};
 
 use crate::contender::cannot;
 use crate::files::blocks::BLOCK;
 use crate::files::tree::{Tree, content};
-use crate::session::{Core, keep_to};
+use crate::session::{Core, keep_to, program};
 
 /// How long the server takes for an answer.
 const DELAY: Duration = Duration::from_millis(20);
@@ -26,22 +30,58 @@ const FILES: usize = 16;
 /// How long the kernel believes what a name means.
 const FOR_EVER: Duration = Duration::from_secs(3600);
 
-/// Mounts it here until the session goes.
-pub(super) fn mount(path: &Path) -> io::Result<BackgroundSession> {
-    // A thread runs where the one ran that made it.
-    keep_to(Core::Second);
-    let session = fuser::spawn_mount(Slow, path, &Config::default());
-    keep_to(Core::First);
-    session.map_err(|error| cannot(&format!("no FUSE here: {error}")))
+/// The process that serves. Ended by the end of its input: when this goes, or when this process ends however it does.
+pub(super) struct Server(Child);
+
+impl Server {
+    /// Starts one for this folder.
+    pub(super) fn start(folder: &Path) -> io::Result<Server> {
+        let mut command = Command::new(program("slow-server"));
+        let mut child = command.arg(folder).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        let mut said = [0];
+        let count = child.stdout.as_mut().expect("it is piped").read(&mut said)?;
+        let server = Server(child);
+        if count == 0 { Err(cannot("no FUSE here")) } else { Ok(server) }
+    }
+
+    /// The names of its files, all of them known to the kernel.
+    pub(super) fn tree(&self, folder: &Path) -> io::Result<Tree> {
+        let tree = Tree::of((0..FILES).map(|file| folder.join(file.to_string())).collect());
+        for path in tree.files() {
+            std::fs::metadata(path)?;
+        }
+        Ok(tree)
+    }
 }
 
-/// The names of its files, all of them known to the kernel.
-pub(super) fn tree(root: &Path) -> io::Result<Tree> {
-    let tree = Tree::of((0..FILES).map(|file| root.join(file.to_string())).collect());
-    for path in tree.files() {
-        std::fs::metadata(path)?;
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.0.stdin.take());
+        // There is nobody to tell, and the mount is gone in any case.
+        let _ = self.0.wait();
     }
-    Ok(tree)
+}
+
+/// The file system in the process that serves it, until this goes.
+pub struct Mounted {
+    folder: PathBuf,
+    _session: BackgroundSession,
+}
+
+impl Mounted {
+    /// Mounts it, and serves it on the second core.
+    pub fn at(folder: &Path) -> io::Result<Mounted> {
+        keep_to(Core::Second);
+        let session = fuser::spawn_mount(Slow, folder, &Config::default())?;
+        Ok(Mounted { folder: folder.to_owned(), _session: session })
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        // Also where a file is still open: what waits for an answer then fails, instead of waiting for ever.
+        let _ = umount2(&self.folder, MntFlags::MNT_FORCE | MntFlags::MNT_DETACH);
+    }
 }
 
 struct Slow;
