@@ -56,7 +56,8 @@ pub use pool::{Executor, Job, Refused, ThreadPool};
 pub use reactor::Op;
 pub use ring::{Clock, Diagnosis, FeatureMask, Features, SetupError, SetupErrorKind, diagnose};
 pub use sync::{
-    Barrier, Condition, Event, FutureValue, Lock, Mutex, Promise, Semaphore, SharedFuture, new_future,
+    Barrier, Condition, Event, FutureValue, LifoQueue, Lock, Mutex, PriorityQueue, Promise, Queue, Semaphore,
+    SharedFuture, new_future,
 };
 #[doc(hidden)]
 pub use task::private as __private;
