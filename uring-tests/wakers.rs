@@ -306,10 +306,14 @@ fn no_wake_of_four_threads_is_lost(ctx: &Ctx) {
             })
             .collect();
         poll_fn(|_| {
+            // Judged by what was told to the threads: a count that is looked at again may have moved on meanwhile, and its
+            // thread would wait for ever for an answer.
+            let mut all = true;
             for (count, seen) in counts.iter().zip(seen.iter()) {
-                seen.store(count.load(Ordering::Acquire), Ordering::Release);
+                let now = count.load(Ordering::Acquire);
+                seen.store(now, Ordering::Release);
+                all &= now == ROUNDS;
             }
-            let all = counts.iter().all(|count| count.load(Ordering::Acquire) == ROUNDS);
             if all { Poll::Ready(()) } else { Poll::Pending }
         })
         .await;
