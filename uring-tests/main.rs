@@ -17,6 +17,7 @@ mod barrier;
 mod cancel;
 mod combinators;
 mod condition;
+mod eager;
 mod endless;
 mod facts;
 mod files;
@@ -55,6 +56,7 @@ const THEMES: &[(&str, &[Trial])] = &[
     ("wakers", wakers::TRIALS),
     ("ring", ring::TRIALS),
     ("tasks", tasks::TRIALS),
+    ("eager", eager::TRIALS),
     ("futures", futures::TRIALS),
     ("locks", locks::TRIALS),
     ("condition", condition::TRIALS),

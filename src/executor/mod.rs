@@ -126,6 +126,8 @@ pub(crate) struct Spawn {
     pub(crate) name: Option<std::borrow::Cow<'static, str>>,
     /// Where it was created, in debug mode.
     pub(crate) location: Option<&'static std::panic::Location<'static>>,
+    /// Its first step runs at once, inside of its creator's.
+    pub(crate) eager: bool,
 }
 
 /// Told of a task's name and of its panic, if nobody awaited it.
@@ -218,12 +220,17 @@ impl Executor {
         Inside { entered, outer, before, _hidden: Hidden::new() }
     }
 
-    /// Makes a task, and schedules it: it runs for the first time in the next turn.
+    /// Makes a task, and schedules it: it runs for the first time in the next turn, or right here if it is eager.
     pub(crate) fn spawn<F: Future + 'static>(&self, future: F, how: Spawn) -> Task<F::Output> {
         let typed = Typed::new(future, self.shared, self.number, self.next_id());
+        let eager = how.eager;
         self.adopt(&typed.task.0, how);
         if self.closed.get() {
             self.cancelled(&typed.task.0);
+        } else if eager {
+            self.step_inside(&typed.task.0);
+        } else {
+            typed.task.0.wake();
         }
         Task::new(typed)
     }
@@ -238,6 +245,7 @@ impl Executor {
     ) -> Option<Result<F::Output, JoinError>> {
         let during = |typed: &Typed<F::Output>| {
             self.adopt(&typed.task.0, how);
+            typed.task.0.wake();
             drive(&typed.task);
             typed.take()
         };
@@ -274,8 +282,6 @@ impl Executor {
         let mut tasks = self.tasks.borrow_mut();
         task.header().index.set(tasks.len() as u32);
         tasks.push(task.clone());
-        drop(tasks);
-        task.wake();
     }
 
     /// Whether a task waits for its turn.
@@ -299,26 +305,42 @@ impl Executor {
         }
     }
 
-    /// One poll of one task, and what follows from it.
+    /// One step of a task whose turn it is.
     fn step(&self, task: Ref) {
-        let header = task.header();
-        if header.is(COMPLETE | ABORT | CANCEL) && !self.deliver(&task) {
+        if task.header().is(COMPLETE | ABORT | CANCEL) && !self.deliver(&task) {
             return;
         }
+        STEP.set(STEP.get() + 1);
+        self.poll(&task);
+    }
+
+    /// The first step of an eager task, inside of the step of the task that makes it. An offer to that task is not one to
+    /// the new one, and the two share what a step may do without suspending: otherwise a task that goes on making eager
+    /// ones would starve the others.
+    fn step_inside(&self, task: &Ref) {
+        let _hidden = Hidden::new();
+        if task::running().is_none() {
+            STEP.set(STEP.get() + 1);
+        }
+        self.poll(task);
+    }
+
+    /// One poll of one task, and what follows from it.
+    fn poll(&self, task: &Ref) {
+        let header = task.header();
         let state = header.state.get();
         header.state.set((state & !(SCHEDULED | CANCEL | AGAIN)) | STARTED | RUNNING);
-        STEP.set(STEP.get() + 1);
         let done = task.as_running(|| task.poll());
         let left = offer();
         header.clear(RUNNING | OFFERED);
         if done {
             set_offer(Offer::None);
-            self.complete(&task);
+            self.complete(task);
         } else if left != Offer::None || header.is(ABORT) {
             set_offer(Offer::None);
             match left {
-                Offer::Raised | Offer::Again => self.cancelled(&task),
-                _ if header.is(ABORT) => self.cancelled(&task),
+                Offer::Raised | Offer::Again => self.cancelled(task),
+                _ if header.is(ABORT) => self.cancelled(task),
                 // A request that came meanwhile is delivered in its place, as a new one.
                 Offer::Blocked if !header.is(CANCEL) => header.set(CANCEL | AGAIN),
                 Offer::Blocked | Offer::None => {}

@@ -96,6 +96,27 @@ impl TaskBuilder {
         self
     }
 
+    /// Runs the task's first step at once, inside of `create_task`, up to the first await that suspends. A task that ends
+    /// there costs no turn: its value is in the handle that comes back. This is asyncio's `eager_start`.
+    ///
+    /// In that step [`current_task`](crate::current_task) is the new task; a cancel request to its creator does not reach
+    /// it, and a panic goes to the handle as always. The step runs on the creator's stack and shares its creator's turn: what
+    /// the two compute without suspending holds up the others together.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), ringloop::RunError> {
+    /// ringloop::run(async {
+    ///     let mut task = ringloop::TaskBuilder::new().eager().create_task(async { 7 });
+    ///     assert_eq!(task.try_result().unwrap().unwrap(), 7);
+    /// })
+    /// # }
+    /// ```
+    #[doc(alias = "eager_start")]
+    pub fn eager(mut self) -> Self {
+        self.spawn.eager = true;
+        self
+    }
+
     /// Makes the task; see [`create_task`].
     #[track_caller]
     pub fn create_task<F: IntoFuture>(self, future: F) -> Task<F::Output>
