@@ -49,8 +49,9 @@ pub use event_loop::{
     Builder, DetachLimits, LoopHandle, LoopRef, Runner, SyncFuture, current, run, try_current,
 };
 pub use executor::{
-    AbortOnDrop, CatchCancel, Exit, Flatten, Shield, Task, TaskRef, Uncancellable, YieldNow, all_tasks,
-    catch_cancel, check_cancel, current_task, resume_cancel, uncancellable, with_cleanup, yield_now,
+    AbortOnDrop, CallbackId, CatchCancel, Exit, Flatten, Shield, Task, TaskRef, Uncancellable, YieldNow,
+    all_tasks, catch_cancel, check_cancel, current_task, resume_cancel, uncancellable, with_cleanup,
+    yield_now,
 };
 pub use pool::{Executor, Job, Refused, ThreadPool};
 pub use reactor::Op;

@@ -28,6 +28,7 @@ mod harness_itself;
 mod limits;
 mod listener;
 mod locks;
+mod on_done;
 mod ops;
 mod queues;
 mod ring;
@@ -57,6 +58,7 @@ const THEMES: &[(&str, &[Trial])] = &[
     ("ring", ring::TRIALS),
     ("tasks", tasks::TRIALS),
     ("eager", eager::TRIALS),
+    ("on_done", on_done::TRIALS),
     ("futures", futures::TRIALS),
     ("locks", locks::TRIALS),
     ("condition", condition::TRIALS),

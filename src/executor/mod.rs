@@ -5,7 +5,7 @@
 //!
 //! * `task`: the cell, the only unsafe code here; `refs`: its biased count; `remote`: the inbox and the sleep flag; `models`
 //!   runs these three under loom.
-//! * `join`: the handles `Task` and `TaskRef`. `cancel`: the offer and its handlers.
+//! * `join`: the handles `Task` and `TaskRef`. `on_done`: callbacks at the end. `cancel`: the offer and its handlers.
 //!
 //! Deliberately not here: time, I/O, the turn. This layer knows of the kernel nothing but a waker that ends the sleep.
 
@@ -15,6 +15,7 @@ mod join;
 mod meeting;
 #[cfg(all(test, loom))]
 mod models;
+mod on_done;
 mod refs;
 mod remote;
 mod task;
@@ -35,13 +36,14 @@ pub use cancel::{
 };
 pub use join::{AbortOnDrop, Flatten, Shield, Task, TaskRef};
 pub(crate) use meeting::{Meeting, meeting};
+pub use on_done::CallbackId;
 pub(crate) use remote::Shared;
 pub use yield_now::{YieldNow, yield_now};
 
 use crate::error::{JoinError, LoopClosed};
 use remote::Mail;
 use task::{
-    ABORT, AGAIN, CANCEL, CANCELLED, COMPLETE, ENDING, HANDLE, OFFERED, RUNNING, Ready, Ref, SCHEDULED,
+    ABORT, AGAIN, CANCEL, CANCELLED, COMPLETE, Cold, ENDING, HANDLE, OFFERED, RUNNING, Ready, Ref, SCHEDULED,
     STARTED, Typed,
 };
 
@@ -384,15 +386,20 @@ impl Executor {
         header.set(COMPLETE);
         let index = header.index.replace(u32::MAX) as usize;
         let mut tasks = self.tasks.borrow_mut();
-        let listed = tasks.swap_remove(index);
+        let listed = TaskRef(tasks.swap_remove(index));
         if let Some(moved) = tasks.get(index) {
             moved.header().index.set(index as u32);
         }
         drop(tasks);
+        let cold =
+            |cold: &mut Cold| (std::mem::take(&mut cold.handlers), std::mem::take(&mut cold.callbacks));
+        if let Some((handlers, callbacks)) = header.peek_cold(cold) {
+            drop(handlers);
+            callbacks.call_soon(self, &listed);
+        }
         if !header.is(HANDLE) {
             self.discard(task);
         }
-        drop(header.peek_cold(|cold| std::mem::take(&mut cold.handlers)));
         header.awaiter.wake();
         drop(listed);
     }

@@ -53,6 +53,7 @@ use super::awaiter::Awaiter;
 use super::cancel::Listed;
 use super::current_number;
 use super::join::TaskRef;
+use super::on_done::Callbacks;
 use super::refs::{After, Refs};
 use super::remote::{Mail, Shared};
 use crate::block;
@@ -116,6 +117,8 @@ pub(super) struct Cold {
     pub(super) handlers: Slab<Option<Waker>>,
     /// The handle's place in that list of the task which awaits it: a handle is a handler.
     pub(super) listed: Listed,
+    /// To be called at the end; empty from then on.
+    pub(super) callbacks: Callbacks,
 }
 
 struct VTable {
@@ -251,6 +254,11 @@ impl Header {
 
     pub(super) fn clear(&self, flags: u32) {
         self.state.set(self.state.get() & !flags);
+    }
+
+    /// Whether the thread is inside of the task's loop.
+    pub(super) fn is_here(&self) -> bool {
+        self.number == current_number()
     }
 
     /// The cold part, made on first use, for the time of one call. `f` must run no user code.

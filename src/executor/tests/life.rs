@@ -456,3 +456,47 @@ fn callbacks_run_in_order_with_tasks_and_are_not_listed() {
     assert_eq!(looped.reports().len(), 1);
     assert!(task.is_done());
 }
+
+/// FUT-05, FUT-06
+#[test]
+fn callbacks_run_in_the_turn_after_the_end_and_before_who_waits() {
+    let (looped, log, gate) = (Loop::new(), Log::default(), Gate::default());
+    let task = looped.named("t", gate.pass());
+    let (first, second) = (log.clone(), log.clone());
+    task.on_done(move |task| first.push(task.name()));
+    task.on_done(move |_| second.push("second"));
+    let taken_back = task.on_done(|_| unreachable!("it was taken back"));
+    assert!(task.remove_on_done(taken_back));
+    let name = task.task_ref();
+    let waiter = looped.spawn({
+        let log = log.clone();
+        async move { task.await.map(|()| log.push("waiter")) }
+    });
+    looped.settle();
+    gate.open();
+    looped.turn();
+    assert!(name.is_done());
+    assert_eq!(log.take(), "", "not inside of the end");
+    looped.turn();
+    assert_eq!(log.take(), "t second waiter");
+    let late = log.clone();
+    name.on_done(move |_| late.push("late"));
+    assert_eq!(log.take(), "");
+    looped.settle();
+    assert_eq!(log.take(), "late");
+    drop(waiter);
+}
+
+#[test]
+fn the_loops_end_drops_callbacks_that_have_not_run() {
+    let log = Log::default();
+    let looped = Loop::new();
+    let task = looped.spawn(pending::<()>());
+    let guard = log.on_drop("dropped");
+    task.on_done(move |_| drop(guard));
+    let name = task.task_ref();
+    drop(looped);
+    assert!(name.is_cancelled());
+    assert_eq!(log.take(), "dropped");
+    drop(task);
+}
