@@ -65,7 +65,7 @@ pub use task::private as __private;
 pub use task::{
     AllCompleted, AsCompleted, Child, FirstCompleted, FirstException, Gather, JoinSet, ReturnWhen,
     TaskBuilder, TaskGroup, TaskSet, Wait, as_completed, cancel_and_wait, create_task, gather,
-    gather_settled, spawn, task_group, timeout, timeout_at, wait, wait_for,
+    gather_settled, spawn, task_group, timeout, timeout_at, try_create_task, wait, wait_for,
 };
 pub use thread::{Blocking, run_in_executor, spawn_blocking, to_thread};
 pub use time::{Sleep, now, sleep, sleep_until};

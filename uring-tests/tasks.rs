@@ -9,7 +9,8 @@ use futures_util::future::LocalBoxFuture;
 use ringloop::net::TcpStream;
 use ringloop::sync::Semaphore;
 use ringloop::{
-    TaskBuilder, all_tasks, create_task, current_task, select, sleep, spawn, timeout, to_thread, yield_now,
+    TaskBuilder, all_tasks, create_task, current_task, select, sleep, spawn, timeout, to_thread,
+    try_create_task, yield_now,
 };
 use std::cell::{Cell, RefCell};
 use std::future::{pending, poll_fn};
@@ -21,6 +22,7 @@ use std::time::Duration;
 pub const TRIALS: &[Trial] = &[
     once!(a_new_task_runs_in_the_next_turn_in_order_of_creation),
     once!(outside_of_a_loop_a_task_cannot_be_made),
+    once!(outside_of_a_loop_the_future_comes_back),
     once!(nested_awaits_return_their_values),
     once!(a_task_that_awaits_itself_gets_an_error),
     once!(a_task_without_a_handle_runs_on),
@@ -81,6 +83,29 @@ fn outside_of_a_loop_a_task_cannot_be_made(_: &Ctx) {
     assert!(text.contains("run"), "the panic names the remedy: {text:?}");
     assert_eq!(drops.count(), 1, "the future is not leaked");
     assert!(current_task().is_none() && all_tasks().is_empty());
+}
+
+/// TASK-02
+fn outside_of_a_loop_the_future_comes_back(ctx: &Ctx) {
+    let drops = Drops::new();
+    let token = drops.token();
+    let future = async move {
+        drop(token);
+        7
+    };
+    let Err(future) = try_create_task(future) else { panic!("there is no loop") };
+    let Err(future) = TaskBuilder::new().name("later").eager().try_create_task(future) else {
+        panic!("there is no loop")
+    };
+    assert_eq!(drops.count(), 0);
+    let value = ctx.run(async {
+        let Ok(task) = TaskBuilder::new().name("now").try_create_task(future) else {
+            panic!("there is a loop")
+        };
+        assert_eq!(&*task.name(), "now");
+        task.await
+    });
+    assert_eq!((value.expect("no panic"), drops.count()), (7, 1));
 }
 
 /// TASK-03

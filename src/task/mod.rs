@@ -27,7 +27,7 @@ pub use wait::{
     cancel_and_wait, wait, wait_for,
 };
 
-use crate::event_loop::expect_running;
+use crate::event_loop::{expect_running, running};
 use crate::executor::{Spawn, Task};
 
 /// Makes a task of `future`. It is scheduled, not run: tasks run for the first time in the next turn of the loop, in the
@@ -66,6 +66,27 @@ where
 }
 
 pub use create_task as spawn;
+
+/// As [`create_task`], for code that may run outside of an event loop.
+///
+/// # Errors
+/// No event loop runs on this thread; the future comes back.
+///
+/// ```
+/// # fn main() -> Result<(), ringloop::RunError> {
+/// let future = std::future::ready(7);
+/// let Err(future) = ringloop::try_create_task(future) else { unreachable!("no loop runs") };
+/// assert_eq!(ringloop::run(future)?, 7);
+/// # Ok(()) }
+/// ```
+#[track_caller]
+pub fn try_create_task<F: IntoFuture>(future: F) -> Result<Task<F::Output>, F>
+where
+    F::IntoFuture: 'static,
+    F::Output: 'static,
+{
+    TaskBuilder::new().try_create_task(future)
+}
 
 /// How a task is made.
 ///
@@ -125,5 +146,21 @@ impl TaskBuilder {
         F::Output: 'static,
     {
         expect_running("create_task").spawn(future.into_future(), self.spawn)
+    }
+
+    /// Makes the task; see [`try_create_task`].
+    ///
+    /// # Errors
+    /// No event loop runs on this thread; the future comes back.
+    #[track_caller]
+    pub fn try_create_task<F: IntoFuture>(self, future: F) -> Result<Task<F::Output>, F>
+    where
+        F::IntoFuture: 'static,
+        F::Output: 'static,
+    {
+        match running() {
+            Some(event_loop) => Ok(event_loop.spawn(future.into_future(), self.spawn)),
+            None => Err(future),
+        }
     }
 }
