@@ -46,7 +46,7 @@ pub mod net;
 pub mod testing;
 pub use error::*;
 pub use event_loop::{
-    Builder, DetachLimits, LoopHandle, LoopRef, Runner, SyncFuture, current, run, try_current,
+    Builder, DetachLimits, LoopHandle, LoopRef, PanicPolicy, Runner, SyncFuture, current, run, try_current,
 };
 pub use executor::{
     AbortOnDrop, CallbackId, CatchCancel, Exit, Flatten, Shield, Task, TaskRef, Uncancellable, YieldNow,

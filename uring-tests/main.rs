@@ -36,6 +36,7 @@ mod shutdown;
 mod sockets;
 mod tasks;
 mod timers;
+mod unseen;
 mod waiters;
 mod waiting;
 mod wakers;
@@ -59,6 +60,7 @@ const THEMES: &[(&str, &[Trial])] = &[
     ("tasks", tasks::TRIALS),
     ("eager", eager::TRIALS),
     ("on_done", on_done::TRIALS),
+    ("unseen", unseen::TRIALS),
     ("futures", futures::TRIALS),
     ("locks", locks::TRIALS),
     ("condition", condition::TRIALS),

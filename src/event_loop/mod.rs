@@ -36,10 +36,9 @@ use detached::Detached;
 pub(crate) use detached::{Home, Writer};
 pub use handle::{LoopHandle, LoopRef, SyncFuture, current, try_current};
 use runner::ErrorHandler;
-pub use runner::{Builder, Runner, run};
+pub use runner::{Builder, PanicPolicy, Runner, run};
 
-use crate::error::JoinError;
-use crate::executor::{Executor, TaskRef};
+use crate::executor::{Executor, Lost, TaskRef};
 use crate::pool::ThreadPool;
 use crate::reactor::Reactor;
 use crate::ring::{Clock, Notifier, Ring, SetupError};
@@ -118,10 +117,11 @@ impl EventLoop {
         tracing::debug!(target: "ringloop", features = %ring.features(), "event loop");
         let notify = Arc::new(Notify(ring.notifier()));
         let on_error = options.on_error.clone();
-        let on_panic = move |name: &str, error: &JoinError| {
-            report(&on_error, &format!("task '{name}': {error}, and nobody awaited it"));
+        let on_lost = move |name: &str, lost: &Lost| {
+            report(&on_error, &format!("task '{name}': {lost}, and nobody awaited it"));
         };
-        let executor = Executor::new(notify.into(), Box::new(on_panic));
+        let executor = Executor::new(notify.into(), Box::new(on_lost));
+        executor.set_panics_end_runs(options.panics_end_runs());
         let reactor = Reactor::new(ring, executor.number());
         Ok(Rc::new(EventLoop {
             executor,

@@ -70,7 +70,19 @@ pub struct Builder {
     drain_timeout: Duration,
     pub(super) timer_spacing: Duration,
     pub(crate) detached: DetachLimits,
+    panics: PanicPolicy,
     pub(super) on_error: Option<ErrorHandler>,
+}
+
+/// What a panic of a task does besides reaching whoever awaits it; see [`Builder::on_panic`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PanicPolicy {
+    /// Nothing. If nobody awaits the task it goes to the exception handler.
+    #[default]
+    Keep,
+    /// It ends the run.
+    Propagate,
 }
 
 impl Default for Builder {
@@ -91,6 +103,7 @@ impl Builder {
             drain_timeout: Duration::from_secs(5),
             timer_spacing: Duration::from_micros(200),
             detached: DetachLimits::default(),
+            panics: PanicPolicy::default(),
             on_error: None,
         }
     }
@@ -186,8 +199,20 @@ impl Builder {
         self
     }
 
-    /// Told of errors that nobody awaits: a panic in a detached task, a connection reset at a limit, leaks at the end. By
-    /// default they go to `tracing`, or to stderr where that has no subscriber.
+    /// What a panic of a task does to the run. By default nothing: the [`JoinError`](crate::JoinError) has it, and the other
+    /// tasks go on.
+    ///
+    /// With [`PanicPolicy::Propagate`] the first panic of any task, or of a callback, resumes from [`Runner::run`] after the
+    /// current batch of tasks, as SystemExit and KeyboardInterrupt do in asyncio: main is dropped where it stands. The task's
+    /// `JoinError` then has the panic's text only. Panics during the loop's end, and on other threads, end no run.
+    pub fn on_panic(mut self, policy: PanicPolicy) -> Self {
+        self.panics = policy;
+        self
+    }
+
+    /// Told of errors that nobody awaits: a panic or an error of a detached task (which errors, tells
+    /// [`Task::detach`](crate::Task::detach)), a connection reset at a limit, leaks at the end. By default they go to
+    /// `tracing`, or to stderr where that has no subscriber.
     pub fn on_error(mut self, handler: impl Fn(&str) + Send + Sync + 'static) -> Self {
         self.on_error = Some(Arc::new(handler));
         self
@@ -206,6 +231,10 @@ impl Builder {
             Some(threads) => ThreadPool::new(&self.name, threads),
             None => ThreadPool::default(),
         }
+    }
+
+    pub(super) fn panics_end_runs(&self) -> bool {
+        self.panics == PanicPolicy::Propagate
     }
 
     pub(crate) fn is_debug(&self) -> bool {
@@ -235,10 +264,14 @@ impl Runner {
         let mut broken = None;
         let how = Spawn { name: Some("main".into()), ..Spawn::default() };
         let output = self.event_loop.executor.scoped(main.into_future(), how, |root| {
-            while !root.is_done() && broken.is_none() {
-                broken = self.event_loop.turn(|| root.is_done()).err();
+            let is_over = || root.is_done() || self.event_loop.executor.has_panicked();
+            while !is_over() && broken.is_none() {
+                broken = self.event_loop.turn(is_over).err();
             }
         });
+        if let Some(payload) = self.event_loop.executor.take_panic() {
+            resume_unwind(payload);
+        }
         match (broken, output) {
             (Some(error), _) => Err(RunError::setup(error)),
             (None, Some(Ok(output))) => Ok(output),
@@ -303,6 +336,7 @@ impl EventLoop {
             return;
         }
         let inside = self.enter();
+        self.executor.set_panics_end_runs(false);
         let limit = self.options.shutdown_timeout;
         let deadline = self.reactor.now() + limit;
         // In a forked child nothing here is ours; and where the thread's own storage is gone, no task can run any more.

@@ -10,9 +10,9 @@ use std::task::{Context, Poll, Waker};
 use super::cancel::take_offer;
 use super::task::{
     ABORT, AGAIN, CANCEL, CANCELLED, COMPLETE, Cold, HANDLE, HIDDEN, OFFERED, OUTPUT, PANICKED, REQUEST,
-    RUNNING, Ref, STARTED, Typed,
+    RUNNING, Ref, SEEN, STARTED, Typed,
 };
-use super::{current, current_task, wake};
+use super::{Lost, current, current_task, wake};
 use crate::error::JoinError;
 
 /// Names a task: cancel it, ask for its state. Cheap to clone; keeps the task's memory, not its future.
@@ -23,11 +23,14 @@ impl TaskRef {
     /// Asks the task to end: `Cancelled` is offered to the innermost handler at the await where it stands, and without a
     /// handler the task is dropped there. Returns false if it has ended already.
     ///
+    /// The error of a task that has ended counts as seen from then on: dropping the handle reports it no more.
+    ///
     /// Every call counts (see [`cancelling`](Self::cancelling)), but requests made before the first is delivered are
     /// delivered as one. A task that has not started never starts.
     pub fn cancel(&self) -> bool {
         let header = self.0.header();
         if header.is(COMPLETE) {
+            self.mark_seen();
             return false;
         }
         // The count stands above the flags: it must stay at its limit, not carry over.
@@ -132,6 +135,11 @@ impl TaskRef {
     pub(crate) fn put_back_cancel(&self) {
         self.0.header().set(CANCEL);
         self.0.wake();
+    }
+
+    /// Nobody needs to be told of the task's error. A panic is reported all the same: it is a bug.
+    pub(crate) fn mark_seen(&self) {
+        self.0.header().set(SEEN);
     }
 
     pub(super) fn is_cancel_pending(&self) -> bool {
@@ -270,7 +278,12 @@ impl<T> Task<T> {
         self.typed.task.clone()
     }
 
-    /// Lets the task run on its own. Its panic, if any, goes to the exception handler.
+    /// Lets the task run on its own. Its panic, if any, goes to the exception handler, [`Builder::on_error`](crate::Builder::on_error).
+    ///
+    /// So does its error, if the output is `Result<(), E>` with an `E` that is known here: `io::Error`, `fmt::Error`, a boxed
+    /// `dyn Error`, `String`, `&'static str`, or an error of this crate. An error that only says that something was cancelled
+    /// is none. Of any other output nothing is known, and an error in it is dropped silently:
+    /// [`detach_reporting`](Self::detach_reporting) is for these. The same holds for every handle that is dropped.
     pub fn detach(self) {}
 
     pub(super) fn hide(self) {
@@ -335,6 +348,41 @@ impl<T, E: From<JoinError>> Task<Result<T, E>> {
     /// ```
     pub fn flatten(self) -> Flatten<T, E> {
         Flatten { task: self }
+    }
+}
+
+impl<T: 'static, E: fmt::Display + 'static> Task<Result<T, E>> {
+    /// Lets the task run on its own, as [`detach`](Self::detach), and reports its error, of whatever type, to the exception
+    /// handler.
+    ///
+    /// # Panics
+    /// If the task has ended and its loop does not run on this thread now.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::sync::mpsc::channel;
+    /// let (tell, told) = channel();
+    /// let mut runner = ringloop::Builder::new().on_error(move |text| tell.send(text.to_owned()).unwrap()).build()?;
+    /// runner.run(async {
+    ///     ringloop::create_task(async { "seven".parse::<u8>() }).detach_reporting();
+    ///     ringloop::yield_now().await;
+    /// })?;
+    /// runner.close()?;
+    /// assert!(told.recv()?.contains("invalid digit"));
+    /// # Ok(()) }
+    /// ```
+    pub fn detach_reporting(mut self) {
+        let task = self.task_ref();
+        task.on_done(move |task| {
+            let lost = match self.try_result() {
+                Some(Ok(Err(error))) => Lost::of(&error),
+                Some(Err(error)) if error.is_panic() => Some(Lost::Panic(error)),
+                _ => None,
+            };
+            if let (Some(lost), Some(executor)) = (lost, current()) {
+                executor.report(task, &lost);
+            }
+        });
     }
 }
 

@@ -5,13 +5,15 @@
 //!
 //! * `task`: the cell, the only unsafe code here; `refs`: its biased count; `remote`: the inbox and the sleep flag; `models`
 //!   runs these three under loom.
-//! * `join`: the handles `Task` and `TaskRef`. `on_done`: callbacks at the end. `cancel`: the offer and its handlers.
+//! * `join`: the handles `Task` and `TaskRef`. `on_done`: callbacks at the end. `lost`: ends that nobody has seen. `cancel`:
+//!   the offer and its handlers.
 //!
 //! Deliberately not here: time, I/O, the turn. This layer knows of the kernel nothing but a waker that ends the sleep.
 
 mod awaiter;
 mod cancel;
 mod join;
+mod lost;
 mod meeting;
 #[cfg(all(test, loom))]
 mod models;
@@ -23,6 +25,7 @@ mod task;
 pub(crate) mod tests;
 mod yield_now;
 
+use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -35,12 +38,13 @@ pub use cancel::{
     CatchCancel, Exit, Uncancellable, catch_cancel, check_cancel, resume_cancel, uncancellable, with_cleanup,
 };
 pub use join::{AbortOnDrop, Flatten, Shield, Task, TaskRef};
+pub(crate) use lost::Lost;
 pub(crate) use meeting::{Meeting, meeting};
 pub use on_done::CallbackId;
 pub(crate) use remote::Shared;
 pub use yield_now::{YieldNow, yield_now};
 
-use crate::error::{JoinError, LoopClosed};
+use crate::error::{JoinError, LoopClosed, panic_message};
 use remote::Mail;
 use task::{
     ABORT, AGAIN, CANCEL, CANCELLED, COMPLETE, Cold, ENDING, HANDLE, OFFERED, RUNNING, Ready, Ref, SCHEDULED,
@@ -114,6 +118,20 @@ pub fn all_tasks() -> Vec<TaskRef> {
     current().map(|executor| executor.all_tasks()).unwrap_or_default()
 }
 
+/// What a panic in a task becomes. If it is to end the run, the run gets the payload and the error keeps the text.
+#[cold]
+pub(crate) fn caught(payload: Box<dyn Any + Send>) -> JoinError {
+    let payload = match current() {
+        Some(executor) if executor.panics_end_runs.get() && !executor.has_panicked.replace(true) => {
+            let text = panic_message(&*payload).to_owned();
+            executor.panic.set(Some(payload));
+            Box::new(text)
+        }
+        _ => payload,
+    };
+    JoinError::panicked(payload)
+}
+
 /// Wakes; a waker of somebody else's that panics must not stop the loop.
 pub(crate) fn wake(waker: Waker) {
     if catch_unwind(AssertUnwindSafe(|| waker.wake())).is_err() {
@@ -132,8 +150,8 @@ pub(crate) struct Spawn {
     pub(crate) eager: bool,
 }
 
-/// Told of a task's name and of its panic, if nobody awaited it.
-type OnPanic = Box<dyn Fn(&str, &JoinError)>;
+/// Told of a task's name and of what it ended with, if nobody awaited it.
+type OnLost = Box<dyn Fn(&str, &Lost)>;
 
 /// The tasks of one loop.
 pub(crate) struct Executor {
@@ -151,8 +169,14 @@ pub(crate) struct Executor {
     mail: RefCell<Vec<Mail>>,
     /// The inbox is closed; a task made now ends at once.
     closed: Cell<bool>,
-    /// Told of panics that nobody else will see.
-    on_panic: OnPanic,
+    /// The first panic of a task ends the run.
+    panics_end_runs: Cell<bool>,
+    /// It has happened.
+    has_panicked: Cell<bool>,
+    /// Its payload, on the way to the run.
+    panic: Cell<Option<Box<dyn Any + Send>>>,
+    /// Told of panics and errors that nobody else will see.
+    on_lost: OnLost,
 }
 
 /// While it lives, the thread is inside the loop.
@@ -183,8 +207,8 @@ impl Drop for Inside {
 }
 
 impl Executor {
-    /// `notify` ends the loop's sleep; `on_panic` gets the name of a task and a panic that nobody awaited.
-    pub(crate) fn new(notify: Waker, on_panic: OnPanic) -> Rc<Executor> {
+    /// `notify` ends the loop's sleep; `on_lost` gets the name of a task and the panic or error that nobody awaited.
+    pub(crate) fn new(notify: Waker, on_lost: OnLost) -> Rc<Executor> {
         let (shared, number) = Shared::open(notify);
         Rc::new(Executor {
             number,
@@ -194,7 +218,10 @@ impl Executor {
             last_id: Cell::new(0),
             mail: RefCell::default(),
             closed: Cell::new(false),
-            on_panic,
+            panics_end_runs: Cell::new(false),
+            has_panicked: Cell::new(false),
+            panic: Cell::new(None),
+            on_lost,
         })
     }
 
@@ -404,14 +431,36 @@ impl Executor {
         drop(listed);
     }
 
+    /// Whether the first panic of a task ends the run.
+    pub(crate) fn set_panics_end_runs(&self, on: bool) {
+        self.panics_end_runs.set(on);
+    }
+
+    /// Whether there was a panic that ends the run.
+    pub(crate) fn has_panicked(&self) -> bool {
+        self.has_panicked.get()
+    }
+
+    /// The panic that ends the run.
+    pub(crate) fn take_panic(&self) -> Option<Box<dyn Any + Send>> {
+        self.has_panicked.set(false);
+        self.panic.take()
+    }
+
     /// Drops an output that nobody will ask for.
     fn discard(&self, task: &Ref) {
         let _hidden = Hidden::new();
-        if let Some(panic) = task.discard() {
-            let name = TaskRef(task.clone()).name();
-            if catch_unwind(AssertUnwindSafe(|| (self.on_panic)(&name, &panic))).is_err() {
-                tracing::error!(target: "ringloop", "the exception handler panicked on the panic of task '{name}'");
-            }
+        if let Some(lost) = task.discard() {
+            self.report(&TaskRef(task.clone()), &lost);
+        }
+    }
+
+    /// Tells how a task ended.
+    #[cold]
+    fn report(&self, task: &TaskRef, lost: &Lost) {
+        let name = task.name();
+        if catch_unwind(AssertUnwindSafe(|| (self.on_lost)(&name, lost))).is_err() {
+            tracing::error!(target: "ringloop", "the exception handler panicked on the end of task '{name}': {lost}");
         }
     }
 

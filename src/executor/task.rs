@@ -51,11 +51,12 @@ use slab::Slab;
 
 use super::awaiter::Awaiter;
 use super::cancel::Listed;
-use super::current_number;
 use super::join::TaskRef;
+use super::lost::Lost;
 use super::on_done::Callbacks;
 use super::refs::{After, Refs};
 use super::remote::{Mail, Shared};
+use super::{caught, current_number};
 use crate::block;
 use crate::error::JoinError;
 
@@ -77,8 +78,10 @@ pub(super) const AGAIN: u32 = 1 << 11;
 pub(super) const OFFERED: u32 = 1 << 12;
 /// The loop's end has asked the task to end.
 pub(super) const ENDING: u32 = 1 << 13;
+/// Nobody needs to be told of the task's error.
+pub(super) const SEEN: u32 = 1 << 15;
 /// The number of cancel requests stands above the flags.
-pub(super) const REQUEST: u32 = 1 << 14;
+pub(super) const REQUEST: u32 = 1 << 16;
 
 /// What every task has, whatever its future.
 pub(super) struct Header {
@@ -130,8 +133,8 @@ struct VTable {
     take: unsafe fn(NonNull<Header>, *mut ()),
     /// Where the output lies.
     output: unsafe fn(NonNull<Header>) -> *const (),
-    /// Drops the output in its place; gives back the panic of a task that nobody awaited.
-    discard: unsafe fn(NonNull<Header>) -> Option<JoinError>,
+    /// Drops the output in its place; gives back what of it should not be lost unseen.
+    discard: unsafe fn(NonNull<Header>) -> Option<Lost>,
     /// Frees the memory.
     free: unsafe fn(NonNull<Header>),
 }
@@ -181,7 +184,7 @@ impl<F: Future> TaskCell<F> {
         let output = match polled {
             Ok(std::task::Poll::Pending) => return false,
             Ok(std::task::Poll::Ready(value)) => Ok(value),
-            Err(payload) => Err(JoinError::panicked(payload)),
+            Err(payload) => Err(caught(payload)),
         };
         // SAFETY: C2: the future was just polled to its end; `replace` drops it.
         unsafe { Self::replace(task, output) };
@@ -193,8 +196,8 @@ impl<F: Future> TaskCell<F> {
         // SAFETY: C2: the caller says that the stage holds the future; nobody refers to it now.
         let dropped = guarded(|| unsafe { ManuallyDrop::drop(&mut (*Self::stage(task).get()).future) });
         let output = match (dropped, output) {
-            (Err(payload), Ok(_)) => Err(JoinError::panicked(payload)),
-            (Err(payload), Err(error)) if error.is_cancelled() => Err(JoinError::panicked(payload)),
+            (Err(payload), Ok(_)) => Err(caught(payload)),
+            (Err(payload), Err(error)) if error.is_cancelled() => Err(caught(payload)),
             (_, output) => output,
         };
         // SAFETY: C1, and we are its owner (T1).
@@ -225,11 +228,24 @@ impl<F: Future> TaskCell<F> {
         unsafe { (&raw const (*Self::stage(task).get()).output).cast() }
     }
 
-    unsafe fn discard(task: NonNull<Header>) -> Option<JoinError> {
+    unsafe fn discard(task: NonNull<Header>) -> Option<Lost> {
+        // SAFETY: C2: passed on to the caller.
+        unsafe { Self::discard_after(task, |_| None) }
+    }
+
+    /// Drops the output in its place; `look` is shown it before, if it is a value.
+    unsafe fn discard_after(
+        task: NonNull<Header>,
+        look: impl FnOnce(&F::Output) -> Option<Lost>,
+    ) -> Option<Lost> {
         // SAFETY: C2 as in `take`.
         match unsafe { ManuallyDrop::take(&mut (*Self::stage(task).get()).output) } {
-            Ok(value) => guarded(move || drop(value)).err().map(JoinError::panicked),
-            Err(error) => error.is_panic().then_some(error),
+            // What an error says is code of its own.
+            Ok(value) => match guarded(move || look(&value)) {
+                Ok(lost) => lost,
+                Err(payload) => Some(Lost::Panic(caught(payload))),
+            },
+            Err(error) => error.is_panic().then_some(Lost::Panic(error)),
         }
     }
 
@@ -240,6 +256,16 @@ impl<F: Future> TaskCell<F> {
             task.cast::<TaskCell<F>>().drop_in_place();
             block::free(task.cast(), Self::CLASS);
         }
+    }
+}
+
+impl<F: Future + 'static> TaskCell<F> {
+    /// For an output that can be asked what it is.
+    const TELLING: &'static VTable = &VTable { discard: Self::discard_and_tell, ..*Self::VTABLE };
+
+    unsafe fn discard_and_tell(task: NonNull<Header>) -> Option<Lost> {
+        // SAFETY: C2: passed on to the caller.
+        unsafe { Self::discard_after(task, Lost::find) }
     }
 }
 
@@ -284,10 +310,17 @@ pub(super) struct Ref(NonNull<Header>);
 impl Ref {
     /// # Safety
     /// C2: what the future borrows must outlive it: the caller has it dropped (by polling it to its end or by `end`) in time.
-    unsafe fn new<F: Future>(future: F, shared: &'static Shared, number: u32, id: u32) -> Ref {
+    /// `vtable` is one of `TaskCell<F>`.
+    unsafe fn new<F: Future>(
+        future: F,
+        vtable: &'static VTable,
+        shared: &'static Shared,
+        number: u32,
+        id: u32,
+    ) -> Ref {
         let task = block::reserve(TaskCell::<F>::CLASS);
         let header = Header {
-            vtable: TaskCell::<F>::VTABLE,
+            vtable,
             refs: Refs::new(1),
             state: Cell::new(HANDLE),
             number,
@@ -345,14 +378,15 @@ impl Ref {
         unsafe { (self.header().vtable.end)(self.0, error) }
     }
 
-    /// Drops the output that nobody will ask for; gives back a panic that nobody has seen.
-    pub(super) fn discard(&self) -> Option<JoinError> {
+    /// Drops the output that nobody will ask for; gives back what of it nobody has seen and somebody should.
+    pub(super) fn discard(&self) -> Option<Lost> {
         if !self.header().is(OUTPUT) {
             return None;
         }
         self.header().clear(OUTPUT);
         // SAFETY: C2: OUTPUT was set and is now cleared.
-        unsafe { (self.header().vtable.discard)(self.0) }
+        let lost = unsafe { (self.header().vtable.discard)(self.0) };
+        lost.filter(|lost| matches!(lost, Lost::Panic(_)) || !self.header().is(SEEN))
     }
 }
 
@@ -466,7 +500,10 @@ impl<T> Typed<T> {
         F: Future<Output = T> + 'static,
     {
         // SAFETY: C2: a 'static future borrows nothing that could end before it.
-        Typed { task: TaskRef(unsafe { Ref::new(future, shared, number, id) }), output: PhantomData }
+        Typed {
+            task: TaskRef(unsafe { Ref::new(future, TaskCell::<F>::TELLING, shared, number, id) }),
+            output: PhantomData,
+        }
     }
 
     /// The output, once, if it is there.
@@ -515,7 +552,7 @@ pub(super) fn scoped<F: Future, R>(
         }
     }
     // SAFETY: C2: `Scope` lives in this frame, inside of all that the future borrows, and its drop ends the future.
-    let task = unsafe { Ref::new(future, shared, number, id) };
+    let task = unsafe { Ref::new(future, TaskCell::<F>::VTABLE, shared, number, id) };
     let scope = Scope(Typed { task: TaskRef(task), output: PhantomData }, end);
     during(&scope.0)
 }

@@ -16,12 +16,12 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 
-use super::{Executor, Inside, Spawn, Task};
+use super::{Executor, Inside, Lost, Spawn, Task};
 
 /// A loop that runs when it is told to. Its end, the drop, is the end of a real one.
 pub(crate) struct Loop {
     pub(crate) executor: Rc<Executor>,
-    /// What `on_panic` was told.
+    /// What `on_lost` was told.
     reports: Rc<RefCell<Vec<String>>>,
     inside: Option<Inside>,
 }
@@ -39,11 +39,9 @@ impl Loop {
     pub(crate) fn new() -> Loop {
         let reports = Rc::new(RefCell::new(Vec::new()));
         let told = reports.clone();
-        let on_panic = move |name: &str, error: &crate::error::JoinError| {
-            told.borrow_mut().push(format!("{name}: {error}"));
-        };
+        let on_lost = move |name: &str, lost: &Lost| told.borrow_mut().push(format!("{name}: {lost}"));
         let notify = Waker::from(Arc::new(Unpark(std::thread::current())));
-        let executor = Executor::new(notify, Box::new(on_panic));
+        let executor = Executor::new(notify, Box::new(on_lost));
         let inside = Some(executor.enter());
         Loop { executor, reports, inside }
     }

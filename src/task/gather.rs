@@ -237,18 +237,28 @@ impl<C: Children> Gathering<C> {
         done
     }
 
+    /// The first failure is the gather's: those that come later count as seen.
+    fn mark_seen(&self) {
+        self.children.each(TaskRef::mark_seen);
+    }
+
     /// Looks at the board; None: nothing has been decided.
     fn decide(&mut self, cx: &Context<'_>) -> Option<Result<C::Values, C::Error>> {
         match self.board.failed.get() {
             None if self.all_done() => Some(Ok(self.children.values())),
             None => None,
             Some(index) => match self.children.failure(index) {
-                Some(Ok(error)) => Some(Err(error)),
+                Some(Ok(error)) => {
+                    self.mark_seen();
+                    Some(Err(error))
+                }
                 Some(Err(ended)) if ended.is_panic() => {
+                    self.mark_seen();
                     self.stage = Stage::Over;
                     resume_unwind(ended.into_panic())
                 }
                 Some(Err(_)) => {
+                    self.mark_seen();
                     self.stage = Stage::Resuming;
                     None
                 }
@@ -274,6 +284,7 @@ impl<C: Children> Future for Gathering<C> {
             return Poll::Ready(result);
         }
         if this.stage == Stage::Ending && this.all_done() {
+            this.mark_seen();
             this.stage = Stage::Resuming;
         }
         if this.stage == Stage::Resuming {
@@ -294,7 +305,7 @@ impl<C: Children> Future for Gathering<C> {
 
 /// Makes a task of each future, at once and in order, and waits for all their values, in the order of the arguments.
 ///
-/// The first error ends the wait at once; the other tasks go on and their later errors are dropped. A panic of a task
+/// The first error ends the wait at once; the other tasks go on and their later errors are dropped, unreported. A panic of a task
 /// resumes here. A task that is cancelled by somebody else cancels the waiting task too, as in asyncio. Without futures
 /// the empty list is there at once.
 ///

@@ -22,7 +22,8 @@ use slab::Slab;
 use super::TaskBuilder;
 use crate::error::{ChildFailed, GroupError, JoinError};
 use crate::executor::{
-    Awaiter, Hidden, Listed, Offer, Task, TaskRef, current_task, offer, resume_cancel, set_offer, take_offer,
+    Awaiter, Hidden, Listed, Offer, Task, TaskRef, caught, current_task, offer, resume_cancel, set_offer,
+    take_offer,
 };
 
 /// Runs `body`, which makes children in the group it is given, and waits for all of them. The children may make more.
@@ -174,7 +175,7 @@ impl<E> Report<E> {
         match end {
             Ok(Ok(value)) => return Ok(value),
             Ok(Err(error)) => self.group.errors.borrow_mut().push(error),
-            Err(payload) => self.group.panics.borrow_mut().push(JoinError::panicked(payload)),
+            Err(payload) => self.group.panics.borrow_mut().push(caught(payload)),
         }
         let group = self.group.clone();
         drop(self);

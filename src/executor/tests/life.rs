@@ -500,3 +500,85 @@ fn the_loops_end_drops_callbacks_that_have_not_run() {
     assert_eq!(log.take(), "dropped");
     drop(task);
 }
+
+/// FUT-09, SHIELD-06, adapted
+#[test]
+fn an_error_that_nobody_has_seen_is_reported_once() {
+    fn fail(text: &'static str) -> std::future::Ready<Result<(), &'static str>> {
+        ready(Err(text))
+    }
+    let looped = Loop::new();
+    looped.named("detached", fail("a")).detach();
+    let kept = looped.named("kept", fail("b"));
+    let mut read = looped.named("read", fail("c"));
+    let cancelled_after = looped.named("cancelled after", fail("d"));
+    let shield = looped.named("shielded", fail("e")).shield();
+    let flat = looped.named("flat", ready(Err::<(), _>(std::io::Error::other("f")))).flatten();
+    looped.settle();
+    assert_eq!(looped.reports(), ["detached: the task failed: a"]);
+    drop(kept);
+    assert_eq!(looped.reports(), ["kept: the task failed: b"]);
+    assert!(read.try_result().is_some());
+    assert!(!cancelled_after.cancel());
+    drop((read, cancelled_after));
+    assert!(looped.reports().is_empty());
+    drop(shield);
+    drop(flat);
+    assert_eq!(looped.reports(), ["shielded: the task failed: e", "flat: the task failed: f"]);
+    looped.named("cancelled", pending::<Result<(), &str>>()).cancel();
+    looped.settle();
+    assert!(looped.reports().is_empty());
+}
+
+/// FUT-09, adapted
+#[test]
+fn an_error_of_any_type_is_reported_if_that_is_asked_for() {
+    #[derive(Debug)]
+    struct Own;
+    impl std::fmt::Display for Own {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("a word of one's own")
+        }
+    }
+    let looped = Loop::new();
+    looped.named("silent", async { Err::<u8, _>(Own) }).detach();
+    looped.settle();
+    assert!(looped.reports().is_empty());
+    looped.named("told", async { Err::<u8, _>(Own) }).detach_reporting();
+    looped
+        .named("bad", async { if true { panic!("as planned") } else { Err::<u8, _>(Own) } })
+        .detach_reporting();
+    looped.named("fine", async { Ok::<_, Own>(7) }).detach_reporting();
+    looped.named("quiet", async { Err::<u8, _>(crate::Cancelled) }).detach_reporting();
+    looped.settle();
+    assert_eq!(
+        looped.reports(),
+        ["told: the task failed: a word of one's own", "bad: the task panicked: as planned"]
+    );
+    let late = looped.named("late", async { Err::<u8, _>(Own) });
+    looped.settle();
+    late.detach_reporting();
+    looped.settle();
+    assert_eq!(looped.reports(), ["late: the task failed: a word of one's own"]);
+}
+
+/// What an error says is code of its own.
+#[test]
+fn an_error_that_cannot_be_told_stops_nobody() {
+    struct Bad;
+    impl std::fmt::Display for Bad {
+        fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            panic!("it cannot be told")
+        }
+    }
+    impl std::fmt::Debug for Bad {
+        fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            Ok(())
+        }
+    }
+    impl std::error::Error for Bad {}
+    let looped = Loop::new();
+    looped.named("t", async { Err::<(), Box<dyn std::error::Error>>(Box::new(Bad)) }).detach();
+    looped.settle();
+    assert_eq!(looped.reports(), ["t: the task panicked: it cannot be told"]);
+}
