@@ -15,6 +15,7 @@ mod error;
 mod block;
 pub mod buf;
 mod pool;
+mod waiting;
 
 // Who runs, and who waits.
 mod executor;

@@ -16,6 +16,7 @@ use std::time::Duration;
 use crate::event_loop::expect_running;
 use crate::executor::all_tasks;
 pub use crate::ring::{Clock, FaultPlan};
+use crate::waiting::Waiting;
 
 /// What a loop has and what it has done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -98,8 +99,9 @@ pub fn dump() -> String {
     for task in all_tasks() {
         let _ = writeln!(text, "{task:?}");
     }
-    for (name, state) in event_loop.reactor.operations() {
-        let _ = writeln!(text, "<Operation {name} {state}>");
+    for (name, descriptor, state) in event_loop.reactor.operations() {
+        let operation = Waiting::Operation { name, descriptor };
+        let _ = writeln!(text, "<Operation {operation} {state}>");
     }
     let _ = writeln!(text, "{:?}", stats());
     text

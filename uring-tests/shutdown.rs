@@ -400,7 +400,7 @@ fn what_the_kernel_will_not_give_back_is_leaked_with_a_warning(ctx: &Ctx) {
     let closing = Instant::now();
     runner.close().expect("it ends");
     assert!(closing.elapsed() < Duration::from_secs(5));
-    assert!(said.lock().expect("no panic").contains("leaked"), "{said:?}");
+    assert!(said.lock().expect("no panic").contains("leaked: write on descriptor "), "{said:?}");
     assert!(!held.is_freed());
     // The descriptor is leaked with the operation that holds it: it is the trial's to close.
     let leaked = aftermath::descriptors().into_iter().filter(|(number, _)| !before.contains_key(number));

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use super::{EventLoop, expect_running, running};
 use crate::error::{JoinError, LoopClosed};
 use crate::executor::{Meeting, Shared, Spawn, Task, TaskRef, meeting};
+use crate::waiting::{Waiting, waits_for};
 
 /// The loop that runs on this thread.
 ///
@@ -211,6 +212,10 @@ impl<T> Future for SyncFuture<T> {
     type Output = Result<T, JoinError>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.meeting.poll(cx)
+        let polled = self.meeting.poll(cx);
+        if polled.is_pending() {
+            waits_for(|| Waiting::Thread);
+        }
+        polled
     }
 }

@@ -42,6 +42,7 @@ use crate::executor::{Executor, Lost, TaskRef};
 use crate::pool::ThreadPool;
 use crate::reactor::Reactor;
 use crate::ring::{Clock, Notifier, Ring, SetupError};
+use crate::waiting::Waiting;
 
 /// A batch of tasks that lasts longer than this looks at the ring in between.
 const LOOK: Duration = Duration::from_micros(100);
@@ -253,7 +254,17 @@ fn report(handler: &Option<ErrorHandler>, message: &str) {
     }
 }
 
-/// The names of tasks, for a message.
+/// The names of tasks, for a message; all that is known of those that were made in debug mode.
 fn names(tasks: &[TaskRef]) -> String {
-    tasks.iter().map(|task| task.name().to_string()).collect::<Vec<_>>().join(", ")
+    let words = tasks.iter().map(|task| match task.location() {
+        Some(_) => format!("{task:?}"),
+        None => task.name().to_string(),
+    });
+    words.collect::<Vec<_>>().join(", ")
+}
+
+/// Operations by name and descriptor, for a message.
+fn operations(of: &[(&'static str, Option<i32>)]) -> String {
+    let words = of.iter().map(|&(name, descriptor)| Waiting::Operation { name, descriptor }.to_string());
+    words.collect::<Vec<_>>().join(", ")
 }

@@ -11,7 +11,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{DetachLimits, EventLoop, LoopHandle, names, running};
+use super::{DetachLimits, EventLoop, LoopHandle, names, operations, running};
 use crate::error::RunError;
 use crate::executor::{Spawn, yield_now};
 use crate::pool::ThreadPool;
@@ -375,7 +375,7 @@ impl EventLoop {
                 "the kernel did not finish {} operations within {:?}; their memory is leaked: {}",
                 leaked.len(),
                 self.options.drain_timeout,
-                leaked.join(", ")
+                operations(&leaked)
             ));
         }
         drop(inside);

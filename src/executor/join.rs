@@ -194,6 +194,7 @@ impl TaskRef {
             return Poll::Ready(JoinError::self_join());
         }
         header.awaiter.watch(cx);
+        self.is_awaited(cx);
         Poll::Pending
     }
 
@@ -213,7 +214,8 @@ impl TaskRef {
         }
     }
 
-    fn state(&self) -> &'static str {
+    /// The state in a word.
+    pub(crate) fn state(&self) -> &'static str {
         let header = self.0.header();
         match () {
             () if header.is(COMPLETE) && header.is(PANICKED) => "panicked",
@@ -230,10 +232,13 @@ impl TaskRef {
 impl fmt::Debug for TaskRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "<Task name='{}' {}", self.name(), self.state())?;
-        match self.0.header().peek_cold(|cold| cold.location).flatten() {
-            Some(location) => write!(f, " created at {location}>"),
-            None => write!(f, ">"),
+        if let Some(location) = self.location() {
+            write!(f, " created at {location}")?;
         }
+        for (index, waiting) in self.record().iter().flat_map(|record| &record.waits).enumerate() {
+            write!(f, "{} {waiting}", if index == 0 { " waiting for" } else { "," })?;
+        }
+        write!(f, ">")
     }
 }
 
@@ -319,7 +324,13 @@ impl<T> Task<T> {
             return Poll::Ready(());
         }
         self.typed.task.0.header().awaiter.watch(cx);
+        self.typed.task.is_awaited_in_a_set(cx);
         Poll::Pending
+    }
+
+    /// The handle has left the set that polled for its end.
+    pub(crate) fn has_left_its_set(&self) {
+        drop(self.typed.task.0.header().peek_cold(Cold::take_awaiters));
     }
 
     /// Looks at the output while it is in its place: the task has ended and nobody took it.
@@ -419,7 +430,7 @@ impl<T> Drop for Task<T> {
             }
         }
         header.awaiter.forget();
-        drop(header.peek_cold(|cold| std::mem::take(&mut cold.listed)));
+        drop(header.peek_cold(|cold| (std::mem::take(&mut cold.listed), cold.take_awaiters())));
     }
 }
 

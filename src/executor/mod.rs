@@ -6,7 +6,7 @@
 //! * `task`: the cell, the only unsafe code here; `refs`: its biased count; `remote`: the inbox and the sleep flag; `models`
 //!   runs these three under loom.
 //! * `join`: the handles `Task` and `TaskRef`. `on_done`: callbacks at the end. `lost`: ends that nobody has seen. `cancel`:
-//!   the offer and its handlers.
+//!   the offer and its handlers. `trace`: what debug mode knows.
 //!
 //! Deliberately not here: time, I/O, the turn. This layer knows of the kernel nothing but a waker that ends the sleep.
 
@@ -23,6 +23,7 @@ mod remote;
 mod task;
 #[cfg(test)]
 pub(crate) mod tests;
+mod trace;
 mod yield_now;
 
 use std::any::Any;
@@ -42,13 +43,14 @@ pub(crate) use lost::Lost;
 pub(crate) use meeting::{Meeting, meeting};
 pub use on_done::CallbackId;
 pub(crate) use remote::Shared;
+pub(crate) use trace::{Watcher, label, waits_for_tasks};
 pub use yield_now::{YieldNow, yield_now};
 
 use crate::error::{JoinError, LoopClosed, panic_message};
 use remote::Mail;
 use task::{
     ABORT, AGAIN, CANCEL, CANCELLED, COMPLETE, Cold, ENDING, HANDLE, OFFERED, RUNNING, Ready, Ref, SCHEDULED,
-    STARTED, Typed,
+    STARTED, Typed, WATCHED,
 };
 
 #[cfg(not(all(test, loom)))]
@@ -177,6 +179,10 @@ pub(crate) struct Executor {
     panic: Cell<Option<Box<dyn Any + Send>>>,
     /// Told of panics and errors that nobody else will see.
     on_lost: OnLost,
+    /// There is a watcher.
+    watched: Cell<bool>,
+    /// Told of every poll, in debug mode.
+    watcher: RefCell<Option<Rc<dyn Watcher>>>,
 }
 
 /// While it lives, the thread is inside the loop.
@@ -222,6 +228,8 @@ impl Executor {
             has_panicked: Cell::new(false),
             panic: Cell::new(None),
             on_lost,
+            watched: Cell::new(false),
+            watcher: RefCell::default(),
         })
     }
 
@@ -308,6 +316,7 @@ impl Executor {
                 cold.location = how.location;
             });
         }
+        self.begin_record(task);
         let mut tasks = self.tasks.borrow_mut();
         task.header().index.set(tasks.len() as u32);
         tasks.push(task.clone());
@@ -359,7 +368,10 @@ impl Executor {
         let header = task.header();
         let state = header.state.get();
         header.state.set((state & !(SCHEDULED | CANCEL | AGAIN)) | STARTED | RUNNING);
-        let done = task.as_running(|| task.poll());
+        let done = match state & WATCHED {
+            0 => task.as_running(|| task.poll()),
+            _ => self.poll_watched(task),
+        };
         let left = offer();
         header.clear(RUNNING | OFFERED);
         if done {
@@ -418,10 +430,11 @@ impl Executor {
             moved.header().index.set(index as u32);
         }
         drop(tasks);
-        let cold =
-            |cold: &mut Cold| (std::mem::take(&mut cold.handlers), std::mem::take(&mut cold.callbacks));
-        if let Some((handlers, callbacks)) = header.peek_cold(cold) {
-            drop(handlers);
+        let cold = |cold: &mut Cold| {
+            (std::mem::take(&mut cold.handlers), std::mem::take(&mut cold.callbacks), cold.trace.take())
+        };
+        if let Some((handlers, callbacks, trace)) = header.peek_cold(cold) {
+            drop((handlers, trace));
             callbacks.call_soon(self, &listed);
         }
         if !header.is(HANDLE) {

@@ -56,6 +56,7 @@ use super::lost::Lost;
 use super::on_done::Callbacks;
 use super::refs::{After, Refs};
 use super::remote::{Mail, Shared};
+use super::trace::Trace;
 use super::{caught, current_number};
 use crate::block;
 use crate::error::JoinError;
@@ -78,6 +79,8 @@ pub(super) const AGAIN: u32 = 1 << 11;
 pub(super) const OFFERED: u32 = 1 << 12;
 /// The loop's end has asked the task to end.
 pub(super) const ENDING: u32 = 1 << 13;
+/// Debug mode or a subscriber keeps a record: the cold part has a trace, and polls go by way of that.
+pub(super) const WATCHED: u32 = 1 << 14;
 /// Nobody needs to be told of the task's error.
 pub(super) const SEEN: u32 = 1 << 15;
 /// The number of cancel requests stands above the flags.
@@ -122,6 +125,8 @@ pub(super) struct Cold {
     pub(super) listed: Listed,
     /// To be called at the end; empty from then on.
     pub(super) callbacks: Callbacks,
+    /// What debug mode knows of the task.
+    pub(super) trace: Option<Box<Trace>>,
 }
 
 struct VTable {

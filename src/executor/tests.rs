@@ -7,6 +7,7 @@ mod eager;
 mod life;
 mod private;
 mod threads;
+mod watched;
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};

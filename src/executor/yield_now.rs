@@ -4,6 +4,8 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use crate::waiting::{Waiting, waits_for};
+
 /// Gives way for exactly one turn of the loop: what is ready now runs, I/O is looked at, then this goes on.
 ///
 /// # Cancellation
@@ -27,6 +29,7 @@ impl Future for YieldNow {
             return Poll::Ready(());
         }
         cx.waker().wake_by_ref();
+        waits_for(|| Waiting::Turn);
         Poll::Pending
     }
 }

@@ -8,6 +8,7 @@
 
 use std::cell::{RefCell, RefMut};
 use std::io;
+use std::os::fd::AsRawFd;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
@@ -17,6 +18,7 @@ use crate::event_loop::{EventLoop, Home, Writer};
 use crate::executor::wake;
 use crate::op::io::{At, Batch, Bell, Passage, Pour, Routed, Sink, Stream};
 use crate::reactor;
+use crate::waiting::{Waiting, waits_for};
 
 /// A batch goes out when it has as many bytes.
 const BATCH: usize = 64 << 10;
@@ -170,7 +172,11 @@ impl Descriptor {
         drop(state);
         drop(before);
         self.pour(batch);
-        if count > 0 { Poll::Ready(Ok(count)) } else { Poll::Pending }
+        if count > 0 {
+            return Poll::Ready(Ok(count));
+        }
+        self.waits();
+        Poll::Pending
     }
 
     /// Ends when all that the cursor has accepted is with the kernel. What an error leaves is tried again by the next flush.
@@ -189,7 +195,12 @@ impl Descriptor {
         drop(state);
         drop(before);
         self.pour(batch);
+        self.waits();
         Poll::Pending
+    }
+
+    fn waits(&self) {
+        waits_for(|| Waiting::Operation { name: "write", descriptor: Some(self.as_raw_fd()) });
     }
 
     /// Lets a positional call through, or starts what must be written first.

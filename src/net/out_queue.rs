@@ -24,6 +24,7 @@ use crate::executor::wake;
 use crate::op::net::{Send, SendOwned, SendQueue, repeat, try_send};
 use crate::reactor::{self, Op};
 use crate::task::timeout;
+use crate::waiting::{Waiting, waits_for};
 
 /// The most bytes that are accepted and not yet with the kernel.
 const HIGH_WATER: usize = 64 << 10;
@@ -108,6 +109,7 @@ impl OutQueue {
     }
 
     fn wait(&self, cx: &mut Context<'_>) {
+        waits_for(|| Waiting::Operation { name: "send", descriptor: Some(self.socket.as_raw_fd()) });
         let waker = cx.waker().clone();
         let mut wakers = self.wakers.borrow_mut();
         let known = wakers.iter().any(|known| known.will_wake(&waker));

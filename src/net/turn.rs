@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use crate::sync::{Permits, Place};
+use crate::waiting::in_line;
 
 /// Whose turn it is: one permit, which is the turn.
 pub(super) struct Turns(Permits);
@@ -31,7 +32,7 @@ impl<'a> Future for Take<'a> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Turn<'a>> {
         let turns = self.turns;
-        ready!(turns.0.poll_take(&mut self.place, cx, 1));
+        ready!(in_line("its turn at socket", turns, turns.0.poll_take(&mut self.place, cx, 1)));
         Poll::Ready(Turn(turns))
     }
 }

@@ -37,6 +37,12 @@ pub(crate) struct Methods<T: 'static> {
     finish: unsafe fn(NonNull<u8>, Outcome) -> T,
 }
 
+impl<T> Methods<T> {
+    pub(crate) fn name(&self) -> &'static str {
+        self.common.name
+    }
+}
+
 struct Of<O>(O);
 
 impl<O: Operation> Of<O> {
@@ -90,7 +96,7 @@ impl<T> Lent<T> {
     }
 
     pub(crate) fn name(&self) -> &'static str {
-        self.methods.common.name
+        self.methods.name()
     }
 
     /// How it ends, from its next entry on.

@@ -87,6 +87,8 @@ struct Slot {
     /// Goes up when the slot is vacated.
     generation: u32,
     phase: Phase,
+    /// What the operation works on, for texts; negative where there is none.
+    descriptor: i32,
     /// How the operation ends.
     nature: Nature,
     /// The future exists; else the operation is abandoned.
@@ -97,6 +99,12 @@ struct Slot {
     waker: Option<Waker>,
     /// The operation; None in a vacant slot.
     payload: Option<Raw>,
+}
+
+impl Slot {
+    fn descriptor(&self) -> Option<i32> {
+        (self.descriptor >= 0).then_some(self.descriptor)
+    }
 }
 
 /// What a poll finds.
@@ -166,7 +174,13 @@ pub(crate) struct Table {
 
 impl Table {
     /// Takes an operation in.
-    pub(crate) fn insert(&mut self, payload: Raw, nature: Nature, waker: Option<Waker>) -> Key {
+    pub(crate) fn insert(
+        &mut self,
+        payload: Raw,
+        descriptor: i32,
+        nature: Nature,
+        waker: Option<Waker>,
+    ) -> Key {
         self.ledger.started += 1;
         self.unfinished += 1;
         self.under_way += usize::from(nature.is_under_way());
@@ -174,6 +188,7 @@ impl Table {
         let slot = |generation| Slot {
             generation,
             phase,
+            descriptor,
             nature,
             listening,
             why: None,
@@ -319,8 +334,19 @@ impl Table {
     }
 
     /// The kernel did not give everything back in time: what it may hold leaves the table, for the caller to leak (K3).
-    pub(crate) fn leak(&mut self) -> Vec<Raw> {
-        self.unfinished_keys().into_iter().map(|key| self.vacate(key)).collect()
+    /// With what each works on.
+    pub(crate) fn leak(&mut self) -> Vec<(Raw, Option<i32>)> {
+        let keys = self.unfinished_keys().into_iter();
+        keys.map(|key| {
+            let descriptor = self.descriptor(key);
+            (self.vacate(key), descriptor)
+        })
+        .collect()
+    }
+
+    /// What an operation works on.
+    pub(crate) fn descriptor(&mut self, key: Key) -> Option<i32> {
+        self.slot(key)?.descriptor()
     }
 
     /// Operations that the kernel may hold.
@@ -340,8 +366,8 @@ impl Table {
         used.map(|(slot, index)| Key { index, generation: slot.generation }).collect()
     }
 
-    /// Names and states of what is in the table, for diagnosis.
-    pub(crate) fn names(&self) -> impl Iterator<Item = (&'static str, &'static str)> + '_ {
+    /// Name, descriptor and state of what is in the table, for diagnosis.
+    pub(crate) fn names(&self) -> impl Iterator<Item = (&'static str, Option<i32>, &'static str)> + '_ {
         self.slots.iter().filter_map(|slot| {
             let payload = slot.payload.as_ref()?;
             let state = match slot.phase {
@@ -350,7 +376,7 @@ impl Table {
                 Phase::Settling(_) => "settling",
                 _ => "in flight",
             };
-            Some((payload.common.name, state))
+            Some((payload.common.name, slot.descriptor(), state))
         })
     }
 }
@@ -421,7 +447,7 @@ mod tests {
     ) -> Key {
         let lent = Lent::new(Probe::<NATURE>(ends.clone()));
         let nature = lent.nature();
-        table.insert(lent.lend(), nature, waker)
+        table.insert(lent.lend(), -1, nature, waker)
     }
 
     #[test]
@@ -544,7 +570,7 @@ mod tests {
         assert_eq!(keys.map(|key| table.cancel_at_end(key)), [true, true, false, true]);
         let leaked = table.leak();
         assert_eq!(leaked.len(), 4);
-        leaked.into_iter().for_each(Raw::drop_unused);
+        leaked.into_iter().for_each(|(payload, _)| payload.drop_unused());
         assert_eq!((table.unfinished(), table.under_way()), (0, 0));
         assert!(matches!(table.complete(waits, outcome(0)), Completed::Unknown));
     }

@@ -26,7 +26,7 @@ pub(crate) use timers::TimerKey;
 
 use crate::executor::{Hidden, is_another_ready, step_number, wake};
 use crate::op::{self, Abandoned, Company, Completed, Key, Ledger, Lent, Operation, Polled, Raw, Table, Why};
-use crate::ring::{Buffers, Completion, Counters, Features, Outcome, Ring};
+use crate::ring::{Buffers, Completion, Counters, Features, Outcome, Ring, descriptor};
 use timers::Timers;
 
 thread_local! {
@@ -189,13 +189,13 @@ impl Reactor {
         if let Some(refusal) = refusal {
             return Err(lent.finish(refusal));
         }
-        let (nature, entry) = (lent.nature(), lent.entry());
+        let (nature, mut entry) = (lent.nature(), lent.entry());
         let mut core = self.core.borrow_mut();
         let Core { ring: Some(ring), table, .. } = &mut *core else {
             drop(core);
             return Err(lent.finish(Outcome::CLOSED));
         };
-        let key = table.insert(lent.lend(), nature, waker);
+        let key = table.insert(lent.lend(), descriptor(&mut entry), nature, waker);
         let place = op::queue(ring, entry, key);
         table.placed(key, place);
         Ok(key)
@@ -423,14 +423,19 @@ impl Reactor {
         }
     }
 
-    /// Names and states of the operations in the table.
-    pub(crate) fn operations(&self) -> Vec<(&'static str, &'static str)> {
+    /// What an operation works on.
+    fn descriptor(&self, key: Key) -> Option<i32> {
+        self.core.borrow_mut().table.descriptor(key)
+    }
+
+    /// Name, descriptor and state of the operations in the table.
+    pub(crate) fn operations(&self) -> Vec<(&'static str, Option<i32>, &'static str)> {
         self.core.borrow().table.names().collect()
     }
 
     /// Ends the reactor: cancels what may wait without end, and waits up to `limit` for the kernel to give back all it
-    /// holds. Returns the names of what it did not give back in time: its memory is leaked, with the buffers (**K3**).
-    pub(crate) fn close(self: &Rc<Self>, limit: Duration) -> Vec<&'static str> {
+    /// holds. Returns what it did not give back in time, by name and descriptor: its memory is leaked, with the buffers (**K3**).
+    pub(crate) fn close(self: &Rc<Self>, limit: Duration) -> Vec<(&'static str, Option<i32>)> {
         let _ =
             REACTORS.try_with(|reactors| reactors.borrow_mut().retain(|listed| !Rc::ptr_eq(listed, self)));
         let timers = self.core.borrow_mut().timers.take_all();
@@ -461,7 +466,8 @@ impl Reactor {
         }
         let mut core = self.core.borrow_mut();
         // What this hands out is leaked by its drop.
-        let leaked: Vec<_> = core.table.leak().iter().map(|payload| payload.common.name).collect();
+        let leaked = core.table.leak();
+        let leaked = leaked.iter().map(|(payload, descriptor)| (payload.common.name, *descriptor)).collect();
         let ring = core.ring.take();
         drop(core);
         // A ring that is not clean closes, and leaks what the kernel may still write to.

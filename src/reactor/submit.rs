@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::{Reactor, TimerKey, expect_current};
 use crate::executor::{Listed, take_offer};
 use crate::op::{Lent, Methods, Next, Operation, Polled, Why};
+use crate::waiting::{Waiting, waits_for};
 
 /// The future of one kernel operation. It does nothing until it is polled; it is `'static`, because it owns what it needs
 /// (descriptor, path, buffer), so it can be spawned, gathered and timed.
@@ -122,7 +123,8 @@ impl<T> Op<T> {
 
     /// Looks after deadline and offer of an operation that is pending.
     fn pending(&mut self, cx: &mut Context<'_>) {
-        let State::Submitted { reactor, key, .. } = &self.state else { return };
+        let State::Submitted { reactor, key, methods } = &self.state else { return };
+        waits_for(|| Waiting::Operation { name: methods.name(), descriptor: reactor.descriptor(*key) });
         match &self.limit {
             Limit::After(limit) => {
                 // A limit beyond what the clock can say is none.

@@ -71,6 +71,11 @@ use setup::{LATE, PATIENCE};
 /// The submission entry of one operation.
 pub(crate) type Entry = io_uring::squeue::Entry;
 
+/// The descriptor that an entry's operation works on; negative where there is none.
+pub(crate) fn descriptor(entry: &mut Entry) -> i32 {
+    transfer::Transfer::of(entry).descriptor()
+}
+
 /// User data of entries whose completion nobody reads: it is dropped on the way in.
 pub(crate) const IGNORE: u64 = u64::MAX;
 

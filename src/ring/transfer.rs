@@ -71,6 +71,11 @@ impl Transfer {
         unsafe { &mut *(&raw mut *entry).cast::<Transfer>() }
     }
 
+    /// The descriptor that the operation works on; negative where there is none.
+    pub(super) fn descriptor(&self) -> i32 {
+        self.fd
+    }
+
     /// Whether this is the operation of that code.
     pub(super) fn is(&self, code: u8) -> bool {
         self.opcode == code

@@ -8,6 +8,7 @@
 
 use super::wait_queue::{Place, WaitQueue};
 use crate::error::BrokenBarrier;
+use crate::waiting::in_line;
 use std::cell::Cell;
 use std::fmt::{self, Debug, Formatter};
 use std::future::Future;
@@ -139,8 +140,9 @@ impl Future for BarrierWait {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let BarrierWait { barrier: Barrier(shared), place } = self.get_mut();
         let has_waited = place.is_inside();
-        let outcome =
-            ready!(shared.waiters.poll_past(place, cx, Err(BrokenBarrier), |outcome| shared.answer(outcome)));
+        let polled =
+            shared.waiters.poll_past(place, cx, Err(BrokenBarrier), |outcome| shared.answer(outcome));
+        let outcome = ready!(in_line("barrier", &**shared, polled));
         if !has_waited && outcome.is_ok() {
             shared.pass();
         }

@@ -6,6 +6,7 @@
 
 use super::mutex::MutexGuard;
 use super::wait_queue::{Place, WaitQueue};
+use crate::waiting::in_line;
 use std::fmt::{self, Debug, Formatter};
 use std::future::{Future, poll_fn};
 use std::rc::Rc;
@@ -130,7 +131,8 @@ impl Call {
     async fn hear<T>(&mut self, guard: MutexGuard<T>) {
         let mut held = Some(guard);
         poll_fn(|cx| {
-            let polled = self.condition.0.poll(&mut self.place, cx, (), |()| false);
+            let line = &*self.condition.0;
+            let polled = in_line("condition", line, line.poll(&mut self.place, cx, (), |()| false));
             drop(held.take());
             polled
         })

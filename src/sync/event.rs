@@ -4,6 +4,7 @@
 //! each waiter was granted its way, and does not look at the flag again.
 
 use super::wait_queue::{Place, WaitQueue};
+use crate::waiting::in_line;
 use std::cell::Cell;
 use std::fmt::{self, Debug, Formatter};
 use std::future::Future;
@@ -86,7 +87,7 @@ impl Future for EventWait {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let EventWait { event: Event(shared), place } = self.get_mut();
-        shared.waiters.poll(place, cx, (), |()| shared.set.get())
+        in_line("event", &**shared, shared.waiters.poll(place, cx, (), |()| shared.set.get()))
     }
 }
 

@@ -13,6 +13,7 @@
 
 use super::permits::Permits;
 use super::wait_queue::Place;
+use crate::waiting::in_line;
 use std::cell::Cell;
 use std::fmt::{self, Debug, Formatter};
 use std::future::Future;
@@ -89,7 +90,7 @@ impl<T> Future for Locking<T> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<MutexGuard<T>> {
         let Locking { mutex, place } = self.get_mut();
         let shared = &mutex.as_ref().expect("Locking was polled after it had given its guard").0;
-        ready!(shared.right.poll_take(place, cx, 1));
+        ready!(in_line("mutex", &**shared, shared.right.poll_take(place, cx, 1)));
         let mutex = mutex.take().expect("it was there a moment ago");
         Poll::Ready(MutexGuard::of(mutex))
     }

@@ -10,6 +10,7 @@
 use super::shared_future::SharedFuture;
 use super::wait_queue::WaitQueue;
 use crate::error::BrokenPromise;
+use crate::waiting::in_line;
 use std::cell::Cell;
 use std::fmt::{self, Debug, Formatter};
 use std::future::Future;
@@ -180,7 +181,7 @@ impl<T> Future for FutureValue<T> {
             Some(outcome) => Poll::Ready(outcome),
             None => {
                 shared.waiter.set(Some(Waiter::One(waker)));
-                Poll::Pending
+                in_line("promise", &**shared, Poll::Pending)
             }
         }
     }

@@ -27,6 +27,7 @@ use super::event::{Event, EventWait};
 use super::permits::Permits;
 use super::wait_queue::Place;
 use crate::error::{ShutDown, TryGetError, TryPutError};
+use crate::waiting::in_line;
 use futures_util::Stream;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -350,7 +351,7 @@ impl<S: Storage> Future for Put<S> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let Put { queue: QueueOf(shared), item, place } = self.get_mut();
         assert!(item.is_some(), "Put was polled after it had ended");
-        ready!(shared.room.poll_take(place, cx, 1));
+        ready!(in_line("room in queue", &**shared, shared.room.poll_take(place, cx, 1)));
         let item = item.take().expect("it was there a moment ago");
         Poll::Ready(shared.store(item).map_err(|_| ShutDown))
     }
@@ -376,7 +377,7 @@ impl<S: Storage> Future for Get<S> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let Get { queue: QueueOf(shared), place } = self.get_mut();
-        ready!(shared.items.poll_take(place, cx, 1));
+        ready!(in_line("item of queue", &**shared, shared.items.poll_take(place, cx, 1)));
         Poll::Ready(shared.fetch().ok_or(ShutDown))
     }
 }

@@ -2,6 +2,7 @@
 
 use super::permits::Permits;
 use super::wait_queue::Place;
+use crate::waiting::in_line;
 use std::fmt::{self, Debug, Formatter};
 use std::future::Future;
 use std::pin::Pin;
@@ -94,7 +95,7 @@ impl Future for Acquire {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Permit> {
         let Acquire { semaphore, permits, place } = self.get_mut();
         let shared = &semaphore.as_ref().expect("Acquire was polled after it had given its permit").0;
-        ready!(shared.poll_take(place, cx, *permits));
+        ready!(in_line("semaphore", &**shared, shared.poll_take(place, cx, *permits)));
         let semaphore = semaphore.take().expect("it was there a moment ago");
         Poll::Ready(Permit { semaphore, permits: *permits })
     }

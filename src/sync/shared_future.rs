@@ -6,6 +6,7 @@
 use super::promise::FutureValue;
 use super::wait_queue::{Place, WaitQueue};
 use crate::error::BrokenPromise;
+use crate::waiting::in_line;
 use std::cell::{OnceCell, RefCell};
 use std::fmt::{self, Debug, Formatter};
 use std::future::Future;
@@ -92,7 +93,8 @@ impl<T: Clone> Future for SharedFuture<T> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let SharedFuture { shared, place } = self.get_mut();
-        ready!(shared.line.poll(place, cx, (), |()| shared.outcome().is_some()));
+        let polled = shared.line.poll(place, cx, (), |()| shared.outcome().is_some());
+        ready!(in_line("shared future", &**shared, polled));
         let outcome = shared.outcome().expect("those who wait are granted their way when it has come");
         Poll::Ready(outcome.clone())
     }

@@ -20,6 +20,7 @@ use crate::error::JoinError;
 use crate::event_loop::expect_running;
 use crate::executor::{
     Awaiter, Executor, Listed, Offer, Spawn, Task, TaskRef, current_task, set_offer, take_offer,
+    waits_for_tasks,
 };
 
 /// What the children of one gather tell it.
@@ -292,6 +293,7 @@ impl<C: Children> Future for Gathering<C> {
             return Poll::Pending;
         }
         this.board.awaiter.watch(cx);
+        waits_for_tasks(cx, "gather", |visit| this.children.each(visit));
         this.listed.pending(cx);
         if take_offer()
             && let Some(current) = current_task()
@@ -432,6 +434,9 @@ pub async fn gather_settled<T>(tasks: impl IntoIterator<Item = Task<T>>) -> Vec<
             }
             return Poll::Ready(std::mem::take(&mut ends));
         }
+        waits_for_tasks(cx, "gather_settled", |visit| {
+            tasks[ends.len()..].iter().for_each(|task| visit(task))
+        });
         listed.pending(cx);
         if take_offer()
             && let Some(current) = current_task()

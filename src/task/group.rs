@@ -23,7 +23,7 @@ use super::TaskBuilder;
 use crate::error::{ChildFailed, GroupError, JoinError};
 use crate::executor::{
     Awaiter, Hidden, Listed, Offer, Task, TaskRef, caught, current_task, offer, resume_cancel, set_offer,
-    take_offer,
+    take_offer, waits_for_tasks,
 };
 
 /// Runs `body`, which makes children in the group it is given, and waits for all of them. The children may make more.
@@ -244,6 +244,9 @@ impl<E, R> Scope<'_, E, R> {
             self.take();
         }
         self.group.awaiter.watch(cx);
+        if !self.group.is_empty() {
+            waits_for_tasks(cx, "task_group", |visit| self.group.each(|child| visit(&child)));
+        }
         Poll::Pending
     }
 

@@ -9,6 +9,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use crate::executor::{Branches, Took};
+use crate::waiting::{said, take_back};
 
 /// Waits for the first of several futures in this task, drops the others and runs the handler of the one that has ended.
 ///
@@ -150,12 +151,14 @@ pub struct Round {
     branches: Branches,
     /// A branch is pending.
     pending: bool,
+    /// What the task has said before of what it waits for.
+    said: usize,
 }
 
 impl Round {
     /// Begins a poll.
     pub fn start() -> Self {
-        Round { branches: Branches::start(), pending: false }
+        Round { branches: Branches::start(), pending: false, said: said() }
     }
 
     /// Polls a branch, unless it is disabled; an output disables it.
@@ -183,6 +186,7 @@ impl Round {
     /// Ends the last poll: a branch has won.
     pub fn won(self) -> Poll<()> {
         self.branches.ready();
+        take_back(self.said);
         Poll::Ready(())
     }
 

@@ -16,6 +16,7 @@ use super::create_task;
 use super::wait::{Enough, ReturnWhen};
 use crate::error::JoinError;
 use crate::executor::{Task, TaskRef};
+use crate::waiting::{Waiting, waits_for};
 
 /// A task that has not been seen to end: resolves to itself when it has.
 struct Running<T> {
@@ -78,7 +79,13 @@ impl<T> Watch<T> {
     pub(super) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Task<T>>> {
         match self.ended.pop_front() {
             Some(task) => Poll::Ready(Some(task)),
-            None => self.running.poll_next_unpin(cx),
+            None => {
+                let polled = self.running.poll_next_unpin(cx);
+                if polled.is_pending() {
+                    self.waits();
+                }
+                polled
+            }
         }
     }
 
@@ -98,7 +105,12 @@ impl<T> Watch<T> {
             return Poll::Ready(());
         }
         *judged = self.ended.len();
+        self.waits();
         Poll::Pending
+    }
+
+    fn waits(&self) {
+        waits_for(|| Waiting::Tasks { how: "the next", count: self.running.len() });
     }
 
     pub(super) fn take_ended(&mut self) -> Vec<Task<T>> {
@@ -116,7 +128,8 @@ impl<T> Watch<T> {
     pub(super) fn take_running(&mut self) -> Vec<Task<T>> {
         let mut running: Vec<Running<T>> = std::mem::take(&mut self.running).into_iter().collect();
         running.sort_by_key(|running| running.serial);
-        running.into_iter().filter_map(|running| running.task).collect()
+        let tasks = running.into_iter().filter_map(|running| running.task);
+        tasks.inspect(Task::has_left_its_set).collect()
     }
 }
 

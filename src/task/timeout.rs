@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use crate::error::Elapsed;
 use crate::executor::{Hidden, Listed, Offer, current_task, offer, set_offer};
 use crate::time::{Sleep, now, sleep_until};
+use crate::waiting::{said, take_back};
 
 /// Runs `future`, at most for `limit`; `None` means without a limit. The limit counts from the first await that suspends.
 ///
@@ -116,7 +117,7 @@ async fn scope<F: Future>(mut when: When, future: F) -> Result<F::Output, Elapse
     // A handler inside took an offer from outside: what it resumes goes there.
     let mut passed_on = false;
     std::future::poll_fn(move |cx| {
-        let outer = offer();
+        let (outer, before) = (offer(), said());
         // A request from outside has priority.
         let made = when.passed(cx).filter(|_| !outer.is_raised());
         if let Some(made) = made {
@@ -151,6 +152,7 @@ async fn scope<F: Future>(mut when: When, future: F) -> Result<F::Output, Elapse
             set_offer(outer);
             let _hidden = Hidden::new();
             future.set(None);
+            take_back(before);
             return Poll::Ready(Err(Elapsed));
         }
         when.start(cx);

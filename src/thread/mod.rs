@@ -11,6 +11,7 @@ use crate::error::JoinError;
 use crate::event_loop::expect_running;
 use crate::executor::{Meeting, meeting};
 use crate::pool::{Executor, Job};
+use crate::waiting::{Waiting, waits_for};
 
 /// Runs `function` on the loop's thread pool and gives its value. `spawn_blocking` is the same function.
 ///
@@ -80,6 +81,10 @@ impl<T> Future for Blocking<T> {
     type Output = Result<T, JoinError>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.meeting.poll(cx)
+        let polled = self.meeting.poll(cx);
+        if polled.is_pending() {
+            waits_for(|| Waiting::Thread);
+        }
+        polled
     }
 }

@@ -10,6 +10,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use crate::reactor::{self, Reactor, TimerKey};
+use crate::waiting::{Waiting, waits_for};
 
 /// Resumes not before `duration` has passed, counted from the first poll; `Duration::ZERO` gives way for exactly one turn
 /// of the loop. Resolution: timers are exact when alone and may be up to `Builder::timer_spacing` late in a storm.
@@ -91,6 +92,7 @@ impl Sleep {
             return Poll::Ready(());
         }
         let timer = reactor.add_timer(deadline, cx.waker().clone());
+        waits_for(|| Waiting::Timer(deadline));
         self.state = State::Waiting { number: reactor.number(), timer };
         Poll::Pending
     }
@@ -112,6 +114,7 @@ impl Future for Sleep {
             State::After(Duration::ZERO) => {
                 self.state = State::Yielded;
                 cx.waker().wake_by_ref();
+                waits_for(|| Waiting::Turn);
                 Poll::Pending
             }
             State::After(duration) => {
@@ -122,6 +125,7 @@ impl Future for Sleep {
             State::Until(deadline) => self.register(&reactor, deadline, cx),
             State::Waiting { number, timer } if number == reactor.number() => {
                 if reactor.keep_timer(timer, cx.waker()) {
+                    waits_for(|| Waiting::Timer(timer.0));
                     return Poll::Pending;
                 }
                 self.state = State::Done;
