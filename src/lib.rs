@@ -47,7 +47,8 @@ pub mod net;
 pub mod testing;
 pub use error::*;
 pub use event_loop::{
-    Builder, DetachLimits, LoopHandle, LoopRef, PanicPolicy, Runner, SyncFuture, current, run, try_current,
+    Builder, CallGraph, DetachLimits, LoopHandle, LoopRef, PanicPolicy, Runner, SyncFuture,
+    capture_call_graph, current, dump_task_tree, dump_tasks, print_call_graph, run, try_current,
 };
 pub use executor::{
     AbortOnDrop, CallbackId, CatchCancel, Exit, Flatten, Shield, Task, TaskRef, Uncancellable, YieldNow,

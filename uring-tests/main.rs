@@ -17,6 +17,7 @@ mod barrier;
 mod cancel;
 mod combinators;
 mod condition;
+mod debug;
 mod eager;
 mod endless;
 mod facts;
@@ -78,6 +79,7 @@ const THEMES: &[(&str, &[Trial])] = &[
     ("writers", writers::TRIALS),
     ("limits", limits::TRIALS),
     ("shutdown", shutdown::TRIALS),
+    ("debug", debug::TRIALS),
     ("fork", fork::TRIALS),
 ];
 

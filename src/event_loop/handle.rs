@@ -32,7 +32,7 @@ pub fn try_current() -> Option<LoopRef> {
 
 /// The running loop, on its own thread. Cheap to clone.
 #[derive(Clone)]
-pub struct LoopRef(Rc<EventLoop>);
+pub struct LoopRef(pub(super) Rc<EventLoop>);
 
 impl LoopRef {
     /// The loop's time: what deadlines are compared with. Monotonic; paused with the clock.
@@ -71,7 +71,7 @@ impl EventLoop {
     /// Makes a task; debug mode notes where.
     #[track_caller]
     pub(crate) fn spawn<F: Future + 'static>(&self, future: F, mut how: Spawn) -> Task<F::Output> {
-        if self.options.is_debug() {
+        if self.is_debug() {
             how.location = Some(Location::caller());
         }
         self.executor.spawn(future, how)

@@ -19,8 +19,11 @@
 //! is computed from a fresh reading of the clock and compared with one.
 //!
 //! * `runner`: `run`, `Runner`, `Builder`, the shutdown. `handle`: `LoopRef`, `LoopHandle`, `SyncFuture`.
+//! * `debug`: who holds the loop. `dump`: what the tasks do, as text.
 
+mod debug;
 mod detached;
+mod dump;
 mod handle;
 mod runner;
 
@@ -31,9 +34,11 @@ use std::sync::Arc;
 use std::task::Wake;
 use std::time::{Duration, Instant};
 
+use debug::Debug;
 pub use detached::DetachLimits;
 use detached::Detached;
 pub(crate) use detached::{Home, Writer};
+pub use dump::{CallGraph, capture_call_graph, dump_task_tree, dump_tasks, print_call_graph};
 pub use handle::{LoopHandle, LoopRef, SyncFuture, current, try_current};
 use runner::ErrorHandler;
 pub use runner::{Builder, PanicPolicy, Runner, run};
@@ -82,6 +87,8 @@ pub(crate) struct EventLoop {
     pub(crate) detached: Detached,
     /// The end has begun.
     closed: Cell<bool>,
+    /// Debug mode, while it is on.
+    debug: Debug,
 }
 
 /// Ends the loop's sleep from any thread.
@@ -124,7 +131,7 @@ impl EventLoop {
         let executor = Executor::new(notify.into(), Box::new(on_lost));
         executor.set_panics_end_runs(options.panics_end_runs());
         let reactor = Reactor::new(ring, executor.number());
-        Ok(Rc::new(EventLoop {
+        let event_loop = Rc::new(EventLoop {
             executor,
             reactor,
             options,
@@ -133,7 +140,10 @@ impl EventLoop {
             turns: Cell::new(0),
             detached: Detached::default(),
             closed: Cell::new(false),
-        }))
+            debug: Debug::default(),
+        });
+        event_loop.set_debug(event_loop.options.debug);
+        Ok(event_loop)
     }
 
     fn enter(self: &Rc<Self>) -> Inside {

@@ -6,7 +6,7 @@
 
 use std::future::IntoFuture;
 use std::marker::PhantomData;
-use std::panic::resume_unwind;
+use std::panic::{Location, resume_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -33,6 +33,7 @@ use crate::ring::{Clock, Config, FaultPlan, FeatureMask, Features, SetupError};
 ///     Ok(())
 /// }
 /// ```
+#[track_caller]
 pub fn run<F: IntoFuture>(main: F) -> Result<F::Output, RunError> {
     assert!(
         running().is_none(),
@@ -42,6 +43,11 @@ pub fn run<F: IntoFuture>(main: F) -> Result<F::Output, RunError> {
     let output = runner.run(main);
     runner.close()?;
     output
+}
+
+/// Whether a switch in the environment is on.
+fn is_set(switch: &str) -> bool {
+    std::env::var_os(switch).is_some_and(|value| !value.is_empty() && value != "0")
 }
 
 /// Told of errors that nobody awaits.
@@ -63,8 +69,9 @@ pub(super) type ErrorHandler = Arc<dyn Fn(&str) + Send + Sync>;
 #[must_use = "a builder does nothing until `build`"]
 pub struct Builder {
     pub(super) ring: Config,
-    name: String,
-    debug: bool,
+    pub(super) name: String,
+    pub(super) debug: bool,
+    pub(super) slow_step: Duration,
     threads: Option<usize>,
     shutdown_timeout: Duration,
     drain_timeout: Duration,
@@ -92,12 +99,13 @@ impl Default for Builder {
 }
 
 impl Builder {
-    /// The defaults; `RINGLOOP_DEBUG=1` in the environment turns debug mode on.
+    /// The defaults. `RINGLOOP_DEBUG` in the environment, neither empty nor `0`, turns debug mode on.
     pub fn new() -> Self {
         Builder {
             ring: Config::default(),
             name: "ringloop".into(),
-            debug: std::env::var_os("RINGLOOP_DEBUG").is_some_and(|value| value == "1"),
+            debug: is_set("RINGLOOP_DEBUG"),
+            slow_step: Duration::from_millis(100),
             threads: None,
             shutdown_timeout: Duration::from_secs(300),
             drain_timeout: Duration::from_secs(5),
@@ -156,9 +164,19 @@ impl Builder {
         self
     }
 
-    /// Debug mode: tasks remember where they were created. Default: `RINGLOOP_DEBUG=1`.
+    /// Debug mode: tasks remember where they were created, how often and for how long they were polled and what they wait
+    /// for (see [`dump_tasks`](crate::dump_tasks)), and who holds the loop is reported (see
+    /// [`slow_step`](Self::slow_step)). Default: `RINGLOOP_DEBUG=1`.
     pub fn debug(mut self, on: bool) -> Self {
         self.debug = on;
+        self
+    }
+
+    /// In debug mode, how long one poll of a task may hold the loop before that is reported to
+    /// [`on_error`](Self::on_error), with the task's name and where it was created: once when it has lasted so long and still
+    /// does, by a thread that watches, and once when it has ended. Default 100 ms. (asyncio: `slow_callback_duration`.)
+    pub fn slow_step(mut self, limit: Duration) -> Self {
+        self.slow_step = limit;
         self
     }
 
@@ -236,10 +254,6 @@ impl Builder {
     pub(super) fn panics_end_runs(&self) -> bool {
         self.panics == PanicPolicy::Propagate
     }
-
-    pub(crate) fn is_debug(&self) -> bool {
-        self.debug
-    }
 }
 
 /// One loop, for several runs. Tasks go on from run to run; [`close`](Self::close) or a drop ends them.
@@ -256,13 +270,15 @@ impl Runner {
     ///
     /// # Errors
     /// `main` was cancelled; another loop runs on this thread; or the kernel broke the ring.
+    #[track_caller]
     pub fn run<F: IntoFuture>(&mut self, main: F) -> Result<F::Output, RunError> {
+        let location = self.event_loop.is_debug().then(Location::caller);
         if running().is_some() {
             return Err(RunError::already_running());
         }
         let _inside = self.event_loop.enter();
         let mut broken = None;
-        let how = Spawn { name: Some("main".into()), ..Spawn::default() };
+        let how = Spawn { name: Some("main".into()), location, ..Spawn::default() };
         let output = self.event_loop.executor.scoped(main.into_future(), how, |root| {
             let is_over = || root.is_done() || self.event_loop.executor.has_panicked();
             while !is_over() && broken.is_none() {
@@ -341,6 +357,7 @@ impl EventLoop {
         let deadline = self.reactor.now() + limit;
         // In a forked child nothing here is ours; and where the thread's own storage is gone, no task can run any more.
         if !self.reactor.is_child() && running().is_some() {
+            self.log_what_is_left();
             // Tasks that are made while others clean up are cancelled as well.
             if !self.turn_until(deadline, |event_loop| event_loop.executor.cancel_all()) {
                 let left = self.executor.all_tasks();
@@ -378,6 +395,7 @@ impl EventLoop {
                 operations(&leaked)
             ));
         }
+        self.set_debug(false);
         drop(inside);
     }
 }

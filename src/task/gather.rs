@@ -346,7 +346,7 @@ where
     <I::Item as IntoFuture>::IntoFuture: 'static,
 {
     let (event_loop, here) = (expect_running("gather"), Location::caller());
-    let cradle = Cradle::new(&event_loop.executor, event_loop.options.is_debug().then_some(here));
+    let cradle = Cradle::new(&event_loop.executor, event_loop.is_debug().then_some(here));
     gather_in(cradle, futures)
 }
 
@@ -392,7 +392,7 @@ macro_rules! gather {
 #[track_caller]
 pub fn gather_tuple<F: GatherTuple>(futures: F) -> Gathering<F::Children> {
     let (event_loop, here) = (expect_running("gather!"), Location::caller());
-    let cradle = Cradle::new(&event_loop.executor, event_loop.options.is_debug().then_some(here));
+    let cradle = Cradle::new(&event_loop.executor, event_loop.is_debug().then_some(here));
     let children = futures.spawn(&cradle);
     cradle.gather(children)
 }
