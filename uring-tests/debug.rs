@@ -15,8 +15,13 @@ use ringloop::{
 };
 use std::cell::RefCell;
 use std::fmt::Write as _;
+use std::fs;
 use std::future::{Future, pending};
+use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
@@ -43,6 +48,11 @@ pub const TRIALS: &[Trial] = &[
     once!(what_is_alive_at_the_end_is_logged_by_name),
     once!(what_does_not_end_is_reported_with_its_place),
     once!(a_subscriber_sees_which_task_speaks),
+    once!(a_live_process_answers_on_its_socket),
+    once!(a_loop_that_hangs_is_excused_by_its_task),
+    once!(the_socket_is_its_users_alone_and_goes_with_the_last_loop),
+    once!(a_path_in_use_is_reported_and_the_loop_runs),
+    once!(a_client_that_says_nothing_does_not_hold_up_the_end),
 ];
 
 /// A builder in debug mode, and what its handler is told; no step is slow, however busy the machine is.
@@ -645,4 +655,107 @@ fn a_subscriber_sees_which_task_speaks(ctx: &Ctx) {
     assert!(of_one.len() == 1 && of_one[0].starts_with("INFO ringloop::task "), "{of_one:?}");
     assert!(of_one[0].ends_with("true"), "it has no parent that it would keep: {of_one:?}");
     assert!(spans.1.is_empty(), "none stays entered");
+}
+
+/// Asks a live process.
+fn ask(path: &Path, question: &str) -> String {
+    let mut client = UnixStream::connect(path).expect("the process listens");
+    client.write_all(question.as_bytes()).expect("it reads");
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).expect("it answers");
+    answer
+}
+
+fn a_live_process_answers_on_its_socket(ctx: &Ctx) {
+    let path = ctx.path("socket");
+    set("RINGLOOP_INSPECT", path.to_str());
+    let (second, first) = (ctx.builder().name("second"), ctx.builder().name("first"));
+    // A loop that stands still between two runs is told from one that answers.
+    let standing = start(second);
+    run_on(first, async {
+        assert!(current().is_debug(), "there would be little to say without");
+        let inner = named("inner", sleep(Duration::from_secs(3600)));
+        let outer = named("outer", inner);
+        turns(2).await;
+        for (question, wanted) in
+            [("ps\n", "a timer in "), ("pstree\n", "outer\n└── inner\n"), ("what\n", "ask for ps")]
+        {
+            let path = path.clone();
+            let answer = to_thread(move || ask(&path, question)).await.expect("no panic");
+            assert!(answer.contains(wanted), "{question}: {answer}");
+            if question != "what\n" {
+                assert!(answer.starts_with(&format!("process {}\n", std::process::id())), "{answer}");
+                assert!(answer.contains("\nloop 'first' on thread "), "{answer}");
+                assert!(answer.contains("\nloop 'second' does not answer: it stands still"), "{answer}");
+            }
+        }
+        outer.abort();
+        turns(2).await;
+        ringloop::all_tasks().iter().filter(|task| &*task.name() == "inner").for_each(TaskRef::abort);
+    });
+    drop(standing);
+}
+
+/// DEBUG-12: also for who asks from outside.
+fn a_loop_that_hangs_is_excused_by_its_task(ctx: &Ctx) {
+    let path = ctx.path("socket");
+    set("RINGLOOP_INSPECT", path.to_str());
+    let (builder, _reports) = debugged(ctx);
+    run_on(builder.name("held"), async {
+        let hang = async move {
+            let answer = std::thread::spawn(move || ask(&path, "ps\n")).join().expect("no panic");
+            assert!(answer.contains("loop 'held' has been busy for "), "{answer}");
+            assert!(answer.contains("in task 'hanging' (created at uring-tests/debug.rs:"), "{answer}");
+        };
+        named("hanging", hang).await.expect("no panic");
+    });
+}
+
+fn the_socket_is_its_users_alone_and_goes_with_the_last_loop(ctx: &Ctx) {
+    let path = ctx.path("socket");
+    // What a process left that was killed is replaced.
+    drop(UnixListener::bind(&path).expect("the folder can be written"));
+    set("RINGLOOP_INSPECT", path.to_str());
+    let (one, other) = (ctx.runner(), ctx.runner());
+    let metadata = fs::metadata(&path).expect("the socket is there");
+    assert!(metadata.file_type().is_socket());
+    assert_eq!(metadata.permissions().mode() & 0o777, 0o600);
+    one.close().expect("it ends");
+    assert!(ask(&path, "ps\n").matches("\nloop ").count() == 1);
+    other.close().expect("it ends");
+    assert!(!path.exists(), "it goes with the last loop");
+    // A next loop opens it again; a file that is not the service's own stays.
+    let next = ctx.runner();
+    fs::remove_file(&path).expect("it is there again");
+    fs::write(&path, "somebody else's").expect("the folder can be written");
+    next.close().expect("it ends");
+    assert_eq!(fs::read_to_string(&path).expect("it stays"), "somebody else's");
+}
+
+fn a_path_in_use_is_reported_and_the_loop_runs(ctx: &Ctx) {
+    let (listening, file, long) =
+        (ctx.path("listening"), ctx.file("file", "text"), ctx.path(&"x".repeat(120)));
+    let _listener = UnixListener::bind(&listening).expect("the folder can be written");
+    for path in [&listening, &file, &long] {
+        set("RINGLOOP_INSPECT", path.to_str());
+        let (builder, reports) = debugged(ctx);
+        run_on(builder, yield_now());
+        let reports: Vec<String> = reports.iter().collect();
+        let told = format!("cannot be inspected at {}: ", path.display());
+        assert!(reports.len() == 1 && reports[0].contains(&told), "{reports:?}");
+    }
+    assert_eq!(fs::read_to_string(&file).expect("it is untouched"), "text");
+    assert!(UnixStream::connect(&listening).is_ok(), "whose socket it is keeps it");
+}
+
+fn a_client_that_says_nothing_does_not_hold_up_the_end(ctx: &Ctx) {
+    let path = ctx.path("socket");
+    set("RINGLOOP_INSPECT", path.to_str());
+    let runner = ctx.runner();
+    let mut client = UnixStream::connect(&path).expect("it listens");
+    runner.close().expect("it ends");
+    let mut answer = String::new();
+    // It is told that there is no answer, or cut off.
+    let _ = client.read_to_string(&mut answer);
+    assert!(!path.exists() && !answer.contains("loop '"), "{answer}");
 }

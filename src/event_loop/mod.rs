@@ -19,12 +19,13 @@
 //! is computed from a fresh reading of the clock and compared with one.
 //!
 //! * `runner`: `run`, `Runner`, `Builder`, the shutdown. `handle`: `LoopRef`, `LoopHandle`, `SyncFuture`.
-//! * `debug`: who holds the loop. `dump`: what the tasks do, as text.
+//! * `debug`: who holds the loop. `dump`: what the tasks do, as text. `inspect`: the same, from outside.
 
 mod debug;
 mod detached;
 mod dump;
 mod handle;
+mod inspect;
 mod runner;
 
 use std::cell::{Cell, OnceCell, RefCell};
@@ -143,6 +144,7 @@ impl EventLoop {
             debug: Debug::default(),
         });
         event_loop.set_debug(event_loop.options.debug);
+        inspect::enlist(&event_loop);
         Ok(event_loop)
     }
 

@@ -11,6 +11,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::inspect;
 use super::{DetachLimits, EventLoop, LoopHandle, names, operations, running};
 use crate::error::RunError;
 use crate::executor::{Spawn, yield_now};
@@ -99,12 +100,13 @@ impl Default for Builder {
 }
 
 impl Builder {
-    /// The defaults. `RINGLOOP_DEBUG` in the environment, neither empty nor `0`, turns debug mode on.
+    /// The defaults. `RINGLOOP_DEBUG` in the environment, neither empty nor `0`, turns debug mode on;
+    /// `RINGLOOP_INSPECT=path` does so as well, and has the loops of the process answer on a unix socket there.
     pub fn new() -> Self {
         Builder {
             ring: Config::default(),
             name: "ringloop".into(),
-            debug: is_set("RINGLOOP_DEBUG"),
+            debug: is_set("RINGLOOP_DEBUG") || inspect::wanted().is_some(),
             slow_step: Duration::from_millis(100),
             threads: None,
             shutdown_timeout: Duration::from_secs(300),
@@ -396,6 +398,7 @@ impl EventLoop {
             ));
         }
         self.set_debug(false);
+        inspect::strike(self);
         drop(inside);
     }
 }
