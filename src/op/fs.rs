@@ -55,6 +55,7 @@ impl<T> Refused<T> {
 unsafe impl<T: 'static> Operation for Refused<T> {
     type Output = T;
     const NAME: &'static str = "refused";
+    const HAS_CALL: bool = true;
 
     fn nature(&self) -> Nature {
         Nature::Finite
@@ -122,6 +123,7 @@ pub(super) fn adopt(outcome: Outcome) -> io::Result<OwnedFd> {
 unsafe impl<T: 'static> Operation for Open<T> {
     type Output = io::Result<T>;
     const NAME: &'static str = "open";
+    const HAS_CALL: bool = true;
 
     fn nature(&self) -> Nature {
         open_nature(&self.path, self.flags)
@@ -224,6 +226,7 @@ impl<T> Stat<T> {
 unsafe impl<T: 'static> Operation for Stat<T> {
     type Output = T;
     const NAME: &'static str = "statx";
+    const HAS_CALL: bool = true;
 
     fn nature(&self) -> Nature {
         Nature::Finite

@@ -273,6 +273,7 @@ impl<F: Routed, B: IoBufMut, P: Position> Read<F, B, P> {
 unsafe impl<F: Routed, B: IoBufMut, P: Position> Operation for Read<F, B, P> {
     type Output = BufResult<B>;
     const NAME: &'static str = "read";
+    const HAS_CALL: bool = true;
 
     fn nature(&self) -> Nature {
         self.file.transfer()
@@ -351,6 +352,7 @@ impl<F: Routed, B: IoBuf> Write<F, B> {
 unsafe impl<F: Routed, B: IoBuf> Operation for Write<F, B> {
     type Output = BufResult<B>;
     const NAME: &'static str = "write";
+    const HAS_CALL: bool = true;
 
     fn nature(&self) -> Nature {
         self.file.transfer()

@@ -21,6 +21,8 @@ use crate::ring::{Entry, Outcome};
 pub(crate) struct Common {
     /// The operation's name.
     pub(crate) name: &'static str,
+    /// Whether it has a plain call.
+    has_call: bool,
     /// The block it lies in.
     layout: Layout,
     drop: unsafe fn(NonNull<u8>),
@@ -49,6 +51,7 @@ impl<O: Operation> Of<O> {
     const METHODS: &'static Methods<O::Output> = &Methods {
         common: Common {
             name: O::NAME,
+            has_call: O::HAS_CALL,
             layout: block::class(Layout::new::<O>()),
             // SAFETY (all seven): K1: the block holds an `O`, and by the contract of `Lent` and `Raw` nobody else refers to it.
             drop: |block| unsafe { drop(take::<O>(block)) },
@@ -109,6 +112,11 @@ impl<T> Lent<T> {
     pub(crate) fn entry(&mut self) -> Entry {
         // SAFETY: K1: not lent, and the block holds the operation of these methods.
         unsafe { (self.methods.entry)(self.block) }
+    }
+
+    /// Whether it is worth asking for a plain call.
+    pub(crate) fn has_call(&self) -> bool {
+        self.methods.common.has_call
     }
 
     /// The same as a plain system call, if the operation has one.

@@ -99,6 +99,8 @@ pub(crate) unsafe trait Operation: Sized + 'static {
     type Output: 'static;
     /// The system call's name, for diagnosis.
     const NAME: &'static str;
+    /// Whether `call` may ever say something: the others are not asked whether a plain call would do.
+    const HAS_CALL: bool = false;
 
     /// How it ends: asked before each entry, because its steps may differ.
     fn nature(&self) -> Nature;
@@ -115,7 +117,7 @@ pub(crate) unsafe trait Operation: Sized + 'static {
     /// Turns the last outcome into the output.
     fn finish(self, outcome: Outcome) -> Self::Output;
 
-    /// The same as a plain system call, where that cannot block; None: by the ring.
+    /// The same as a plain system call, where that cannot block; None: by the ring. Asked if `HAS_CALL`.
     fn call(&mut self, _company: Company) -> Option<Outcome> {
         None
     }

@@ -75,8 +75,10 @@ const ERESTARTSYS: i32 = 512;
 enum Phase {
     /// Free; the next free slot.
     Vacant(Option<u32>),
-    /// Submitted. Its entry may still wait in the ring's backlog, under this ticket.
-    Queued(Option<u64>),
+    /// Submitted; its entry waits in the ring's backlog, or did when that was looked at last, under this ticket.
+    Backlogged(u64),
+    /// Submitted; its entry is the kernel's, or goes with the next enter.
+    Queued,
     /// The result is known, the kernel still holds the payload.
     Settling(Outcome),
     /// Finally completed; the future will fetch it.
@@ -184,34 +186,40 @@ impl Table {
         self.ledger.started += 1;
         self.unfinished += 1;
         self.under_way += usize::from(nature.is_under_way());
-        let (phase, listening) = (Phase::Queued(None), waker.is_some());
-        let slot = |generation| Slot {
-            generation,
-            phase,
-            descriptor,
-            nature,
-            listening,
-            why: None,
-            waker,
-            payload: Some(payload),
-        };
-        if let Some(index) = self.vacant {
-            let place = &mut self.slots[index as usize];
-            let Phase::Vacant(next) = place.phase else { unreachable!("the free list leads to a used slot") };
-            self.vacant = next;
-            *place = slot(place.generation);
-            return Key { index, generation: place.generation };
-        }
+        let index = self.vacant.unwrap_or_else(|| self.add_vacant());
+        let slot = &mut self.slots[index as usize];
+        let Phase::Vacant(next) = slot.phase else { unreachable!("the free list leads to a used slot") };
+        self.vacant = next;
+        slot.phase = Phase::Queued;
+        slot.descriptor = descriptor;
+        slot.nature = nature;
+        slot.listening = waker.is_some();
+        slot.why = None;
+        slot.waker = waker;
+        slot.payload = Some(payload);
+        Key { index, generation: slot.generation }
+    }
+
+    #[cold]
+    fn add_vacant(&mut self) -> u32 {
         let index = u32::try_from(self.slots.len()).ok().filter(|&index| index != u32::MAX);
-        let index = index.expect("four billion operations do not fit into memory");
-        self.slots.push(slot(0));
-        Key { index, generation: 0 }
+        self.slots.push(Slot {
+            generation: 0,
+            phase: Phase::Vacant(None),
+            descriptor: -1,
+            nature: Nature::Finite,
+            listening: false,
+            why: None,
+            waker: None,
+            payload: None,
+        });
+        index.expect("four billion operations do not fit into memory")
     }
 
     /// Notes where the entry went.
     pub(crate) fn placed(&mut self, key: Key, place: Where) {
         if let (Where::Backlog(ticket), Some(slot)) = (place, self.slot(key)) {
-            slot.phase = Phase::Queued(Some(ticket));
+            slot.phase = Phase::Backlogged(ticket);
         }
     }
 
@@ -292,8 +300,8 @@ impl Table {
         let cancel = slot.nature.ends_with_its_future();
         match slot.phase {
             Phase::Done(outcome) => Abandoned::Discard(self.vacate(key), outcome),
-            Phase::Queued(Some(ticket)) => Abandoned::Retract(ticket, waker),
-            Phase::Queued(None) if cancel && slot.why.is_none() => {
+            Phase::Backlogged(ticket) => Abandoned::Retract(ticket, waker),
+            Phase::Queued if cancel && slot.why.is_none() => {
                 slot.why = Some(Why::Cancelled);
                 Abandoned::Cancel(waker)
             }
@@ -309,16 +317,18 @@ impl Table {
     /// The entry had left the backlog: from now on the operation counts as in flight.
     pub(crate) fn submitted(&mut self, key: Key) {
         if let Some(slot) = self.slot(key)
-            && let Phase::Queued(ticket) = &mut slot.phase
+            && let Phase::Backlogged(_) = slot.phase
         {
-            *ticket = None;
+            slot.phase = Phase::Queued;
         }
     }
 
     /// A cancel is asked for while the future goes on listening. True: ask the kernel.
     pub(crate) fn request_cancel(&mut self, key: Key, why: Why) -> bool {
         match self.slot(key) {
-            Some(slot) if matches!(slot.phase, Phase::Queued(_)) && slot.why.is_none() => {
+            Some(slot)
+                if matches!(slot.phase, Phase::Queued | Phase::Backlogged(_)) && slot.why.is_none() =>
+            {
                 slot.why = Some(why);
                 true
             }

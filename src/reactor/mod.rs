@@ -161,7 +161,7 @@ impl Reactor {
     }
 
     /// Who else goes to the kernel with the next enter.
-    fn company(&self) -> Company {
+    pub(crate) fn company(&self) -> Company {
         let queued = self.core.borrow().ring.as_ref().is_some_and(Ring::submits);
         if queued || is_another_ready() { Company::Others } else { Company::Alone }
     }

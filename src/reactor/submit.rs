@@ -1,7 +1,6 @@
 //! `Op<T>`: the future of one operation.
 
 use std::future::Future;
-use std::marker::PhantomData;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -29,14 +28,8 @@ use crate::waiting::{Waiting, waits_for};
 #[must_use = "operations do nothing unless awaited"]
 pub struct Op<T: 'static> {
     state: State<T>,
-    /// Takes a cancel offer, and goes on until the kernel has answered.
-    cancellable: bool,
-    /// Asks for a cancel this long after the first poll that found it pending.
-    limit: Limit,
-    /// The place in the task's list of handlers, if this takes offers below another waker.
-    listed: Listed,
-    /// Bound to the thread of its loop.
-    local: PhantomData<Rc<()>>,
+    /// What `timeout` and `cancellable` ask for; most operations are never told, and every socket has one in flight.
+    control: Option<Box<Control>>,
 }
 
 enum State<T: 'static> {
@@ -48,7 +41,20 @@ enum State<T: 'static> {
     Ended,
 }
 
+/// When the kernel is to be asked for a cancel while the future goes on listening.
+#[derive(Default)]
+struct Control {
+    /// Takes a cancel offer, and goes on until the kernel has answered.
+    cancellable: bool,
+    /// Asks for a cancel this long after the first poll that found it pending.
+    limit: Limit,
+    /// The place in the task's list of handlers, if this takes offers below another waker.
+    listed: Listed,
+}
+
+#[derive(Default)]
 enum Limit {
+    #[default]
     None,
     /// Not yet started.
     After(Duration),
@@ -63,20 +69,14 @@ impl<T> Unpin for Op<T> {}
 impl<T> Op<T> {
     /// The future of this operation.
     pub(crate) fn new(operation: impl Operation<Output = T>) -> Self {
-        Op {
-            state: State::Idle(Lent::new(operation)),
-            cancellable: false,
-            limit: Limit::None,
-            listed: Listed::default(),
-            local: PhantomData,
-        }
+        Op { state: State::Idle(Lent::new(operation)), control: None }
     }
 
     /// Answers a cancel request of the task itself instead of being dropped by it: the operation is cancelled in the
     /// kernel, and the output says what really happened; if nothing did, an error of [`Cancelled`](crate::Cancelled), with
     /// the buffer. The surrounding code goes on and decides what that means (see [`resume_cancel`](crate::resume_cancel)).
     pub fn cancellable(mut self) -> Self {
-        self.cancellable = true;
+        self.control.get_or_insert_default().cancellable = true;
         self
     }
 
@@ -85,7 +85,7 @@ impl<T> Op<T> {
     ///
     /// An operation that the kernel has begun and cannot interrupt (block I/O) is waited for.
     pub fn timeout(mut self, limit: Duration) -> Self {
-        self.limit = Limit::After(limit);
+        self.control.get_or_insert_default().limit = Limit::After(limit);
         self
     }
 
@@ -100,17 +100,11 @@ impl<T> Op<T> {
             unreachable!("only an idle operation is submitted");
         };
         let reactor = expect_current(lent.name());
-        loop {
-            let called = if reactor.may_call() { lent.call(reactor.company()) } else { None };
-            match called {
-                Some(outcome) => {
-                    reactor.count_bytes(outcome);
-                    match lent.advance(outcome) {
-                        Next::Finish => return Some(lent.finish(outcome)),
-                        Next::Again => continue,
-                    }
-                }
-                None => break,
+        while lent.has_call() && reactor.may_call() {
+            let Some(outcome) = lent.call(reactor.company()) else { break };
+            reactor.count_bytes(outcome);
+            if let Next::Finish = lent.advance(outcome) {
+                return Some(lent.finish(outcome));
             }
         }
         let methods = lent.methods();
@@ -122,9 +116,25 @@ impl<T> Op<T> {
     }
 
     /// Looks after deadline and offer of an operation that is pending.
+    #[inline]
     fn pending(&mut self, cx: &mut Context<'_>) {
         let State::Submitted { reactor, key, methods } = &self.state else { return };
         waits_for(|| Waiting::Operation { name: methods.name(), descriptor: reactor.descriptor(*key) });
+        if let Some(control) = &mut self.control {
+            control.pending(reactor, *key, cx);
+        }
+    }
+
+    /// The operation has ended: no timer, no place in a list, no key.
+    fn release(&mut self) {
+        self.state = State::Ended;
+        self.control = None;
+    }
+}
+
+impl Control {
+    /// Starts the limit's timer and asks whether it is over; takes an offer.
+    fn pending(&mut self, reactor: &Rc<Reactor>, key: crate::op::Key, cx: &mut Context<'_>) {
         match &self.limit {
             Limit::After(limit) => {
                 // A limit beyond what the clock can say is none.
@@ -134,15 +144,23 @@ impl<T> Op<T> {
             }
             Limit::Running(_, timer) if !reactor.keep_timer(*timer, cx.waker()) => {
                 self.limit = Limit::Over;
-                reactor.request_cancel(*key, Why::Elapsed);
+                reactor.request_cancel(key, Why::Elapsed);
             }
             _ => {}
         }
         if self.cancellable {
             if take_offer() {
-                reactor.request_cancel(*key, Why::Cancelled);
+                reactor.request_cancel(key, Why::Cancelled);
             }
             self.listed.pending(cx);
+        }
+    }
+}
+
+impl Drop for Control {
+    fn drop(&mut self) {
+        if let Limit::Running(reactor, timer) = &self.limit {
+            reactor.remove_timer(*timer);
         }
     }
 }
@@ -194,17 +212,6 @@ impl<T> Future for Op<T> {
             None => outcome,
         };
         Poll::Ready(lent.finish(last))
-    }
-}
-
-impl<T> Op<T> {
-    /// The operation has ended: no timer, no place in a list, no key.
-    fn release(&mut self) {
-        self.state = State::Ended;
-        if let Limit::Running(reactor, timer) = std::mem::replace(&mut self.limit, Limit::None) {
-            reactor.remove_timer(timer);
-        }
-        self.listed = Listed::default();
     }
 }
 

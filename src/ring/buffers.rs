@@ -137,7 +137,7 @@ impl Buffers {
         );
         assert!(len <= self.size(), "a completion names at most one buffer: {len} bytes in buffer {id}");
         hand.set(Hand::Lent);
-        Loan { buffers: Rc::clone(self), id, len }
+        Loan { buffers: Rc::clone(self), id, len: len as u32 }
     }
 
     /// A completion named this buffer.
@@ -208,7 +208,7 @@ pub(crate) struct Loan {
     /// Which buffer.
     id: u16,
     /// Bytes of content.
-    len: usize,
+    len: u32,
 }
 
 impl Deref for Loan {
@@ -217,14 +217,14 @@ impl Deref for Loan {
     fn deref(&self) -> &[u8] {
         // SAFETY: H1: the buffer is in this loan's hand, so the kernel does not write to it; M1: its memory was
         // zeroed when it was mapped and stays mapped while the loan counts.
-        unsafe { std::slice::from_raw_parts(self.buffers.buffer(self.id), self.len) }
+        unsafe { std::slice::from_raw_parts(self.buffers.buffer(self.id), self.len as usize) }
     }
 }
 
 impl DerefMut for Loan {
     fn deref_mut(&mut self) -> &mut [u8] {
         // SAFETY: H1 and M1 as in `deref`; `&mut self` makes this the only reference.
-        unsafe { std::slice::from_raw_parts_mut(self.buffers.buffer(self.id), self.len) }
+        unsafe { std::slice::from_raw_parts_mut(self.buffers.buffer(self.id), self.len as usize) }
     }
 }
 

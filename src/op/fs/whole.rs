@@ -151,6 +151,7 @@ impl<F: Routed> ReadToEnd<F> {
 unsafe impl<F: Routed> Operation for ReadToEnd<F> {
     type Output = BufResult<Vec<u8>>;
     const NAME: &'static str = "read";
+    const HAS_CALL: bool = true;
 
     fn nature(&self) -> Nature {
         self.file.transfer()
@@ -218,6 +219,7 @@ impl<T> ReadFile<T> {
 unsafe impl<T: 'static> Operation for ReadFile<T> {
     type Output = T;
     const NAME: &'static str = "read file";
+    const HAS_CALL: bool = true;
 
     fn nature(&self) -> Nature {
         match &self.file {

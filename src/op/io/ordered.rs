@@ -145,6 +145,7 @@ impl<F: Shared, O: Operation> Ordered<F, O> {
 unsafe impl<F: Shared, O: Operation> Operation for Ordered<F, O> {
     type Output = O::Output;
     const NAME: &'static str = O::NAME;
+    const HAS_CALL: bool = O::HAS_CALL;
 
     fn nature(&self) -> Nature {
         self.operation.nature()
