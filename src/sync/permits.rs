@@ -47,20 +47,34 @@ impl Permits {
     }
 
     /// Takes so many, or waits for them in line: the place is that of the first poll.
+    #[inline]
     pub(crate) fn poll_take(&self, place: &mut Place, cx: &mut Context<'_>, permits: usize) -> Poll<()> {
+        match !place.is_inside() && self.try_take(permits) {
+            true => Poll::Ready(()),
+            false => self.poll_wait(place, cx, permits),
+        }
+    }
+
+    fn poll_wait(&self, place: &mut Place, cx: &mut Context<'_>, permits: usize) -> Poll<()> {
         self.waiters.poll(place, cx, permits, |&mut wanted| self.take(wanted)).map(drop)
     }
 
     /// Gives up a place in the line; what had been granted to it goes on to the next.
+    #[inline]
     pub(crate) fn leave(&self, place: &mut Place) {
-        // Also if it still waited: the one behind it may want less.
-        self.waiters.leave(place, |granted| self.release(granted.unwrap_or(0)));
+        if place.is_inside() {
+            // Also if it still waited: the one behind it may want less.
+            self.waiters.leave(place, |granted| self.release(granted.unwrap_or(0)));
+        }
     }
 
     /// Gives permits back, and on to those who wait. Their number stops at `usize::MAX`.
+    #[inline]
     pub(crate) fn release(&self, permits: usize) {
         self.free.set(self.free.get().saturating_add(permits));
-        self.waiters.grant_while(|&mut wanted| self.take(wanted));
+        if !self.waiters.is_empty() {
+            self.waiters.grant_while(|&mut wanted| self.take(wanted));
+        }
     }
 
     /// Lifts the limit: there are as many as anybody can take, so nobody waits any more.
