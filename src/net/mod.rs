@@ -13,6 +13,7 @@ mod address;
 mod connect;
 mod listener;
 mod out_queue;
+mod owned;
 mod receiver;
 mod socket;
 mod split;

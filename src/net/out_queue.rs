@@ -4,10 +4,10 @@
 //! segment, records the first error and wakes who waits. So two writes never interleave, a dropped write loses nothing that
 //! it was told is accepted and doubles nothing, and bytes accepted before the stream was dropped still go out.
 //!
-//! With nothing queued and much at hand a write first tries a plain non-blocking send from the caller's slice, and copies
-//! only the rest. Above the high-water mark a write waits.
+//! With nothing queued, a write of much, or one that would enter the kernel for itself alone, first tries a plain
+//! non-blocking send from the caller's slice, and copies only the rest. Above the high-water mark a write waits.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, RefCell, RefMut};
 use std::collections::VecDeque;
 use std::io;
 use std::net::Shutdown;
@@ -21,6 +21,7 @@ use crate::buf::IoBuf;
 use crate::error::BufResult;
 use crate::event_loop::{Home, running};
 use crate::executor::wake;
+use crate::op::Company;
 use crate::op::net::{Send, SendOwned, SendQueue, repeat, try_send};
 use crate::reactor::{self, Op};
 use crate::task::timeout;
@@ -28,7 +29,8 @@ use crate::waiting::{Waiting, waits_for};
 
 /// The most bytes that are accepted and not yet with the kernel.
 const HIGH_WATER: usize = 64 << 10;
-/// From this size on a write tries the plain send first.
+/// From this size on a write tries the plain send first; below it only where nothing else goes with the next enter, which a
+/// send through the ring would end at once.
 const DIRECT: usize = 8 << 10;
 /// The memory of a segment that small writes are copied into.
 const SEGMENT: usize = 16 << 10;
@@ -59,35 +61,40 @@ fn recycle(mut segment: Vec<u8>) {
 /// The outgoing side of a connection.
 pub(super) struct OutQueue {
     pub(super) socket: Rc<Socket>,
-    /// What waits behind the send in flight.
-    waiting: RefCell<VecDeque<Vec<u8>>>,
     /// Bytes accepted, and not yet taken by the kernel.
     pending: Cell<usize>,
     /// A send is in flight.
     sending: Cell<bool>,
     /// The loop that the send in flight is with.
     home: Home,
-    /// The first error; everything after it fails with the same.
-    error: RefCell<Option<io::Error>>,
     /// The side shall end, or has ended, behind what is queued.
     shutdown: Cell<bool>,
-    /// Who waits for room or for the end of the queue.
-    wakers: RefCell<Vec<Waker>>,
+    /// Made when it is needed: most connections answer before they are asked again, and a thousand of them rest.
+    behind: RefCell<Option<Box<Behind>>>,
     /// Who writes.
     pub(super) turns: Turns,
+}
+
+/// What comes up where the peer, or the kernel, does not keep pace.
+#[derive(Default)]
+struct Behind {
+    /// What waits behind the send in flight.
+    waiting: VecDeque<Vec<u8>>,
+    /// Who waits for room or for the end of the queue.
+    wakers: Vec<Waker>,
+    /// The first error; everything after it fails with the same.
+    error: Option<io::Error>,
 }
 
 impl OutQueue {
     pub(super) fn new(socket: Rc<Socket>) -> Rc<Self> {
         Rc::new(OutQueue {
             socket,
-            waiting: RefCell::default(),
             pending: Cell::new(0),
             sending: Cell::new(false),
             home: Home::default(),
-            error: RefCell::new(None),
             shutdown: Cell::new(false),
-            wakers: RefCell::default(),
+            behind: RefCell::default(),
             turns: Turns::new(),
         })
     }
@@ -97,9 +104,18 @@ impl OutQueue {
         self.pending.get()
     }
 
-    fn check(&self) -> io::Result<()> {
-        match &*self.error.borrow() {
-            Some(error) => Err(repeat(error)),
+    fn behind(&self) -> RefMut<'_, Behind> {
+        RefMut::map(self.behind.borrow_mut(), |behind| &mut **behind.get_or_insert_default())
+    }
+
+    /// The first error.
+    fn error(&self) -> Option<io::Error> {
+        self.behind.borrow().as_ref()?.error.as_ref().map(repeat)
+    }
+
+    pub(super) fn check(&self) -> io::Result<()> {
+        match self.error() {
+            Some(error) => Err(error),
             None if self.shutdown.get() => Err(io::Error::new(
                 io::ErrorKind::BrokenPipe,
                 "the sending side of this connection was shut down",
@@ -111,13 +127,13 @@ impl OutQueue {
     fn wait(&self, cx: &mut Context<'_>) {
         waits_for(|| Waiting::Operation { name: "send", descriptor: Some(self.socket.as_raw_fd()) });
         let waker = cx.waker().clone();
-        let mut wakers = self.wakers.borrow_mut();
-        let known = wakers.iter().any(|known| known.will_wake(&waker));
+        let mut behind = self.behind();
+        let known = behind.wakers.iter().any(|known| known.will_wake(&waker));
         if !known {
-            wakers.push(waker);
+            behind.wakers.push(waker);
             return;
         }
-        drop(wakers);
+        drop(behind);
         drop(waker);
     }
 
@@ -127,15 +143,18 @@ impl OutQueue {
         if bytes.is_empty() {
             return Poll::Ready(Ok(0));
         }
-        let direct = self.pending.get() == 0 && bytes.len() >= DIRECT;
-        if direct && reactor::current().is_some_and(|reactor| reactor.may_call()) {
+        if self.pending.get() == 0
+            && reactor::current().is_some_and(|reactor| {
+                (bytes.len() >= DIRECT || reactor.company() == Company::Alone) && reactor.may_call()
+            })
+        {
             match try_send(self.socket.as_raw_fd(), bytes) {
                 Ok(0) => {}
                 Ok(count) => return Poll::Ready(Ok(count)),
                 Err(error)
                     if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
                 Err(error) => {
-                    self.error.replace(Some(repeat(&error)));
+                    self.behind().error = Some(repeat(&error));
                     return Poll::Ready(Err(error));
                 }
             }
@@ -146,15 +165,24 @@ impl OutQueue {
             return Poll::Pending;
         }
         let count = room.min(bytes.len());
-        self.append(&bytes[..count]);
         self.pending.set(self.pending.get() + count);
-        self.start();
+        self.append(&bytes[..count]);
         Poll::Ready(Ok(count))
     }
 
-    /// Copies into the last segment and into new ones.
-    fn append(&self, mut bytes: &[u8]) {
-        let mut waiting = self.waiting.borrow_mut();
+    /// Copies into the last segment and into new ones. With nothing in flight the first goes out at once.
+    fn append(self: &Rc<Self>, mut bytes: &[u8]) {
+        if !self.sending.get() {
+            let mut first = spare();
+            let (now, later) = bytes.split_at(bytes.len().min(first.capacity()));
+            first.extend_from_slice(now);
+            self.send(first, 0);
+            bytes = later;
+        }
+        if bytes.is_empty() || self.error().is_some() {
+            return;
+        }
+        let waiting = &mut self.behind().waiting;
         while !bytes.is_empty() {
             let last = match waiting.back_mut() {
                 Some(last) if last.len() < last.capacity() => last,
@@ -174,7 +202,7 @@ impl OutQueue {
         if self.sending.get() {
             return;
         }
-        let next = self.waiting.borrow_mut().pop_front();
+        let next = self.behind.borrow_mut().as_mut().and_then(|behind| behind.waiting.pop_front());
         match next {
             Some(segment) => self.send(segment, 0),
             None if self.shutdown.get() => {
@@ -191,26 +219,18 @@ impl OutQueue {
         self.home.detach(Send::new(self.clone(), segment, from));
     }
 
-    /// Sends the caller's buffer, behind what is queued, and gives it back.
-    pub(super) async fn write_owned<B: IoBuf>(self: &Rc<Self>, buf: B) -> BufResult<B> {
-        let _turn = self.turns.take().await;
-        if let Err(error) = std::future::poll_fn(|cx| self.poll_idle(cx)).await.and_then(|()| self.check()) {
-            return Err(crate::error::BufError { error, buf, done: 0 });
-        }
-        if buf.is_empty() {
-            return Ok((0, buf));
-        }
+    /// A send of the caller's own buffer, now that nothing is queued.
+    pub(super) fn send_owned<B: IoBuf>(self: &Rc<Self>, buf: B) -> Op<Option<BufResult<B>>> {
         self.sending.set(true);
         self.home.settle();
         self.pending.set(buf.len());
-        let sent = Op::new(SendOwned::new(self.clone(), buf)).await;
-        sent.expect("only a send that nobody awaits hands its rest to the queue")
+        Op::new(SendOwned::new(self.clone(), buf))
     }
 
     /// Waits until everything accepted is with the kernel.
     pub(super) fn poll_idle(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if let Some(error) = &*self.error.borrow() {
-            return Poll::Ready(Err(repeat(error)));
+        if let Some(error) = self.error() {
+            return Poll::Ready(Err(error));
         }
         if self.pending.get() == 0 && !self.sending.get() {
             return Poll::Ready(Ok(()));
@@ -228,8 +248,8 @@ impl OutQueue {
 
     /// Ends the side at once, with an error for whoever still writes.
     pub(super) fn fail(&self, error: io::Error) {
-        self.error.borrow_mut().get_or_insert(error);
-        let waiting = self.waiting.take();
+        self.behind().error.get_or_insert(error);
+        let waiting = std::mem::take(&mut self.behind().waiting);
         waiting.into_iter().for_each(recycle);
         self.pending.set(0);
         self.wake();
@@ -275,10 +295,13 @@ impl OutQueue {
     }
 
     fn wake(&self) {
-        let mut woken = self.wakers.take();
+        if self.behind.borrow().as_ref().is_none_or(|behind| behind.wakers.is_empty()) {
+            return;
+        }
+        let mut woken = std::mem::take(&mut self.behind().wakers);
         woken.drain(..).for_each(wake);
         // The list keeps its memory, unless somebody waits again by now.
-        let mut wakers = self.wakers.borrow_mut();
+        let wakers = &mut self.behind().wakers;
         if wakers.is_empty() {
             *wakers = woken;
         }

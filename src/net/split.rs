@@ -1,5 +1,6 @@
 //! The halves of a connection, for two tasks.
 
+use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -7,6 +8,7 @@ use std::task::{Context, Poll, ready};
 
 use futures_util::io::{AsyncBufRead, AsyncRead, AsyncWrite};
 
+use super::owned::WriteOwned;
 use super::receiver::Receiver;
 use super::socket::Socket;
 use super::stream::{WriteEnd, poll_close, read, read_exact, write, write_all};
@@ -16,7 +18,7 @@ use crate::op::net::Chunk;
 
 /// The reading half of a [`TcpStream`](super::TcpStream); its calls mean what the stream's do.
 pub struct OwnedReadHalf {
-    pub(super) receiver: Receiver,
+    pub(super) receiver: Box<Receiver>,
     pub(super) socket: Rc<Socket>,
 }
 
@@ -92,8 +94,8 @@ impl OwnedWriteHalf {
     ///
     /// # Cancellation
     /// Dropped before its turn, nothing is sent; afterwards all of it is.
-    pub async fn write_owned<B: IoBuf>(&self, buf: B) -> BufResult<B> {
-        self.out.write_owned(buf).await
+    pub fn write_owned<B: IoBuf>(&self, buf: B) -> impl Future<Output = BufResult<B>> + use<'_, B> {
+        WriteOwned::new(&self.out, buf)
     }
 
     /// See [`TcpStream::flush`](super::TcpStream::flush).

@@ -1,6 +1,7 @@
 //! `TcpStream`: one connection, both halves.
 
 use std::fmt;
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -15,6 +16,7 @@ use futures_util::io::{AsyncBufRead, AsyncRead, AsyncWrite};
 use super::address::ToAddrs;
 use super::connect::Connect;
 use super::out_queue::OutQueue;
+use super::owned::WriteOwned;
 use super::receiver::Receiver;
 use super::socket::Socket;
 use super::split::{OwnedReadHalf, OwnedWriteHalf};
@@ -60,8 +62,8 @@ use crate::op::net::Chunk;
 /// # Ok(()) }
 /// ```
 pub struct TcpStream {
-    /// What comes in.
-    pub(super) receiver: Receiver,
+    /// What comes in. Boxed, as what goes out is: a stream is moved about, and a future that takes one keeps it twice.
+    pub(super) receiver: Box<Receiver>,
     /// What goes out.
     pub(super) out: WriteEnd,
 }
@@ -91,7 +93,7 @@ impl Drop for WriteEnd {
 
 impl TcpStream {
     pub(super) fn new(socket: Rc<Socket>) -> Self {
-        TcpStream { receiver: Receiver::new(), out: WriteEnd::new(OutQueue::new(socket)) }
+        TcpStream { receiver: Box::new(Receiver::new()), out: WriteEnd::new(OutQueue::new(socket)) }
     }
 
     /// Connects to the first address of `to` that answers; await it, or set options first.
@@ -177,8 +179,8 @@ impl TcpStream {
     ///
     /// # Cancellation
     /// Dropped before its turn, nothing is sent; afterwards all of it is, and the buffer is freed then.
-    pub async fn write_owned<B: IoBuf>(&self, buf: B) -> BufResult<B> {
-        self.out.write_owned(buf).await
+    pub fn write_owned<B: IoBuf>(&self, buf: B) -> impl Future<Output = BufResult<B>> + use<'_, B> {
+        WriteOwned::new(&self.out, buf)
     }
 
     /// Waits until the kernel has taken everything that was accepted.
@@ -407,3 +409,6 @@ impl fmt::Debug for TcpStream {
             .finish()
     }
 }
+
+/// Two pointers: a stream is moved into tasks and futures all the time.
+const _: () = assert!(size_of::<TcpStream>() == 16);

@@ -15,7 +15,7 @@ use std::rc::Rc;
 use io_uring::{opcode, squeue, types};
 use socket2::{SockAddr, SockAddrStorage};
 
-use super::{Nature, Next, Operation, called};
+use super::{Company, Nature, Next, Operation, called};
 use crate::buf::IoBuf;
 use crate::error::{BufError, BufResult};
 use crate::ring::{Buffers, Entry, Outcome};
@@ -158,9 +158,13 @@ unsafe impl<Q: SendQueue> Operation for Send<Q> {
 
 /// A non-blocking send straight from the caller's bytes.
 pub(crate) fn try_send(fd: RawFd, bytes: &[u8]) -> io::Result<usize> {
+    send(fd, bytes).count()
+}
+
+fn send(fd: RawFd, bytes: &[u8]) -> Outcome {
     let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
     // SAFETY: L1: the slice is valid for the time of the call.
-    called(unsafe { libc::send(fd, bytes.as_ptr().cast(), bytes.len(), flags) }).count()
+    called(unsafe { libc::send(fd, bytes.as_ptr().cast(), bytes.len(), flags) })
 }
 
 /// accept4(2).
@@ -260,6 +264,7 @@ where
     /// None: nobody listened, and the queue has taken over the rest.
     type Output = Option<BufResult<B>>;
     const NAME: &'static str = "send";
+    const HAS_CALL: bool = true;
 
     fn nature(&self) -> Nature {
         Nature::Promised
@@ -267,6 +272,13 @@ where
 
     fn entry(&mut self) -> Entry {
         send_entry(self.queue.fd(), &self.buf.as_slice()[self.from..])
+    }
+
+    fn call(&mut self, company: Company) -> Option<Outcome> {
+        let sent =
+            (company == Company::Alone).then(|| send(self.queue.fd(), &self.buf.as_slice()[self.from..]))?;
+        // A full socket is the ring's to wait for.
+        (!is_transient(sent)).then_some(sent)
     }
 
     fn advance(&mut self, outcome: Outcome) -> Next {
