@@ -32,6 +32,7 @@ mod locks;
 mod on_done;
 mod ops;
 mod queues;
+mod requests;
 mod ring;
 mod shutdown;
 mod sockets;
@@ -71,6 +72,7 @@ const THEMES: &[(&str, &[Trial])] = &[
     ("cancel", cancel::TRIALS),
     ("timers", timers::TRIALS),
     ("combinators", combinators::TRIALS),
+    ("requests", requests::TRIALS),
     ("waiting", waiting::TRIALS),
     ("groups", groups::TRIALS),
     ("files", files::TRIALS),
