@@ -7,19 +7,22 @@
 use crate::harness::probes::{Gate, Log, poll_once, poll_with};
 use crate::harness::{Ctx, Trial};
 use crate::once;
+use futures_util::StreamExt;
 use futures_util::future::{FutureExt, LocalBoxFuture};
 use ringloop::sync::{
     Barrier, Condition, Event, LifoQueue, Mutex, PriorityQueue, Promise, Queue, QueueOf, Semaphore, Storage,
     new_future,
 };
-use ringloop::{create_task, select, sleep, timeout, yield_now};
+use ringloop::{
+    AllCompleted, JoinError, Task, TaskSet, as_completed, create_task, select, sleep, timeout, yield_now,
+};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::fmt::Debug;
-use std::future::{Future, poll_fn};
+use std::future::{Future, pending, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::Waker;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 pub const TRIALS: &[Trial] = &[
@@ -97,6 +100,10 @@ const SUBJECTS: &[(&str, Make)] = &[
     ("PriorityQueue::join", || joining(PriorityQueue::unbounded())),
     ("FutureValue", future_value),
     ("SharedFuture", shared_future),
+    ("Task::shield", shielded_handle),
+    ("TaskSet::next", task_set),
+    ("AsCompleted::next", completed),
+    ("Wait", waiting_for_all),
 ];
 
 /// Whom the lock is given to keeps it; serving takes it from there.
@@ -259,6 +266,52 @@ fn shared_future() -> Subject {
     Subject::new(Serves::All, value, wait, move || keep(&promise))
 }
 
+/// One waits for a task that never ends by itself; serving is ending it, at once.
+fn of_a_task<W: 'static>(
+    make: impl FnOnce(Task<()>) -> W,
+    poll: impl Fn(&mut W, &mut Context<'_>) -> Poll<()> + Copy + 'static,
+) -> Subject {
+    let task = create_task(pending::<()>());
+    let name = task.task_ref();
+    let waited_for = Rc::new(RefCell::new(make(task)));
+    let wait = move |_| {
+        let waited_for = waited_for.clone();
+        poll_fn(move |cx| poll(&mut waited_for.borrow_mut(), cx))
+    };
+    Subject::new(Serves::Only, (), wait, move || name.abort())
+}
+
+/// What the task has ended with, once.
+fn ended(end: Option<Result<(), JoinError>>) {
+    assert!(end.is_some_and(|end| end.is_err_and(|error| error.is_cancelled())));
+}
+
+/// A bare handle would pass the request on.
+fn shielded_handle() -> Subject {
+    of_a_task(Task::shield, |handle, cx| handle.poll_unpin(cx).map(|end| ended(Some(end))))
+}
+
+fn task_set() -> Subject {
+    of_a_task(|task| TaskSet::from_iter([task]), |set, cx| set.poll_next_unpin(cx).map(ended))
+}
+
+fn completed() -> Subject {
+    of_a_task(|task| as_completed([task]), |completed, cx| completed.poll_next_unpin(cx).map(ended))
+}
+
+fn waiting_for_all() -> Subject {
+    of_a_task(
+        |task| ringloop::wait([task], AllCompleted),
+        |waiting, cx| {
+            waiting.poll_unpin(cx).map(|(done, pending)| {
+                assert!(pending.is_empty());
+                let [mut task] = <[_; 1]>::try_from(done).expect("there was one");
+                ended(task.try_result());
+            })
+        },
+    )
+}
+
 /// Keeps the promise, the first time.
 fn keep(promise: &Cell<Option<Promise<&'static str>>>) {
     if let Some(promise) = promise.take() {
@@ -298,7 +351,8 @@ fn whoever_leaves_a_line_nothing_is_lost_and_nothing_doubled(ctx: &Ctx) {
                         eprintln!("{name}: number {leaver} leaves, {exit:?}, woken: {woken}");
                         let subject = subject();
                         match subject.serves {
-                            Serves::Only if leaver > 0 => {}
+                            // Some have begun a task, which serving ends.
+                            Serves::Only if leaver > 0 => (subject.serve)(),
                             _ => cell(subject, exit, woken, leaver).await,
                         }
                     }
