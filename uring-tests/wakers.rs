@@ -281,10 +281,10 @@ fn a_foreign_thread_never_drops_the_future(_: &Ctx) {
     Peer::play(move || drop(waker)).end();
 }
 
-/// Each thread raises a number and wakes; the task must see every final number. A lost wake leaves it asleep for ever,
+/// A million wakes: each thread raises a number and wakes; the task must see every final number. A lost wake leaves it asleep for ever,
 /// which the watchdog reports.
 fn no_wake_of_four_threads_is_lost(ctx: &Ctx) {
-    const ROUNDS: u64 = 20_000;
+    const ROUNDS: u64 = 250_000;
     ctx.run(async {
         let counts: Arc<[AtomicU64; 4]> = Arc::default();
         let seen: Arc<[AtomicU64; 4]> = Arc::default();
