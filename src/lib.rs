@@ -9,6 +9,7 @@
 #![warn(missing_docs)]
 
 // Words.
+mod context;
 mod error;
 
 // Pure Rust: no kernel, runs under Miri.
@@ -45,6 +46,7 @@ pub mod fs;
 pub mod net;
 
 pub mod testing;
+pub use context::{Context, ContextScope, ContextVar, ResetError, Token};
 pub use error::*;
 pub use event_loop::{
     Builder, CallGraph, DetachLimits, LoopHandle, LoopRef, PanicPolicy, Runner, SyncFuture,
