@@ -45,7 +45,10 @@ impl LoopRef {
         LoopHandle::of(&self.0)
     }
 
-    /// Runs `function` in the next turn, in order with tasks and other calls.
+    /// Runs `function` in the next turn, in order with tasks and other calls, and in a copy of the current
+    /// [context](crate::Context).
+    ///
+    /// For asyncio's `call_soon(f, context=context)` give it `move || context.run(f)`.
     pub fn call_soon(&self, function: impl FnOnce() + 'static) {
         self.0.executor.call_soon(function);
     }
@@ -113,7 +116,8 @@ impl LoopHandle {
         !self.shared.is_open(self.number)
     }
 
-    /// Runs `function` on the loop, in order of arrival, and wakes the loop if it sleeps.
+    /// Runs `function` on the loop, in order of arrival, and wakes the loop if it sleeps. It runs in a copy of the context
+    /// that is current for the caller.
     ///
     /// # Errors
     /// The loop has ended; `function` was dropped.
@@ -122,7 +126,7 @@ impl LoopHandle {
     }
 
     /// Makes a task of the loop out of `function`'s future. Only the function must be `Send`: the future is made and lives
-    /// on the loop. A loop that has ended, or ends first, gives a [`JoinError`].
+    /// on the loop. A loop that has ended, or ends first, gives a [`JoinError`]. The task's context is a copy of the caller's.
     pub fn run_coroutine_threadsafe<T: Send + 'static>(
         &self,
         function: impl AsyncFnOnce() -> T + Send + 'static,

@@ -5,6 +5,7 @@
 //! a warning. Nothing is freed early.
 
 use std::future::IntoFuture;
+use std::io;
 use std::marker::PhantomData;
 use std::panic::{Location, resume_unwind};
 use std::rc::Rc;
@@ -13,8 +14,9 @@ use std::time::{Duration, Instant};
 
 use super::inspect;
 use super::{DetachLimits, EventLoop, LoopHandle, names, operations, running};
+use crate::context::{self, Context};
 use crate::error::RunError;
-use crate::executor::{Spawn, yield_now};
+use crate::executor::{Spawn, TaskRef, yield_now};
 use crate::pool::ThreadPool;
 use crate::ring::{Clock, Config, FaultPlan, FeatureMask, Features, SetupError};
 
@@ -243,7 +245,7 @@ impl Builder {
     /// # Errors
     /// [`SetupError`] tells what forbids io_uring here, and what to do about it.
     pub fn build(self) -> Result<Runner, SetupError> {
-        Ok(Runner { event_loop: EventLoop::new(self)?, local: PhantomData })
+        Ok(Runner { event_loop: EventLoop::new(self)?, context: None, local: PhantomData })
     }
 
     pub(super) fn make_pool(&self) -> ThreadPool {
@@ -263,12 +265,16 @@ impl Builder {
 /// It never leaves its thread; see [`Builder`] for an example.
 pub struct Runner {
     event_loop: Rc<EventLoop>,
+    /// The context of what is run, from the first run on; in it None as long as nothing is set.
+    context: Option<Option<Context>>,
     /// Not `Send`.
     local: PhantomData<Rc<()>>,
 }
 
 impl Runner {
     /// Runs `main` to its end. Tasks that it leaves are not polled until the next run.
+    ///
+    /// All runs have one [context](crate::Context), in the beginning a copy of the caller's: what one sets, the next sees.
     ///
     /// # Errors
     /// `main` was cancelled; another loop runs on this thread; or the kernel broke the ring.
@@ -278,14 +284,13 @@ impl Runner {
         if running().is_some() {
             return Err(RunError::already_running());
         }
+        let context = self.context.get_or_insert_with(context::inherited);
         let _inside = self.event_loop.enter();
         let mut broken = None;
-        let how = Spawn { name: Some("main".into()), location, ..Spawn::default() };
+        let how = Spawn { name: Some("main".into()), location, context: context.clone(), ..Spawn::default() };
         let output = self.event_loop.executor.scoped(main.into_future(), how, |root| {
-            let is_over = || root.is_done() || self.event_loop.executor.has_panicked();
-            while !is_over() && broken.is_none() {
-                broken = self.event_loop.turn(is_over).err();
-            }
+            broken = self.event_loop.drive(root).err();
+            *context = root.context_if_any();
         });
         if let Some(payload) = self.event_loop.executor.take_panic() {
             resume_unwind(payload);
@@ -334,6 +339,15 @@ impl Drop for Runner {
 }
 
 impl EventLoop {
+    /// Turns until the root has ended, or a panic ends the run.
+    fn drive(&self, root: &TaskRef) -> io::Result<()> {
+        let is_over = || root.is_done() || self.executor.has_panicked();
+        while !is_over() {
+            self.turn(is_over)?;
+        }
+        Ok(())
+    }
+
     /// Turns until `done` or the deadline.
     fn turn_until(&self, deadline: Instant, done: impl Fn(&Self) -> bool) -> bool {
         // A task that does nothing but wake at the deadline, so that the loop does not sleep past it.

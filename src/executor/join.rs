@@ -112,6 +112,37 @@ impl TaskRef {
         drop(before);
     }
 
+    /// The context that the task runs in: itself, not a copy. Of a task that has ended and whose handle is gone, an empty one.
+    /// (asyncio: `Task.get_context()`.)
+    ///
+    /// ```
+    /// # fn main() -> Result<(), ringloop::RunError> {
+    /// ringloop::context_var! { static STEP: ContextVar<u32> = 0 }
+    /// ringloop::run(async {
+    ///     let task = ringloop::create_task(async {
+    ///         STEP.set(1);
+    ///         ringloop::yield_now().await;
+    ///         STEP.get()
+    ///     });
+    ///     ringloop::yield_now().await;
+    ///     assert_eq!(task.context().run(|| STEP.set(2)).before(), Some(&1));
+    ///     assert_eq!(task.await.unwrap(), Some(2));
+    /// })
+    /// # }
+    /// ```
+    pub fn context(&self) -> crate::context::Context {
+        let header = self.0.header();
+        match header.is(COMPLETE) && !header.is(HANDLE) {
+            true => crate::context::Context::new(),
+            false => header.own_context(),
+        }
+    }
+
+    /// As [`context`](Self::context); None as long as the task has none.
+    pub(crate) fn context_if_any(&self) -> Option<crate::context::Context> {
+        self.0.header().context()
+    }
+
     /// The task's serial number in its loop.
     pub(crate) fn id(&self) -> u32 {
         self.0.header().id
@@ -430,7 +461,10 @@ impl<T> Drop for Task<T> {
             }
         }
         header.awaiter.forget();
-        drop(header.peek_cold(|cold| (std::mem::take(&mut cold.listed), cold.take_awaiters())));
+        drop(header.peek_cold(|cold| {
+            let context = if header.is(COMPLETE) { cold.context.take() } else { None };
+            (std::mem::take(&mut cold.listed), cold.take_awaiters(), context)
+        }));
     }
 }
 

@@ -46,6 +46,7 @@ pub(crate) use remote::Shared;
 pub(crate) use trace::{Watcher, label, waits_for_tasks};
 pub use yield_now::{YieldNow, yield_now};
 
+use crate::context::{self, Context, Entered};
 use crate::error::{JoinError, LoopClosed, panic_message};
 use remote::Mail;
 use task::{
@@ -141,6 +142,13 @@ pub(crate) fn wake(waker: Waker) {
     }
 }
 
+/// Drops a context that a task has given up; a value that panics must not stop the loop.
+fn leave(context: Option<Context>) {
+    if context.is_some() && catch_unwind(AssertUnwindSafe(|| drop(context))).is_err() {
+        tracing::error!(target: "ringloop", "the value of a context variable panicked when it was dropped");
+    }
+}
+
 /// How a task is made.
 #[derive(Default)]
 pub(crate) struct Spawn {
@@ -150,6 +158,31 @@ pub(crate) struct Spawn {
     pub(crate) location: Option<&'static std::panic::Location<'static>>,
     /// Its first step runs at once, inside of its creator's.
     pub(crate) eager: bool,
+    /// The context that it runs in; by default a copy of its creator's.
+    pub(crate) context: Option<Context>,
+}
+
+impl Spawn {
+    /// Notes in a new task what most tasks do not have. Inlined, so that where nothing is asked for nothing is moved.
+    #[inline]
+    fn note(self, task: &Ref) {
+        match self.name.is_some() || self.location.is_some() || self.context.is_some() || context::is_any() {
+            true => self.note_in_cold_part(task),
+            false => drop(self),
+        }
+    }
+
+    #[cold]
+    fn note_in_cold_part(self, task: &Ref) {
+        let context = self.context.or_else(context::inherited);
+        if self.name.is_some() || self.location.is_some() || context.is_some() {
+            task.header().with_cold(|cold| {
+                cold.name = self.name;
+                cold.location = self.location;
+                cold.context = context;
+            });
+        }
+    }
 }
 
 /// Told of a task's name and of what it ended with, if nobody awaited it.
@@ -194,6 +227,8 @@ pub(crate) struct Inside {
     before: (u32, Option<Rc<Executor>>),
     /// What is polled in here has nothing to do with an offer to the task that runs outside.
     _hidden: Hidden,
+    /// Nor with its context variables, or the thread's.
+    _hosted: Entered,
 }
 
 impl Drop for Inside {
@@ -254,14 +289,15 @@ impl Executor {
             });
             self.clone()
         });
-        Inside { entered, outer, before, _hidden: Hidden::new() }
+        Inside { entered, outer, before, _hidden: Hidden::new(), _hosted: context::host(&task::HOST) }
     }
 
     /// Makes a task, and schedules it: it runs for the first time in the next turn, or right here if it is eager.
     pub(crate) fn spawn<F: Future + 'static>(&self, future: F, how: Spawn) -> Task<F::Output> {
         let typed = Typed::new(future, self.shared, self.number, self.next_id());
         let eager = how.eager;
-        self.adopt(&typed.task.0, how);
+        how.note(&typed.task.0);
+        self.adopt(&typed.task.0);
         if self.closed.get() {
             self.cancelled(&typed.task.0);
         } else if eager {
@@ -281,7 +317,8 @@ impl Executor {
         drive: impl FnOnce(&TaskRef),
     ) -> Option<Result<F::Output, JoinError>> {
         let during = |typed: &Typed<F::Output>| {
-            self.adopt(&typed.task.0, how);
+            how.note(&typed.task.0);
+            self.adopt(&typed.task.0);
             typed.task.0.wake();
             drive(&typed.task);
             typed.take()
@@ -290,6 +327,9 @@ impl Executor {
             if !task.header().is(COMPLETE) {
                 self.cancelled(task);
             }
+            // There was no handle; what names the task later finds no context.
+            task.header().clear(HANDLE);
+            leave(task.header().take_context());
         };
         task::scoped(future, (self.shared, self.number, self.next_id()), during, end)
     }
@@ -309,13 +349,7 @@ impl Executor {
         self.last_id.get()
     }
 
-    fn adopt(&self, task: &Ref, how: Spawn) {
-        if how.name.is_some() || how.location.is_some() {
-            task.header().with_cold(|cold| {
-                cold.name = how.name;
-                cold.location = how.location;
-            });
-        }
+    fn adopt(&self, task: &Ref) {
         self.begin_record(task);
         let mut tasks = self.tasks.borrow_mut();
         task.header().index.set(tasks.len() as u32);
@@ -357,6 +391,8 @@ impl Executor {
     /// ones would starve the others.
     fn step_inside(&self, task: &Ref) {
         let _hidden = Hidden::new();
+        // The new task has its own context variables, whatever stands between it and the creator's.
+        let _hosted = context::host(&task::HOST);
         if task::running().is_none() {
             STEP.set(STEP.get() + 1);
         }
@@ -412,6 +448,8 @@ impl Executor {
     #[cold]
     fn cancelled(&self, task: &Ref) {
         let _hidden = Hidden::new();
+        // The caller may be another task, in whatever context.
+        let _hosted = context::host(&task::HOST);
         task.header().set(CANCELLED | RUNNING);
         let reason = task.header().peek_cold(|cold| cold.reason.clone()).flatten();
         task.as_running(|| task.end(JoinError::cancelled(reason)));
@@ -439,6 +477,7 @@ impl Executor {
         }
         if !header.is(HANDLE) {
             self.discard(task);
+            leave(header.take_context());
         }
         header.awaiter.wake();
         drop(listed);
@@ -468,11 +507,12 @@ impl Executor {
         }
     }
 
-    /// Tells how a task ended.
+    /// Tells how a task ended, in the task's context.
     #[cold]
     fn report(&self, task: &TaskRef, lost: &Lost) {
         let name = task.name();
-        if catch_unwind(AssertUnwindSafe(|| (self.on_lost)(&name, lost))).is_err() {
+        let tell = || context::run_in(task.context_if_any(), || (self.on_lost)(&name, lost));
+        if catch_unwind(AssertUnwindSafe(tell)).is_err() {
             tracing::error!(target: "ringloop", "the exception handler panicked on the end of task '{name}': {lost}");
         }
     }
@@ -495,7 +535,7 @@ impl Executor {
                         task.wake();
                     }
                 }
-                Mail::Call(function) => self.call_soon(function),
+                Mail::Call(function, context) => context::run_in(context, || self.call_soon(function)),
             }
         }
         self.mail.replace(mail);
@@ -560,18 +600,18 @@ impl Executor {
         for mail in self.shared.close() {
             match mail {
                 Mail::Task(parcel) => parcel.merge(),
-                Mail::Call(function) => drop(function),
+                Mail::Call(..) => drop(mail),
             }
         }
     }
 }
 
 impl Shared {
-    /// Runs `function` on the loop `number`, from any thread.
+    /// Runs `function` on the loop `number`, from any thread, in a copy of the caller's context.
     pub(crate) fn call(&self, number: u32, function: Box<dyn FnOnce() + Send>) -> Result<(), LoopClosed> {
         let mut refused = None;
         // What is refused is dropped after the lock: its destructor is user code.
-        match self.push(number, Mail::Call(function), |mail| refused = Some(mail)) {
+        match self.push(number, Mail::Call(function, context::inherited()), |mail| refused = Some(mail)) {
             true => Ok(()),
             false => Err(LoopClosed),
         }

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::join::TaskRef;
 use super::{Executor, Spawn, current};
+use crate::context::{self, Context};
 
 type Callback = Box<dyn FnOnce(&TaskRef)>;
 
@@ -24,32 +25,33 @@ impl CallbackId {
     }
 }
 
-/// The callbacks of a task that has not ended.
+/// The callbacks of a task that has not ended, each with the context that it runs in.
 #[derive(Default)]
-pub(super) struct Callbacks(Vec<(CallbackId, Callback)>);
+pub(super) struct Callbacks(Vec<(CallbackId, Option<Context>, Callback)>);
 
 impl Callbacks {
     /// The task has ended.
     pub(super) fn call_soon(self, executor: &Executor, task: &TaskRef) {
-        for (_, callback) in self.0 {
-            call_soon(executor, task, callback);
+        for (_, context, callback) in self.0 {
+            call_soon(executor, task, context, callback);
         }
     }
 }
 
 /// Runs the callback in the next turn, as a task of the loop's own: it may do what it likes, and its panic is reported.
-fn call_soon(executor: &Executor, task: &TaskRef, callback: Callback) {
+fn call_soon(executor: &Executor, task: &TaskRef, context: Option<Context>, callback: Callback) {
     let task = task.clone();
     let how = Spawn { name: Some("on_done".into()), ..Spawn::default() };
-    executor.spawn(async move { callback(&task) }, how).hide();
+    context::run_in(context, || executor.spawn(async move { callback(&task) }, how).hide());
 }
 
 impl TaskRef {
     /// Runs `callback` when the task has ended, however: in the turn after, in the order in which callbacks were added, and
     /// before whoever awaits the task goes on. If the task has ended already it runs in the next turn.
     ///
-    /// It is given the task's name, not its value, which belongs to who awaits the [`Task`](super::Task). A panic in it
-    /// goes to the exception handler. The loop's end drops callbacks that have not run.
+    /// It is given the task's name, not its value, which belongs to who awaits the [`Task`](super::Task). It runs in a copy
+    /// of the [context](crate::Context) that is current now. A panic in it goes to the exception handler. The loop's end drops
+    /// callbacks that have not run.
     ///
     /// # Panics
     /// If the task has ended and its loop does not run on this thread now: nobody would run the callback.
@@ -68,13 +70,13 @@ impl TaskRef {
     /// ```
     #[doc(alias = "add_done_callback")]
     pub fn on_done(&self, callback: impl FnOnce(&TaskRef) + 'static) -> CallbackId {
-        let (id, callback) = (CallbackId::new(), Box::new(callback));
+        let (id, context, callback) = (CallbackId::new(), context::inherited(), Box::new(callback));
         if !self.is_done() {
-            self.0.header().with_cold(|cold| cold.callbacks.0.push((id, callback)));
+            self.0.header().with_cold(|cold| cold.callbacks.0.push((id, context, callback)));
             return id;
         }
         match current() {
-            Some(executor) if self.0.header().is_here() => call_soon(&executor, self, callback),
+            Some(executor) if self.0.header().is_here() => call_soon(&executor, self, context, callback),
             _ => panic!(
                 "on_done of {self:?} outside of its event loop: nobody would run the callback; call it inside, or before the task has ended"
             ),
@@ -98,7 +100,7 @@ impl TaskRef {
     pub fn remove_on_done(&self, callback: CallbackId) -> bool {
         let removed = self.0.header().peek_cold(|cold| {
             let callbacks = &mut cold.callbacks.0;
-            let index = callbacks.iter().position(|(id, _)| *id == callback)?;
+            let index = callbacks.iter().position(|(id, ..)| *id == callback)?;
             Some(callbacks.remove(index))
         });
         // Dropped here, outside of the cold part: it is user code.

@@ -16,13 +16,14 @@ use std::sync::{Mutex, MutexGuard, atomic::AtomicBool};
 use std::task::Waker;
 
 use super::task::Parcel;
+use crate::context::Context;
 
 /// Something for the owner.
 pub(super) enum Mail {
     /// A task that was woken, or whose count must be merged.
     Task(Parcel),
-    /// A function to run on the loop.
-    Call(Box<dyn FnOnce() + Send>),
+    /// A function to run on the loop, and the context to run it in.
+    Call(Box<dyn FnOnce() + Send>, Option<Context>),
 }
 
 /// One loop's place for other threads.

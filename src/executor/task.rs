@@ -59,6 +59,7 @@ use super::remote::{Mail, Shared};
 use super::trace::Trace;
 use super::{caught, current_number};
 use crate::block;
+use crate::context::{self, Host};
 use crate::error::JoinError;
 
 pub(super) const SCHEDULED: u32 = 1;
@@ -119,6 +120,9 @@ pub(super) struct Cold {
     pub(super) reason: Option<Cow<'static, str>>,
     /// Where the task was created (debug mode).
     pub(super) location: Option<&'static Location<'static>>,
+    /// Its context variables; None: none was set so far. Given up with the end, or with the handle if that stays longer: what
+    /// is left then may be freed on any thread, under a lock.
+    pub(super) context: Option<context::Context>,
     /// Wakers of the cancel handlers that wait below wakers which are not the task's own.
     pub(super) handlers: Slab<Option<Waker>>,
     /// The handle's place in that list of the task which awaits it: a handle is a handler.
@@ -287,6 +291,11 @@ impl Header {
         self.state.set(self.state.get() & !flags);
     }
 
+    /// Gives up the context: nothing of the task runs any more. It is for the caller to drop.
+    pub(super) fn take_context(&self) -> Option<context::Context> {
+        self.peek_cold(|cold| cold.context.take()).flatten()
+    }
+
     /// Whether the thread is inside of the task's loop.
     pub(super) fn is_here(&self) -> bool {
         self.number == current_number()
@@ -298,6 +307,16 @@ impl Header {
         let result = f(&mut cold);
         self.cold.set(Some(cold));
         result
+    }
+
+    /// The task's context if it has one.
+    pub(super) fn context(&self) -> Option<context::Context> {
+        self.peek_cold(|cold| cold.context.clone()).flatten()
+    }
+
+    /// The task's context, made if it is missing.
+    pub(super) fn own_context(&self) -> context::Context {
+        self.with_cold(|cold| cold.context.get_or_insert_default().clone())
     }
 
     /// The cold part if there is one, for the time of one call. `f` must run no user code.
@@ -352,7 +371,7 @@ impl Ref {
         self.0 == other.0
     }
 
-    /// Runs `f` with this as the running task.
+    /// Runs `f` with this as the running task, and so in its context: the caller has seen to it that the host is asked.
     pub(super) fn as_running<R>(&self, f: impl FnOnce() -> R) -> R {
         struct Before(Option<NonNull<Header>>);
         impl Drop for Before {
@@ -360,6 +379,10 @@ impl Ref {
                 RUNNING_NOW.set(self.0);
             }
         }
+        debug_assert!(
+            context::is_hosted(),
+            "between a host and a task stands a context: `context::host(&HOST)` first"
+        );
         let _before = Before(RUNNING_NOW.replace(Some(self.0)));
         f()
     }
@@ -482,6 +505,18 @@ pub(super) fn running() -> Option<Ref> {
         unsafe { retain(task) };
         Ref(task)
     })
+}
+
+/// A loop's thread is in the context of the task that runs, if it is one of the loop's.
+pub(super) static HOST: Host = Host {
+    find: || with_running(|header| header.context()).flatten(),
+    make: || with_running(Header::own_context),
+};
+
+fn with_running<R>(f: impl FnOnce(&Header) -> R) -> Option<R> {
+    let task = running()?;
+    // In a task of another loop, this one may be run to its end.
+    task.header().is_here().then(|| f(task.header()))
 }
 
 /// Whether `waker` is the running task's own, with nothing between; true as well where no task runs.

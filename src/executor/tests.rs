@@ -3,6 +3,7 @@
 //! They run under Miri as they are: `MIRIFLAGS="-Zmiri-strict-provenance" cargo +nightly miri test --lib executor::`.
 
 mod cancel;
+mod contexts;
 mod eager;
 mod life;
 mod private;

@@ -27,6 +27,7 @@ pub use wait::{
     cancel_and_wait, wait, wait_for,
 };
 
+use crate::context::Context;
 use crate::event_loop::{expect_running, running};
 use crate::executor::{Spawn, Task};
 
@@ -62,7 +63,7 @@ where
     F::IntoFuture: 'static,
     F::Output: 'static,
 {
-    TaskBuilder::new().create_task(future)
+    expect_running("create_task").spawn(future.into_future(), Spawn::default())
 }
 
 pub use create_task as spawn;
@@ -135,6 +136,13 @@ impl TaskBuilder {
     #[doc(alias = "eager_start")]
     pub fn eager(mut self) -> Self {
         self.spawn.eager = true;
+        self
+    }
+
+    /// Has the task run in this very context. Several tasks may: each sees what the others set. Without it, a task has a
+    /// copy of its creator's.
+    pub fn context(mut self, context: Context) -> Self {
+        self.spawn.context = Some(context);
         self
     }
 
