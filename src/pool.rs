@@ -9,10 +9,13 @@
 //! while nobody has given it work. Each thread that ends joins the one that ended before it, so whoever joins
 //! the last has joined them all.
 //!
-//! Not here: results, cancellation and context variables, which `to_thread` wraps round a job; and the count
+//! Each job begins without context variables, and those that it sets end with it.
+//!
+//! Not here: results, cancellation and the caller's context, which `to_thread` wraps round a job; and the count
 //! of jobs that the paused clock goes by, which a loop keeps on its own thread (see
 //! [`ThreadPool::in_flight`]).
 
+use crate::context;
 use std::collections::{HashMap, VecDeque};
 use std::fmt::{self, Debug, Formatter};
 use std::io;
@@ -326,7 +329,7 @@ impl Shared {
 
 /// Runs a job and survives it, even one that throws something whose drop throws again.
 fn run(job: Job) {
-    let mut ended = catch_unwind(AssertUnwindSafe(job));
+    let mut ended = catch_unwind(AssertUnwindSafe(|| context::run_in(None, job)));
     while let Err(thrown) = ended {
         ended = catch_unwind(AssertUnwindSafe(|| drop(thrown)));
     }

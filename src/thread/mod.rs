@@ -7,6 +7,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
+use crate::context;
 use crate::error::JoinError;
 use crate::event_loop::expect_running;
 use crate::executor::{Meeting, meeting};
@@ -16,7 +17,7 @@ use crate::waiting::{Waiting, waits_for};
 /// Runs `function` on the loop's thread pool and gives its value. `spawn_blocking` is the same function.
 ///
 /// The job is handed over at once, not at the first poll. The pool grows to `Builder::thread_pool` threads; further jobs
-/// wait in line.
+/// wait in line. The function runs in a copy of the current [context](crate::Context).
 ///
 /// # Errors
 /// The function panicked, or no thread could be started.
@@ -38,7 +39,7 @@ use crate::waiting::{Waiting, waits_for};
 #[track_caller]
 pub fn to_thread<T: Send + 'static>(function: impl FnOnce() -> T + Send + 'static) -> Blocking<T> {
     let event_loop = expect_running("to_thread");
-    let (job, blocking) = job(function);
+    let (job, blocking) = job(context::carried(function));
     if let Err(refused) = event_loop.pool().submit(job) {
         event_loop.report(&format!("a job was refused: {}", refused.reason));
     }
@@ -47,7 +48,8 @@ pub fn to_thread<T: Send + 'static>(function: impl FnOnce() -> T + Send + 'stati
 
 pub use to_thread as spawn_blocking;
 
-/// Runs `function` on an executor of the user's choice and gives its value; otherwise as [`to_thread`].
+/// Runs `function` on an executor of the user's choice and gives its value; otherwise as [`to_thread`], but without the
+/// caller's context, as in asyncio. To take it along: `let context = Context::current(); move || context.run(function)`.
 pub fn run_in_executor<T: Send + 'static>(
     executor: &(impl Executor + ?Sized),
     function: impl FnOnce() -> T + Send + 'static,
