@@ -17,6 +17,7 @@ mod barrier;
 mod cancel;
 mod combinators;
 mod condition;
+mod contexts;
 mod debug;
 mod eager;
 mod endless;
@@ -63,6 +64,7 @@ const THEMES: &[(&str, &[Trial])] = &[
     ("eager", eager::TRIALS),
     ("on_done", on_done::TRIALS),
     ("unseen", unseen::TRIALS),
+    ("contexts", contexts::TRIALS),
     ("futures", futures::TRIALS),
     ("locks", locks::TRIALS),
     ("condition", condition::TRIALS),

@@ -11,7 +11,7 @@ use std::thread::{self, ThreadId};
 use super::{Gate, Log, Loop, OnDrop, own_waker, turns};
 use crate::context::{Context, host, is_hosted};
 use crate::executor::task::HOST;
-use crate::executor::{Executor, Spawn, current, current_task};
+use crate::executor::{Executor, Lost, Spawn, current, current_task};
 
 crate::context_var! {
     static LEVEL: ContextVar<u32> = 0;
@@ -127,14 +127,14 @@ fn a_task_that_is_dropped_by_another_one_is_dropped_in_its_own_context() {
 #[test]
 fn the_handler_of_a_panic_runs_in_the_context_of_the_task_that_failed() {
     let told = Rc::new(RefCell::new(Vec::new()));
-    let on_panic = {
+    let on_lost = {
         let told = told.clone();
-        Box::new(move |name: &str, _: &crate::error::JoinError| {
+        Box::new(move |name: &str, _: &Lost| {
             told.borrow_mut().push((name.to_owned(), level()));
             LEVEL.set(99);
         })
     };
-    let executor = Executor::new(Waker::noop().clone(), on_panic);
+    let executor = Executor::new(Waker::noop().clone(), on_lost);
     let inside = executor.enter();
     let failing = |name: &'static str, level| {
         let fails = async move {
