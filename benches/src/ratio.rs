@@ -30,8 +30,11 @@ pub fn spread(values: impl IntoIterator<Item = f64>) -> Option<Spread> {
     Some(Spread { least, median: (low + high) / 2.0, most })
 }
 
-/// `ours / theirs`, two lists of a value per round; None without rounds.
+/// `ours / theirs`, two lists of a value per round; None without rounds, and where a value is missing and stands as zero.
 pub fn ratio(ours: &[f64], theirs: &[f64]) -> Option<Ratio> {
+    if theirs.contains(&0.0) {
+        return None;
+    }
     let rounds = spread(ours.iter().zip(theirs).map(|(our, their)| our / their))?;
     let best = spread(ours.iter().copied())?.least / spread(theirs.iter().copied())?.least;
     Some(Ratio { rounds, best })
@@ -53,6 +56,11 @@ mod tests {
         // A machine that was half as fast in the second round changes nothing.
         let ratio = ratio(&[1.0, 2.0, 1.2], &[1.0, 2.0, 1.0]).expect("three rounds");
         assert_eq!(ratio.rounds, Spread { least: 1.0, median: 1.0, most: 1.2 });
+    }
+
+    #[test]
+    fn nothing_is_compared_with_what_is_missing() {
+        assert_eq!(ratio(&[1.0, 0.0], &[1.0, 0.0]), None);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! `bench [OPTION..] [WORKLOAD..]`: has the contenders do the workloads in turn, round after round, and prints the tables.
 //!
-//! Workloads are named by themselves or by their family. A run of everything also writes the tables of
-//! `docs/performance.md` and the charts; any other writes only its record.
+//! Workloads are named by themselves or by their family. A run of a whole family with all contenders also writes its table
+//! in `docs/performance.md` and its chart; any other writes only its record.
 
 use std::error::Error;
 use std::path::Path;
@@ -66,11 +66,13 @@ impl Wanted {
         Ok(wanted)
     }
 
-    /// Whether documents may be made of it.
-    fn is_everything(&self) -> bool {
+    /// Whether a document may be made of it: all workloads of the family, all contenders, each for its full time.
+    fn is_whole(&self, family: Family) -> bool {
+        let of_family = |workload: &&Workload| workload.family() == family;
         !self.is_quick
             && self.contenders.len() == contender::ALL.len()
-            && self.workloads.len() == workload::all().count()
+            && self.workloads.iter().copied().filter(of_family).count()
+                == workload::all().filter(of_family).count()
     }
 }
 
@@ -151,7 +153,7 @@ fn told(outcome: &Outcome) -> String {
     }
 }
 
-/// Prints the table of each family; after a run of everything they also go into the document, with their charts.
+/// Prints the table of each family; that of a whole one also goes into the document, with its chart.
 fn report(wanted: &Wanted, record: &Record) -> Result<(), Box<dyn Error>> {
     for family in Family::ALL {
         let workloads = wanted.workloads.iter().filter(|workload| workload.family() == family);
@@ -162,7 +164,7 @@ fn report(wanted: &Wanted, record: &Record) -> Result<(), Box<dyn Error>> {
         }
         let ratios = table::ratios(&measured, &wanted.contenders);
         println!("{ratios}");
-        if wanted.is_everything() {
+        if wanted.is_whole(family) {
             let versions: Vec<String> =
                 record.versions.iter().map(|(name, version)| format!("{name} {version}")).collect();
             let made = format!(

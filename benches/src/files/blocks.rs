@@ -96,7 +96,7 @@ const STRIDE: usize = 512;
 
 /// Fails loudly unless these bytes are what stands from that block on. `done` is how many were looked at before.
 pub fn check(bytes: &[u8], first: u64, done: u64) {
-    assert!(bytes.len() % BLOCK == 0 && !bytes.is_empty(), "{} bytes are no blocks", bytes.len());
+    assert!(bytes.len().is_multiple_of(BLOCK) && !bytes.is_empty(), "{} bytes are no blocks", bytes.len());
     for (block, number) in bytes.chunks_exact(BLOCK).zip(first..) {
         let is_as_written = if done < ALL_OF { is_block::<8> } else { is_block::<STRIDE> };
         assert!(is_as_written(block, number), "block {number} was not read as it was written");
