@@ -174,8 +174,14 @@ impl EventLoop {
         if done() {
             return Ok(());
         }
+        if self.executor.is_ready() {
+            // The most frequent turn by far: tasks wake each other, and the kernel has nothing to say.
+            return match self.reactor.has_work() {
+                true => self.look().map(|()| self.collect()),
+                false => Ok(()),
+            };
+        }
         match self.patience() {
-            None if !self.reactor.has_work() => return Ok(()),
             None => self.look()?,
             Some(patience) if self.options.ring.clock == Clock::Paused => self.idle_paused(patience)?,
             Some(patience) if self.executor.fall_asleep() => {
@@ -214,9 +220,9 @@ impl EventLoop {
         }
     }
 
-    /// How long the loop may sleep; None: not at all.
+    /// How long the loop may sleep while no task is ready; None: not at all.
     fn patience(&self) -> Option<Duration> {
-        if self.executor.is_ready() || self.reactor.has_completions() {
+        if self.reactor.has_completions() {
             return None;
         }
         let Some(next) = self.reactor.next_timer() else { return Some(Duration::MAX) };

@@ -12,7 +12,7 @@ use super::task::{
     ABORT, AGAIN, CANCEL, CANCELLED, COMPLETE, Cold, HANDLE, HIDDEN, OFFERED, OUTPUT, PANICKED, REQUEST,
     RUNNING, Ref, SEEN, STARTED, Typed,
 };
-use super::{Lost, current, current_task, wake};
+use super::{Lost, current, current_task, is_within_reach, wake};
 use crate::error::JoinError;
 
 /// Names a task: cancel it, ask for its state. Cheap to clone; keeps the task's memory, not its future.
@@ -231,17 +231,26 @@ impl TaskRef {
 
     /// The handle is a handler in the task that awaits it: it keeps its place in that task's list, see `cancel::Listed`,
     /// and what it takes goes to this task.
+    #[inline]
     fn take_cancels(&self, cx: &Context<'_>) {
-        let header = self.0.header();
-        let mut listed = header.peek_cold(|cold| std::mem::take(&mut cold.listed)).unwrap_or_default();
-        listed.pending(cx);
-        if listed.is_listed() {
-            header.with_cold(|cold| cold.listed = listed);
+        // Who is not listed, and need not be, has no place to keep.
+        if self.0.header().has_cold() || !is_within_reach(cx.waker()) {
+            self.keep_place(cx);
         }
         if take_offer()
             && let Some(current) = current_task()
         {
             current.pass_cancel_to(self);
+        }
+    }
+
+    #[cold]
+    fn keep_place(&self, cx: &Context<'_>) {
+        let header = self.0.header();
+        let mut listed = header.peek_cold(|cold| std::mem::take(&mut cold.listed)).unwrap_or_default();
+        listed.pending(cx);
+        if listed.is_listed() {
+            header.with_cold(|cold| cold.listed = listed);
         }
     }
 
