@@ -71,7 +71,8 @@ impl Sleep {
     /// The deadline, once it is known: a [`sleep`] counts from its first poll.
     pub fn deadline(&self) -> Option<Instant> {
         match self.state {
-            State::Until(deadline) | State::Waiting { timer: (deadline, _), .. } => Some(deadline),
+            State::Until(deadline) => Some(deadline),
+            State::Waiting { timer, .. } => Some(timer.at),
             _ => None,
         }
     }
@@ -125,16 +126,16 @@ impl Future for Sleep {
             State::Until(deadline) => self.register(&reactor, deadline, cx),
             State::Waiting { number, timer } if number == reactor.number() => {
                 if reactor.keep_timer(timer, cx.waker()) {
-                    waits_for(|| Waiting::Timer(timer.0));
+                    waits_for(|| Waiting::Timer(timer.at));
                     return Poll::Pending;
                 }
                 self.state = State::Done;
                 Poll::Ready(())
             }
             // It was kept beyond its loop's end, or carried to another: the deadline stays.
-            State::Waiting { timer: (deadline, _), .. } => {
+            State::Waiting { timer, .. } => {
                 self.leave();
-                self.register(&reactor, deadline, cx)
+                self.register(&reactor, timer.at, cx)
             }
             State::Done | State::Yielded => Poll::Ready(()),
         }
