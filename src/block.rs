@@ -1,7 +1,8 @@
 //! Memory for what comes and goes all the time: task cells, and operations that the kernel may hold.
 //!
 //! A block that is given back goes into a free list of the thread that gave it back, one list per size in steps of
-//! [`STEP`], and is taken from there again: in steady state nothing is allocated, and the block is still in the cache.
+//! [`STEP`], and is taken from there again: in steady state nothing is allocated, and the block is still in the cache. Sizes
+//! end a word below a step: the allocator of glibc keeps a word of its own with each, and rounds up to a step.
 //! What is larger than [`LARGEST`], more aligned than [`STEP`], or too much to keep, goes straight to the allocator, as
 //! everything does while the thread ends.
 //!
@@ -16,10 +17,11 @@ use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::cell::Cell;
 use std::ptr::NonNull;
 
-/// Sizes are multiples of this, which is also the alignment.
+/// Sizes are [`WORD`] more than a multiple of this, which is also the alignment.
 const STEP: usize = 16;
+const WORD: usize = 8;
 /// The largest size that is kept.
-const LARGEST: usize = 1024;
+const LARGEST: usize = 1024 + WORD;
 /// Bytes kept per size.
 const KEPT: usize = 512 * 1024;
 
@@ -27,9 +29,9 @@ const KEPT: usize = 512 * 1024;
 pub(crate) const fn class(of: Layout) -> Layout {
     let of = of.pad_to_align();
     // Of no class is empty: a block has an address of its own.
-    let size = if of.size() == 0 { of.align() } else { of.size() };
+    let size = if of.size() == 0 { 1 } else { of.size() };
     let (size, align) = match size <= LARGEST && of.align() <= STEP {
-        true => (size.next_multiple_of(STEP), STEP),
+        true => (size.saturating_sub(WORD).next_multiple_of(STEP) + WORD, STEP),
         false => (size, of.align()),
     };
     match Layout::from_size_align(size, align) {
@@ -46,11 +48,13 @@ struct FreeList {
     bytes: Cell<usize>,
 }
 
-struct FreeLists([FreeList; LARGEST / STEP]);
+struct FreeLists([FreeList; LISTS]);
+
+const LISTS: usize = LARGEST / STEP + 1;
 
 thread_local! {
     static FREE: FreeLists =
-        const { FreeLists([const { FreeList { first: Cell::new(None), bytes: Cell::new(0) } }; LARGEST / STEP]) };
+        const { FreeLists([const { FreeList { first: Cell::new(None), bytes: Cell::new(0) } }; LISTS]) };
 }
 
 impl FreeLists {
@@ -59,7 +63,7 @@ impl FreeLists {
         if class.align() != STEP {
             return None;
         }
-        self.0.get((class.size() / STEP).wrapping_sub(1))
+        self.0.get(class.size() / STEP)
     }
 }
 
@@ -91,10 +95,11 @@ impl FreeList {
 
 impl Drop for FreeLists {
     fn drop(&mut self) {
-        for (list, steps) in self.0.iter().zip(1..) {
-            while let Some(block) = list.pop(steps * STEP) {
+        for (list, steps) in self.0.iter().zip(0..) {
+            let size = steps * STEP + WORD;
+            while let Some(block) = list.pop(size) {
                 // SAFETY: F1: it has left its list, and the list's place tells its class.
-                unsafe { dealloc(block.as_ptr(), Layout::from_size_align_unchecked(steps * STEP, STEP)) };
+                unsafe { dealloc(block.as_ptr(), Layout::from_size_align_unchecked(size, STEP)) };
             }
         }
     }
@@ -159,14 +164,14 @@ mod tests {
 
     #[test]
     fn a_list_keeps_so_many_bytes_and_no_more() {
-        let class = class(layout(LARGEST, 16));
+        let class = class(layout(LARGEST, WORD));
         let blocks: Vec<_> = (0..=KEPT / LARGEST).map(|_| reserve(class)).collect();
         for block in blocks {
             // SAFETY: F1: nobody uses it.
             unsafe { free(block, class) };
         }
         let kept = FREE.with(|free| free.of(class).map(|list| list.bytes.get()));
-        assert_eq!(kept, Some(KEPT));
+        assert_eq!(kept, Some(KEPT / LARGEST * LARGEST));
     }
 
     #[test]
