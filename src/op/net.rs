@@ -34,24 +34,35 @@ fn is_transient(outcome: Outcome) -> bool {
 /// recv(2): waits for data, then has the kernel pick a buffer for it. Empty data is the end.
 pub(crate) struct Recv<S: AsRawFd + 'static> {
     socket: Rc<S>,
-    /// Where the kernel picks from; None: into `own`.
-    buffers: Option<Rc<Buffers>>,
-    own: Vec<u8>,
+    into: Into,
     /// Wait for readiness first: data is not expected to be there.
     poll_first: bool,
 }
 
 impl<S: AsRawFd> Recv<S> {
     pub(crate) fn new(socket: Rc<S>, buffers: Option<Rc<Buffers>>, poll_first: bool) -> Self {
-        let own = if buffers.is_some() { Vec::new() } else { Vec::with_capacity(OWN) };
-        Recv { socket, buffers, own, poll_first }
+        Recv { socket, into: buffers.map_or_else(Into::own, Into::Picked), poll_first }
+    }
+}
+
+/// Where a receive goes. Thousands of receives wait at the same time: small.
+enum Into {
+    /// A buffer that the kernel picks from here.
+    Picked(Rc<Buffers>),
+    /// Memory of its own.
+    Own(Vec<u8>),
+}
+
+impl Into {
+    fn own() -> Into {
+        Into::Own(Vec::with_capacity(OWN))
     }
 }
 
 /// `IORING_RECVSEND_POLL_FIRST`.
 const POLL_FIRST: u16 = 1;
 
-// SAFETY: O1: the entry points into `own`, which nobody else sees; a picked buffer is the buffer ring's business (H1).
+// SAFETY: O1: the entry points into memory of its own, which nobody else sees; a picked buffer is the buffer ring's business (H1).
 unsafe impl<S: AsRawFd + 'static> Operation for Recv<S> {
     /// The data, and whether the socket had more.
     type Output = io::Result<(Chunk, bool)>;
@@ -64,42 +75,41 @@ unsafe impl<S: AsRawFd + 'static> Operation for Recv<S> {
     fn entry(&mut self) -> Entry {
         let fd = types::Fd(self.socket.as_raw_fd());
         let ioprio = if self.poll_first { POLL_FIRST } else { 0 };
-        match &self.buffers {
-            Some(buffers) => opcode::Recv::new(fd, std::ptr::null_mut(), buffers.size() as u32)
+        match &mut self.into {
+            Into::Picked(buffers) => opcode::Recv::new(fd, std::ptr::null_mut(), buffers.size() as u32)
                 .buf_group(buffers.group())
                 .ioprio(ioprio)
                 .build()
                 .flags(squeue::Flags::BUFFER_SELECT),
-            None => opcode::Recv::new(fd, self.own.as_mut_ptr(), self.own.capacity() as u32)
-                .ioprio(ioprio)
-                .build(),
+            Into::Own(own) => {
+                opcode::Recv::new(fd, own.as_mut_ptr(), own.capacity() as u32).ioprio(ioprio).build()
+            }
         }
     }
 
     fn advance(&mut self, outcome: Outcome) -> Next {
-        if -outcome.result == libc::ENOBUFS && self.buffers.take().is_some() {
+        if -outcome.result == libc::ENOBUFS && matches!(self.into, Into::Picked(_)) {
             // All buffers are with readers: this one receive brings its own.
-            self.own.reserve_exact(OWN);
+            self.into = Into::own();
             return Next::Again;
         }
         if is_transient(outcome) { Next::Again } else { Next::Finish }
     }
 
-    fn finish(mut self, outcome: Outcome) -> Self::Output {
-        let picked = outcome.buffer_id().zip(self.buffers.as_ref());
+    fn finish(self, outcome: Outcome) -> Self::Output {
         let count = outcome.count();
-        // A picked buffer goes back to the ring with its loan, also when the result is an error or nobody listens.
-        let loan = picked.map(|(id, buffers)| buffers.take(id, *count.as_ref().unwrap_or(&0)));
-        let count = count?;
-        let chunk = match loan {
-            Some(loan) => Chunk::from(loan),
-            None => {
+        let chunk = match (self.into, outcome.buffer_id()) {
+            // It goes back to the ring with its loan, also when the result is an error or nobody listens.
+            (Into::Picked(buffers), Some(id)) => Chunk::from(buffers.take(id, *count.as_ref().unwrap_or(&0))),
+            // None was picked: the end, or an error.
+            (Into::Picked(_), None) => Chunk::from(Vec::new()),
+            (Into::Own(mut own), _) => {
                 // SAFETY: B1: the kernel has filled `count` bytes from the start.
-                unsafe { self.own.set_len(count.min(self.own.capacity())) };
-                Chunk::from(self.own)
+                unsafe { own.set_len((*count.as_ref().unwrap_or(&0)).min(own.capacity())) };
+                Chunk::from(own)
             }
         };
-        Ok((chunk, outcome.sock_nonempty()))
+        count.map(|_| (chunk, outcome.sock_nonempty()))
     }
 }
 
