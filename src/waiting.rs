@@ -113,10 +113,12 @@ impl Noting {
         Noting { was_noting: NOTING.replace(true), outside }
     }
 
-    /// What was said.
+    /// What was said; the same of several in a row, once.
     pub(crate) fn end(mut self) -> Vec<Waiting> {
         let outside = std::mem::take(&mut self.outside);
-        NOTED.try_with(|noted| noted.replace(outside)).unwrap_or_default()
+        let mut notes = NOTED.try_with(|noted| noted.replace(outside)).unwrap_or_default();
+        notes.dedup();
+        notes
     }
 }
 
@@ -149,7 +151,7 @@ mod tests {
         let noting = Noting::begin(notes);
         waits_for(|| Waiting::Thread);
         let inside = Noting::begin(Vec::new());
-        waits_for(|| Waiting::Turn);
+        (0..3).for_each(|_| waits_for(|| Waiting::Turn));
         assert_eq!(inside.end(), [Waiting::Turn]);
         let before = said();
         waits_for(|| Waiting::Turn);
