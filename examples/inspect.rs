@@ -10,9 +10,12 @@ use std::time::Duration;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [question, path] = &arguments[..] else {
-        eprintln!("usage: inspect ps|pstree PATH");
-        return ExitCode::from(2);
+    let (question, path) = match &arguments[..] {
+        [question, path] if ["ps", "pstree"].contains(&question.as_str()) => (question, path),
+        _ => {
+            eprintln!("usage: inspect ps|pstree PATH");
+            return ExitCode::from(2);
+        }
     };
     match ask(question, path) {
         Ok(answer) => {
