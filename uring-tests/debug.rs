@@ -34,6 +34,7 @@ pub const TRIALS: &[Trial] = &[
     once!(the_environment_turns_debug_mode_on),
     once!(debug_mode_can_be_switched_while_the_loop_runs),
     once!(a_step_that_holds_the_loop_is_reported),
+    once!(a_callback_that_holds_the_loop_is_reported),
     once!(a_loop_that_hangs_is_reported_while_it_hangs),
     once!(a_handler_that_panics_on_a_slow_step_harms_nobody),
     once!(off_nothing_is_kept_and_nothing_reported),
@@ -134,6 +135,18 @@ fn a_step_that_holds_the_loop_is_reported(ctx: &Ctx) {
             && ended[0].contains("held the loop for"),
         "{ended:?}"
     );
+}
+
+/// DEBUG-12
+fn a_callback_that_holds_the_loop_is_reported(ctx: &Ctx) {
+    let (builder, reports) = debugged(ctx);
+    run_on(builder.slow_step(Duration::from_millis(20)), async {
+        current().call_soon(|| std::thread::sleep(Duration::from_millis(60)));
+        turns(2).await;
+    });
+    let reports: Vec<String> = reports.iter().collect();
+    let of_callback = |report: &&String| report.starts_with("callback 'Task-") && !report.contains("still");
+    assert_eq!(reports.iter().filter(of_callback).count(), 1, "{reports:?}");
 }
 
 /// DEBUG-12: by another thread, once a step.
@@ -333,7 +346,11 @@ fn the_table_tells_waits_polls_and_places(ctx: &Ctx) {
         let lines: Vec<&str> = dump.lines().collect();
         let heads: Vec<&str> = lines[0].split("  ").filter(|head| !head.is_empty()).map(str::trim).collect();
         assert_eq!(heads, ["NAME", "STATE", "WAITS FOR", "SINCE", "POLLS", "BUSY", "CREATED AT"]);
-        assert!(lines[1].starts_with("main") && lines[1].contains("running"), "{dump}");
+        assert!(lines[1].starts_with("main  ") && lines[1].contains("  running  "), "{dump}");
+        assert!(
+            lines[1].contains("  uring-tests/harness/kinds.rs:"),
+            "main was made where `run` was called: {dump}"
+        );
         let cells: Vec<&str> = lines[2].split("  ").filter(|cell| !cell.is_empty()).map(str::trim).collect();
         assert_eq!(cells[..3], ["sleeper", "pending", "a timer in 90s"], "{dump}");
         // SINCE and BUSY are real time.

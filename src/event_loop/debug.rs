@@ -26,6 +26,8 @@ struct Step {
     began: Option<Instant>,
     /// The task's name.
     name: String,
+    /// It is a function that the loop calls.
+    is_hidden: bool,
     /// Where the task was created.
     location: Option<&'static Location<'static>>,
     /// The thread has reported it.
@@ -47,7 +49,7 @@ impl Place {
     pub(super) fn describe(&self) -> Option<(String, Duration)> {
         let step = self.lock();
         let began = step.began?;
-        Some((label(&step.name, step.location), rounded(began.elapsed())))
+        Some((label(step.is_hidden, &step.name, step.location), rounded(began.elapsed())))
     }
 
     fn lock(&self) -> MutexGuard<'_, Step> {
@@ -83,6 +85,7 @@ impl Watcher for Steps {
         step.began = Some(now);
         step.reported = false;
         step.location = task.location();
+        step.is_hidden = task.is_hidden();
         task.write_name(&mut step.name);
     }
 
@@ -118,7 +121,7 @@ fn watch(options: &Builder, place: &Place) {
             wait = limit.saturating_sub(lasted);
             if wait.is_zero() {
                 step.reported = true;
-                let label = label(&step.name, step.location);
+                let label = label(step.is_hidden, &step.name, step.location);
                 drop(step);
                 tell(options, &format!("{label} has held the loop for {:?} and still does", rounded(lasted)));
                 step = place.lock();

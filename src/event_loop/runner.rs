@@ -280,7 +280,8 @@ impl Runner {
     /// `main` was cancelled; another loop runs on this thread; or the kernel broke the ring.
     #[track_caller]
     pub fn run<F: IntoFuture>(&mut self, main: F) -> Result<F::Output, RunError> {
-        let location = self.event_loop.is_debug().then(Location::caller);
+        let here = Location::caller();
+        let location = self.event_loop.is_debug().then_some(here);
         if running().is_some() {
             return Err(RunError::already_running());
         }

@@ -62,11 +62,13 @@ struct Edge {
     poll: Option<u64>,
 }
 
-/// A task in a message: with the place of its creation, if that is known.
-pub(crate) fn label(name: &str, location: Option<&'static Location<'static>>) -> String {
+/// A task in a message: with the place of its creation, if that is known. A function that the loop calls is a task as well,
+/// a hidden one.
+pub(crate) fn label(is_hidden: bool, name: &str, location: Option<&'static Location<'static>>) -> String {
+    let kind = if is_hidden { "callback" } else { "task" };
     match location {
-        Some(location) => format!("task '{name}' (created at {location})"),
-        None => format!("task '{name}'"),
+        Some(location) => format!("{kind} '{name}' (created at {location})"),
+        None => format!("{kind} '{name}'"),
     }
 }
 
@@ -264,7 +266,7 @@ impl TaskRef {
 
     /// The task in a message.
     pub(crate) fn label(&self) -> String {
-        label(&self.name(), self.location())
+        label(self.is_hidden(), &self.name(), self.location())
     }
 
     /// Puts the task's name in place of what is there.
