@@ -4,7 +4,7 @@
 use crate::harness::kinds::{rest, turns};
 use crate::harness::peers::Peer;
 use crate::harness::probes::{Dice, OnDrop, poll_once};
-use crate::harness::{Ctx, Need, Trial, aftermath};
+use crate::harness::{Ctx, Kind, Need, Trial, aftermath};
 use crate::io;
 use bytes::Bytes;
 use futures_util::future::join_all;
@@ -14,6 +14,7 @@ use nix::sched::{CloneFlags, unshare};
 use ringloop::create_task;
 use ringloop::fs::{self, File, OpenOptions};
 use std::collections::BTreeSet;
+use std::fs::Permissions;
 use std::future::pending;
 use std::io::{ErrorKind, Read, SeekFrom};
 use std::os::fd::OwnedFd;
@@ -52,6 +53,7 @@ pub const TRIALS: &[Trial] = &[
     io!(a_file_dropped_after_its_loop_writes_its_cursor_out),
     io!(the_loops_end_waits_for_a_dropped_pipe),
     io!(files_in_memory_mean_what_std_means),
+    io!(a_copy_in_memory_is_what_std_makes),
     io!(a_link_out_of_memory_is_followed),
     io!(a_pipe_with_a_name_is_opened_without_its_other_end),
     io!(many_calls_of_one_poll_go_both_ways),
@@ -638,6 +640,44 @@ fn files_in_memory_mean_what_std_means(ctx: &Ctx) {
             let stat = fs::metadata(&missing).await.expect_err("it is not there");
             let open = File::open(&missing).await.expect_err("it is not there");
             assert_eq!([stat.raw_os_error(), open.raw_os_error()], [expected; 2], "{missing:?}");
+        }
+    });
+}
+
+/// Small and large, new and in place of another, of any permissions; and the errors are std's.
+fn a_copy_in_memory_is_what_std_makes(ctx: &Ctx) {
+    let (folder, far) = (InMemory::new(ctx), ctx.file("far", "far away"));
+    let (source, copy, model) = (folder.0.join("source"), folder.0.join("copy"), folder.0.join("model"));
+    ctx.run(async {
+        for (size, mode) in [(0, 0o600), (4096, 0o751), (256 << 10, 0o644), (300_000, 0o444), (10, 0o4755)] {
+            let bytes: Vec<u8> = (0..size).map(|index| index as u8).collect();
+            let _ = std::fs::remove_file(&source);
+            std::fs::write(&source, &bytes).expect("there is room");
+            std::fs::set_permissions(&source, Permissions::from_mode(mode)).expect("it is ours");
+            // New, and then in place of what is there.
+            for round in 0..2 {
+                let count = fs::copy(&source, &copy).await.expect("there is room");
+                assert_eq!(count, size as u64, "round {round}");
+                assert!(std::fs::read(&copy).expect("it is there") == bytes, "{size} bytes, round {round}");
+            }
+            std::fs::copy(&source, &model).expect("there is room");
+            let mode_of = |path| std::fs::metadata(path).expect("it is there").permissions().mode();
+            assert_eq!(mode_of(&copy), mode_of(&model), "{mode:o}");
+            std::fs::remove_file(&copy).and_then(|()| std::fs::remove_file(&model)).expect("they are there");
+        }
+        // Where it is known what lies in memory, neither a look nor a small copy needs the ring.
+        let started = || ringloop::testing::stats().started;
+        let before = started();
+        fs::metadata(&source).await.expect("it is there");
+        let is_known = started() == before;
+        fs::copy(&source, &copy).await.expect("there is room");
+        assert!(!is_known || ctx.kind == Kind::Faulty || started() == before, "a small copy needs no job");
+        assert_eq!(fs::copy(&far, folder.0.join("from far")).await.expect("there is room"), 8);
+        for (from, to) in [("none", "copy"), ("source", "none/copy"), ("source", ".")] {
+            let (from, to) = (folder.0.join(from), folder.0.join(to));
+            let expected = std::fs::copy(&from, &to).expect_err("it cannot be").raw_os_error();
+            let error = fs::copy(&from, &to).await.expect_err("it cannot be");
+            assert_eq!(error.raw_os_error(), expected, "{from:?} {to:?}");
         }
     });
 }

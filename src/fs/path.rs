@@ -9,10 +9,11 @@ use nix::sys::stat::{UtimensatFlags, utimensat};
 
 use super::descriptor::dispose;
 use super::options::{c_path, on_path, on_paths};
-use super::pool::errand;
+use super::pool::{errand, hand_over};
 use super::{File, FileTimes, Metadata};
 use crate::op::fs::{
-    Calling, HardLink, MakeDir, ReadFile, Refused, RemoveDir, RemoveFile, Rename, Stat, Subject, Symlink,
+    Calling, Copy, HardLink, MakeDir, ReadFile, Refused, RemoveDir, RemoveFile, Rename, Stat, Subject,
+    Symlink,
 };
 use crate::reactor::Op;
 
@@ -83,7 +84,7 @@ pub async fn write(path: impl AsRef<Path>, bytes: impl AsRef<[u8]>) -> io::Resul
 }
 
 /// Copies a file with its permissions, and says how many bytes it has; a file at `to` is replaced, in place. copy_file_range(2),
-/// on the thread pool.
+/// on the thread pool; a small file at once, where both folders lie in memory and the copy is new.
 ///
 /// # Errors
 /// As [`std::fs::copy`].
@@ -102,8 +103,7 @@ pub async fn write(path: impl AsRef<Path>, bytes: impl AsRef<[u8]>) -> io::Resul
 /// # Ok(()) }
 /// ```
 pub fn copy(from: impl AsRef<Path>, to: impl AsRef<Path>) -> Op<io::Result<u64>> {
-    let (from, to) = (from.as_ref().to_owned(), to.as_ref().to_owned());
-    Op::new(errand(move || std::fs::copy(from, to)))
+    on_paths(from.as_ref(), to.as_ref(), |from, to| Copy::new(from, to, hand_over))
 }
 
 /// The metadata of what a path leads to, through symbolic links. stat(2) (statx).

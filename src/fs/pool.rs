@@ -12,7 +12,7 @@ pub(super) fn errand<T: Send + 'static>(job: impl FnOnce() -> io::Result<T> + Se
 }
 
 /// Gives a job to the pool of the running loop. A job that it does not take is dropped, and its operation says so.
-fn hand_over(job: Job) {
+pub(super) fn hand_over(job: Job) {
     if let Some(event_loop) = event_loop::running()
         && let Err(refused) = event_loop.pool().submit(job)
     {

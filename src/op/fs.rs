@@ -7,6 +7,7 @@
 #![allow(unsafe_code)]
 
 mod calls;
+mod copy;
 mod errand;
 mod whole;
 
@@ -26,6 +27,7 @@ pub(crate) use super::route::{Facts, Status, StatusTime, facts};
 pub(crate) use calls::{
     Allocate, Calling, Fsync, HardLink, MakeDir, RemoveDir, RemoveFile, Rename, Symlink, Sync, Truncate,
 };
+pub(crate) use copy::Copy;
 pub(crate) use errand::Errand;
 pub(crate) use whole::{ReadFile, ReadToEnd};
 

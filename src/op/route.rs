@@ -10,6 +10,7 @@
 //! | read of at most [`AT_ONCE`] | of a regular file in memory, and nothing is swapped out | it copies |
 //! | read of at most [`AT_ONCE`] | of a regular file on a known disk file system, without `O_DIRECT`, what is cached, if nothing else is queued | `RWF_NOWAIT` gives up where it would wait; FUSE takes it, and waits for its server all the same |
 //! | write of at most [`AT_ONCE`] | of a regular file in memory that no other change is under way to | it copies; a longer one would hold the file's lock |
+//! | copy of at most [`AT_ONCE`] | between two folders in memory, the copy is new, and nothing is swapped out | as its read, its open and its write |
 //! | `stat` | the name's folder is in memory | no disk |
 //! | `stat` | the whole path is cached and leads to a local file system | by an `O_PATH` descriptor, which asks nobody |
 //! | `fstat` | on a local file system | reads memory |
@@ -35,10 +36,12 @@ mod medium;
 
 use std::cell::Cell;
 use std::ffi::CStr;
-use std::os::fd::{AsRawFd, IntoRawFd, RawFd};
+use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd, RawFd};
 
 use io_uring::squeue;
 use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::sys::stat::{Mode, fchmod};
 
 use self::medium::{Machine, Medium, open_cached, place_of, remembered, status};
 use super::{Company, called};
@@ -230,6 +233,44 @@ pub(super) unsafe fn write_at_once(
     // SAFETY: L1: the caller lends the memory for the call.
     let outcome = called(unsafe { libc::pwrite(fd, start.cast(), len as usize, offset) });
     (outcome.result != -libc::EINTR).then_some(outcome)
+}
+
+/// Copies a file with its permissions between two folders in memory; None: that cannot be done, and nothing was made.
+pub(super) fn copy_at_once(from: &CStr, to: &CStr) -> Option<Outcome> {
+    if Machine::look().has_swapped || !medium::in_memory(from) || !medium::in_memory(to) {
+        return None;
+    }
+    let source = open_cached(from, libc::O_RDONLY | libc::O_NONBLOCK).ok()?;
+    let status = remembered(source.as_raw_fd())?;
+    let is_file = u32::from(status.stx_mode) & libc::S_IFMT == libc::S_IFREG;
+    if !is_file || Medium::of(&status) != Medium::Memory || status.stx_size > AT_ONCE as u64 {
+        return None;
+    }
+    let permissions = Mode::from_bits_truncate(u32::from(status.stx_mode) & 0o7777);
+    let made = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
+    // If the name is taken, or cannot be, the pool finds that as well, and says why.
+    let copy = nix::fcntl::open(to, made, permissions).ok()?;
+    let copied = fchmod(&copy, permissions).and_then(|()| copy_all(&source, &copy, status.stx_size as usize));
+    Some(copied.map_or_else(failed, |bytes| Outcome { result: bytes as i32, flags: 0 }))
+}
+
+/// Copies a file that has probably so many bytes.
+fn copy_all(from: &OwnedFd, to: &OwnedFd, expected: usize) -> nix::Result<usize> {
+    // One byte more than should come, so that the end shows.
+    let mut buffer = vec![0; expected + 1];
+    let mut total = 0;
+    loop {
+        let count = nix::unistd::read(from, &mut buffer)?;
+        let mut rest = &buffer[..count];
+        while !rest.is_empty() {
+            rest = &rest[nix::unistd::write(to, rest)?..];
+        }
+        total += count;
+        // One that grows meanwhile is not followed for ever.
+        if count < buffer.len() || total > 2 * AT_ONCE {
+            return Ok(total);
+        }
+    }
 }
 
 /// How a transfer goes.
