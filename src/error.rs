@@ -179,6 +179,14 @@ impl JoinError {
         }
     }
 
+    /// What the task's panic said.
+    pub(crate) fn panic_text(&self) -> Option<String> {
+        match &*self.0 {
+            End::Panicked(payload) => Some(text_of(payload)),
+            _ => None,
+        }
+    }
+
     /// The payload of the task's panic, for `std::panic::resume_unwind`.
     ///
     /// # Panics
@@ -196,10 +204,7 @@ impl Display for JoinError {
         match &*self.0 {
             End::Cancelled(None) => f.write_str("the task was cancelled"),
             End::Cancelled(Some(reason)) => write!(f, "the task was cancelled: {reason}"),
-            End::Panicked(payload) => {
-                let payload = payload.lock().unwrap_or_else(PoisonError::into_inner);
-                write!(f, "the task panicked: {}", panic_message(&**payload))
-            }
+            End::Panicked(payload) => write!(f, "the task panicked: {}", text_of(payload)),
             End::SelfJoin => f.write_str("the task awaited itself, which would never end"),
             End::LoopClosed => f.write_str("the event loop ended before the task had a value"),
         }
@@ -218,6 +223,10 @@ impl From<JoinError> for io::Error {
     fn from(error: JoinError) -> io::Error {
         io::Error::other(error)
     }
+}
+
+fn text_of(payload: &Mutex<Box<dyn Any + Send>>) -> String {
+    panic_message(&**payload.lock().unwrap_or_else(PoisonError::into_inner)).to_owned()
 }
 
 /// What a panic said. `panic!` makes a `&str` or a `String`; `panic_any` may throw anything.

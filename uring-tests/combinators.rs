@@ -141,7 +141,8 @@ fn gather_of_nothing_is_there_at_once(ctx: &Ctx) {
 fn later_errors_of_a_gather_are_not_reported(ctx: &Ctx) {
     let said = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
     let hearing = said.clone();
-    let builder = ctx.builder().on_error(move |text| hearing.lock().expect("no panic").push(text.to_owned()));
+    let builder =
+        ctx.builder().on_error(move |error| hearing.lock().expect("no panic").push(error.to_string()));
     crate::harness::kinds::run_on(builder, async {
         let fail = |turns: usize| async move {
             for _ in 0..turns {

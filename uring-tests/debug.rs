@@ -60,9 +60,9 @@ pub const TRIALS: &[Trial] = &[
 fn debugged(ctx: &Ctx) -> (Builder, Receiver<String>) {
     let (sender, reports) = channel();
     let sender = std::sync::Mutex::new(sender);
-    let told = move |text: &str| {
+    let told = move |error: &ringloop::ErrorContext| {
         // A trial that has heard enough has dropped the other end.
-        let _ = sender.lock().expect("no panic").send(text.to_owned());
+        let _ = sender.lock().expect("no panic").send(error.to_string());
     };
     (ctx.builder().debug(true).slow_step(Duration::MAX).on_error(told), reports)
 }

@@ -21,6 +21,7 @@ mod contexts;
 mod debug;
 mod eager;
 mod endless;
+mod exceptions;
 mod facts;
 mod files;
 mod fork;
@@ -66,6 +67,7 @@ const THEMES: &[(&str, &[Trial])] = &[
     ("unseen", unseen::TRIALS),
     ("contexts", contexts::TRIALS),
     ("futures", futures::TRIALS),
+    ("exceptions", exceptions::TRIALS),
     ("locks", locks::TRIALS),
     ("condition", condition::TRIALS),
     ("barrier", barrier::TRIALS),

@@ -176,7 +176,8 @@ fn a_callback_may_change_the_list_of_callbacks(ctx: &Ctx) {
 fn a_callback_that_panics_is_reported_and_harms_nobody_else(ctx: &Ctx) {
     let said = Arc::new(Mutex::new(Vec::new()));
     let hearing = said.clone();
-    let builder = ctx.builder().on_error(move |text| hearing.lock().expect("no panic").push(text.to_owned()));
+    let builder =
+        ctx.builder().on_error(move |error| hearing.lock().expect("no panic").push(error.to_string()));
     run_on(builder, async {
         let log = Log::new();
         let task = create_task(async {});

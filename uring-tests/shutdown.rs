@@ -120,8 +120,9 @@ fn tasks_that_are_left_are_cancelled_and_awaited(_: &Ctx) {
 fn a_panic_during_shutdown_is_reported_and_the_value_kept(_: &Ctx) {
     let said = Arc::new(Mutex::new(Vec::new()));
     let hearing = said.clone();
-    let mut runner =
-        start(Builder::new().on_error(move |text| hearing.lock().expect("no panic").push(text.to_owned())));
+    let mut runner = start(
+        Builder::new().on_error(move |error| hearing.lock().expect("no panic").push(error.to_string())),
+    );
     let value = runner.run(async {
         create_task(async {
             let _ = catch_cancel(pending::<()>()).await;
@@ -165,7 +166,7 @@ fn a_task_that_will_not_end_is_dropped_at_the_limit(_: &Ctx) {
     let hearing = said.clone();
     let builder = Builder::new()
         .shutdown_timeout(Duration::from_millis(50))
-        .on_error(move |text| hearing.lock().expect("no panic").push_str(text));
+        .on_error(move |error| hearing.lock().expect("no panic").push_str(&error.to_string()));
     let drops = Drops::new();
     let mut runner = start(builder);
     runner
@@ -269,7 +270,7 @@ fn a_job_that_will_not_end_is_left_at_the_limit(_: &Ctx) {
     let hearing = said.clone();
     let builder = Builder::new()
         .shutdown_timeout(Duration::from_millis(50))
-        .on_error(move |text| hearing.lock().expect("no panic").push_str(text));
+        .on_error(move |error| hearing.lock().expect("no panic").push_str(&error.to_string()));
     let mut runner = start(builder);
     runner
         .run(async {
@@ -384,7 +385,7 @@ fn what_the_kernel_will_not_give_back_is_leaked_with_a_warning(ctx: &Ctx) {
     let builder = ctx
         .builder()
         .drain_timeout(Duration::from_millis(100))
-        .on_error(move |text| hearing.lock().expect("no panic").push_str(text));
+        .on_error(move |error| hearing.lock().expect("no panic").push_str(&error.to_string()));
     let mut runner = start(builder);
     runner
         .run(async {

@@ -34,7 +34,7 @@ struct Reports(Arc<Mutex<Vec<String>>>);
 impl Reports {
     fn builder(&self, builder: Builder) -> Builder {
         let hearing = self.0.clone();
-        builder.on_error(move |text| hearing.lock().expect("no panic").push(text.to_owned()))
+        builder.on_error(move |error| hearing.lock().expect("no panic").push(error.to_string()))
     }
 
     /// All since the last call.
@@ -59,9 +59,9 @@ fn an_error_nobody_looked_at_is_reported_once(ctx: &Ctx) {
         named("detached").create_task(fail("one")).detach();
         let kept = named("kept").create_task(fail("two"));
         turns(3).await;
-        assert_eq!(reports.take(), ["task 'detached': the task failed: one, and nobody awaited it"]);
+        assert_eq!(reports.take(), ["task 'detached': it failed, and nobody awaited it: one"]);
         drop(kept);
-        assert_eq!(reports.take(), ["task 'kept': the task failed: two, and nobody awaited it"]);
+        assert_eq!(reports.take(), ["task 'kept': it failed, and nobody awaited it: two"]);
         create_task(async { io::Result::Ok(()) }).detach();
         create_task(async { Err::<u8, _>(io::Error::other("besides a value")) }).detach();
         create_task(async { 7 }).detach();
@@ -127,7 +127,7 @@ fn a_shielded_tasks_error_is_reported_when_the_waiter_has_gone(ctx: &Ctx) {
         timeout(Duration::from_secs(1), work.shield()).await.map(drop).expect_err("it is too slow");
         assert!(reports.take().is_empty());
         sleep(Duration::from_secs(2)).await;
-        assert_eq!(reports.take(), ["task 'work': the task failed: after the waiter, and nobody awaited it"]);
+        assert_eq!(reports.take(), ["task 'work': it failed, and nobody awaited it: after the waiter"]);
     });
 }
 
@@ -168,7 +168,7 @@ fn an_error_during_shutdown_is_reported(ctx: &Ctx) {
     });
     assert_eq!(value.expect("main is fine"), 7);
     runner.close().expect("it ends");
-    assert_eq!(reports.take(), ["task 'left': the task failed: while cleaning up, and nobody awaited it"]);
+    assert_eq!(reports.take(), ["task 'left': it failed, and nobody awaited it: while cleaning up"]);
 }
 
 /// What `run` throws.

@@ -7,13 +7,14 @@
 //! poll, and only in debug mode.
 
 use std::cell::{Cell, RefCell};
-use std::panic::{AssertUnwindSafe, Location, catch_unwind};
+use std::panic::Location;
 use std::rc::Rc;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use super::{Builder, EventLoop, LoopRef, names, operations, report};
+use super::exceptions::{Exceptions, tell_from_afar};
+use super::{Builder, ErrorContext, EventLoop, LoopRef, names, operations};
 use crate::executor::{TaskRef, Watcher, label};
 
 /// The shortest look of the thread at the loop.
@@ -70,7 +71,9 @@ pub(super) fn rounded(duration: Duration) -> Duration {
 
 /// The watcher of one loop while it is in debug mode.
 struct Steps {
-    options: Builder,
+    slow_step: Duration,
+    /// Told of slow steps.
+    exceptions: Rc<Exceptions>,
     place: Arc<Place>,
     /// Polls that others run inside of: a task's first step may run in its creator's.
     outside: RefCell<Vec<Step>>,
@@ -96,17 +99,11 @@ impl Watcher for Steps {
             None => step.began = None,
         }
         drop(step);
-        if took >= self.options.slow_step {
+        if took >= self.slow_step {
             let label = task.label();
-            tell(&self.options, &format!("{label} held the loop for {:?}", rounded(took)));
+            self.exceptions
+                .tell(&ErrorContext::new(format!("{label} held the loop for {:?}", rounded(took))));
         }
-    }
-}
-
-/// Reports, whatever the handler does.
-fn tell(options: &Builder, message: &str) {
-    if catch_unwind(AssertUnwindSafe(|| report(&options.on_error, message))).is_err() {
-        tracing::error!(target: "ringloop", "the exception handler panicked on: {message}");
     }
 }
 
@@ -123,7 +120,8 @@ fn watch(options: &Builder, place: &Place) {
                 step.reported = true;
                 let label = label(step.is_hidden, &step.name, step.location);
                 drop(step);
-                tell(options, &format!("{label} has held the loop for {:?} and still does", rounded(lasted)));
+                let message = format!("{label} has held the loop for {:?} and still does", rounded(lasted));
+                tell_from_afar(&options.on_error, &ErrorContext::new(message));
                 step = place.lock();
                 continue;
             }
@@ -172,10 +170,12 @@ impl EventLoop {
             thread::Builder::new().name(name).spawn(move || watch(&options, &place))
         };
         if let Err(error) = &thread {
-            self.report(&format!("debug mode cannot watch for a loop that hangs: no thread: {error}"));
+            let message = "debug mode cannot watch for a loop that hangs: no thread";
+            self.report(&ErrorContext::new(message).with_error(error));
         }
         self.debug.thread.set(thread.ok().map(|thread| (thread, std::process::id())));
-        let steps = Steps { options: self.options.clone(), place, outside: RefCell::default() };
+        let (slow_step, exceptions) = (self.options.slow_step, self.exceptions.clone());
+        let steps = Steps { slow_step, exceptions, place, outside: RefCell::default() };
         self.executor.set_watcher(Some(Rc::new(steps)));
     }
 

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use super::{EventLoop, expect_running, running};
+use super::{ErrorContext, EventLoop, expect_running, running};
 use crate::error::{JoinError, LoopClosed};
 use crate::executor::{Meeting, Shared, Spawn, Task, TaskRef, meeting};
 use crate::waiting::{Waiting, waits_for};
@@ -51,6 +51,36 @@ impl LoopRef {
     /// For asyncio's `call_soon(f, context=context)` give it `move || context.run(f)`.
     pub fn call_soon(&self, function: impl FnOnce() + 'static) {
         self.0.executor.call_soon(function);
+    }
+
+    /// From now on `handler` is told of errors that nobody awaits, in the place of `Builder::on_error`'s. To go back to the
+    /// default, pass [`default_exception_handler`](crate::default_exception_handler), where asyncio takes `None`.
+    ///
+    /// It runs on the loop's thread, where the error was found. If it panics, the default handler is told of both, and the
+    /// loop goes on.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), ringloop::RunError> {
+    /// use std::cell::RefCell;
+    /// use std::rc::Rc;
+    /// ringloop::run(async {
+    ///     let told = Rc::new(RefCell::new(Vec::new()));
+    ///     let telling = told.clone();
+    ///     ringloop::current().set_exception_handler(move |context| telling.borrow_mut().push(context.clone()));
+    ///     ringloop::TaskBuilder::new().name("reader").create_task(async { panic!("no such page") }).detach();
+    ///     ringloop::yield_now().await;
+    ///     assert_eq!(told.borrow()[0].task.as_deref(), Some("reader"));
+    ///     assert_eq!(told.borrow()[0].error.as_deref(), Some("no such page"));
+    /// })
+    /// # }
+    /// ```
+    pub fn set_exception_handler(&self, handler: impl Fn(&ErrorContext) + 'static) {
+        self.0.exceptions.set(handler);
+    }
+
+    /// Tells the loop's exception handler, at once.
+    pub fn call_exception_handler(&self, context: &ErrorContext) {
+        self.0.report(context);
     }
 
     /// Makes a task of this loop; see [`create_task`](crate::create_task).

@@ -26,7 +26,7 @@ use socket2::{Domain, SockAddr, SockRef, Type};
 
 use super::debug::Place;
 use super::dump::{Forest, table};
-use super::{EventLoop, LoopHandle, operations, running};
+use super::{ErrorContext, EventLoop, LoopHandle, operations, running};
 
 /// How long the loops together have for an answer, and a client for each piece of its question or of the answer.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -99,7 +99,8 @@ pub(super) fn enlist(event_loop: &EventLoop) {
             Err(error) => {
                 drop(service);
                 let path = path.display();
-                return event_loop.report(&format!("this process cannot be inspected at {path}: {error}"));
+                let message = format!("this process cannot be inspected at {path}");
+                return event_loop.report(&ErrorContext::new(message).with_error(error));
             }
         }
     }

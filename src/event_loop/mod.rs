@@ -18,12 +18,14 @@
 //! `Builder::timer_spacing` apart, so a lone timer is exact and a storm is batched; nothing fires early, because a deadline
 //! is computed from a fresh reading of the clock and compared with one.
 //!
-//! * `runner`: `run`, `Runner`, `Builder`, the shutdown. `handle`: `LoopRef`, `LoopHandle`, `SyncFuture`.
+//! * `runner`: `run`, `Runner`, `Builder`, the shutdown. `handle`: `LoopRef`, `LoopHandle`, `SyncFuture`. `exceptions`: who
+//!   is told of errors that nobody awaits.
 //! * `debug`: who holds the loop. `dump`: what the tasks do, as text. `inspect`: the same, from outside.
 
 mod debug;
 mod detached;
 mod dump;
+mod exceptions;
 mod handle;
 mod inspect;
 mod runner;
@@ -40,8 +42,9 @@ pub use detached::DetachLimits;
 use detached::Detached;
 pub(crate) use detached::{Home, Writer};
 pub use dump::{CallGraph, capture_call_graph, dump_task_tree, dump_tasks, print_call_graph};
+use exceptions::Exceptions;
+pub use exceptions::{ErrorContext, default_exception_handler};
 pub use handle::{LoopHandle, LoopRef, SyncFuture, current, try_current};
-use runner::ErrorHandler;
 pub use runner::{Builder, PanicPolicy, Runner, run};
 
 use crate::executor::{Executor, Lost, TaskRef};
@@ -78,6 +81,8 @@ pub(crate) struct EventLoop {
     pub(crate) executor: Rc<Executor>,
     pub(crate) reactor: Rc<Reactor>,
     pub(crate) options: Builder,
+    /// Told of errors that nobody awaits.
+    exceptions: Rc<Exceptions>,
     /// The default thread pool, made on first use.
     pool: OnceCell<ThreadPool>,
     /// When timers fired last.
@@ -125,10 +130,9 @@ impl EventLoop {
         let ring = Ring::new(&options.ring)?;
         tracing::debug!(target: "ringloop", features = %ring.features(), "event loop");
         let notify = Arc::new(Notify(ring.notifier()));
-        let on_error = options.on_error.clone();
-        let on_lost = move |name: &str, lost: &Lost| {
-            report(&on_error, &format!("task '{name}': {lost}, and nobody awaited it"));
-        };
+        let exceptions = Exceptions::new(options.on_error.clone());
+        let told = exceptions.clone();
+        let on_lost = move |task: &TaskRef, lost: &Lost| told.tell(&ErrorContext::of_loss(task, lost));
         let executor = Executor::new(notify.into(), Box::new(on_lost));
         executor.set_panics_end_runs(options.panics_end_runs());
         let reactor = Reactor::new(ring, executor.number());
@@ -136,6 +140,7 @@ impl EventLoop {
             executor,
             reactor,
             options,
+            exceptions,
             pool: OnceCell::new(),
             last_timers: Cell::new(None),
             turns: Cell::new(0),
@@ -157,8 +162,8 @@ impl EventLoop {
     }
 
     /// Tells the exception handler.
-    pub(crate) fn report(&self, message: &str) {
-        report(&self.options.on_error, message);
+    pub(crate) fn report(&self, context: &ErrorContext) {
+        self.exceptions.tell(context);
     }
 
     /// The default thread pool.
@@ -261,14 +266,6 @@ impl EventLoop {
         if due.is_some() || self.reactor.has_completions() {
             self.reactor.collect(due);
         }
-    }
-}
-
-fn report(handler: &Option<ErrorHandler>, message: &str) {
-    match handler {
-        Some(handler) => handler(message),
-        None if tracing::dispatcher::has_been_set() => tracing::error!(target: "ringloop", "{message}"),
-        None => eprintln!("ringloop: {message}"),
     }
 }
 

@@ -12,8 +12,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::exceptions::ErrorHandler;
 use super::inspect;
-use super::{DetachLimits, EventLoop, LoopHandle, names, operations, running};
+use super::{DetachLimits, ErrorContext, EventLoop, LoopHandle, names, operations, running};
 use crate::context::{self, Context};
 use crate::error::RunError;
 use crate::executor::{Spawn, TaskRef, yield_now};
@@ -52,9 +53,6 @@ pub fn run<F: IntoFuture>(main: F) -> Result<F::Output, RunError> {
 fn is_set(switch: &str) -> bool {
     std::env::var_os(switch).is_some_and(|value| !value.is_empty() && value != "0")
 }
-
-/// Told of errors that nobody awaits.
-pub(super) type ErrorHandler = Arc<dyn Fn(&str) + Send + Sync>;
 
 /// How a loop is made. `Send`: it may be made on one thread and built on another; the ring belongs to the thread that
 /// calls [`build`](Self::build).
@@ -234,8 +232,10 @@ impl Builder {
 
     /// Told of errors that nobody awaits: a panic or an error of a detached task (which errors, tells
     /// [`Task::detach`](crate::Task::detach)), a connection reset at a limit, leaks at the end. By default they go to
-    /// `tracing`, or to stderr where that has no subscriber.
-    pub fn on_error(mut self, handler: impl Fn(&str) + Send + Sync + 'static) -> Self {
+    /// [`default_exception_handler`](crate::default_exception_handler). A running loop can be given another by
+    /// [`LoopRef::set_exception_handler`](crate::LoopRef::set_exception_handler); debug mode's watcher, on its own thread, goes
+    /// on telling this one. A handler that panics is told of by the default one, and the loop goes on.
+    pub fn on_error(mut self, handler: impl Fn(&ErrorContext) + Send + Sync + 'static) -> Self {
         self.on_error = Some(Arc::new(handler));
         self
     }
@@ -355,7 +355,7 @@ impl EventLoop {
         let alarm = self.reactor.add_timer(deadline, std::task::Waker::noop().clone());
         while !done(self) && self.reactor.now() < deadline {
             if let Err(error) = self.turn(|| done(self)) {
-                self.report(&format!("the ring broke at the loop's end: {error}"));
+                self.report(&ErrorContext::new("the ring broke at the loop's end").with_error(error));
                 break;
             }
         }
@@ -378,39 +378,39 @@ impl EventLoop {
             // Tasks that are made while others clean up are cancelled as well.
             if !self.turn_until(deadline, |event_loop| event_loop.executor.cancel_all()) {
                 let left = self.executor.all_tasks();
-                self.report(&format!(
+                self.report(&ErrorContext::new(format!(
                     "tasks did not end within {limit:?} of being cancelled and are dropped: {}",
                     names(&left)
-                ));
+                )));
             }
             let settled = |event_loop: &Self| {
                 event_loop.executor.task_count() == 0 && event_loop.detached.pending().0 == 0
             };
             if !self.turn_until(deadline, settled) {
                 let (writers, bytes) = self.detached.pending();
-                self.report(&format!(
+                self.report(&ErrorContext::new(format!(
                     "{writers} dropped connections and files still had {bytes} bytes to write after {limit:?}, which are lost"
-                ));
+                )));
             }
             let left = deadline.saturating_duration_since(self.reactor.now());
             if let Some(pool) = self.pool.get()
                 && !pool.join(Some(left))
             {
-                self.report(&format!(
+                self.report(&ErrorContext::new(format!(
                     "{} jobs on the thread pool did not end within {limit:?} and are left",
                     pool.in_flight()
-                ));
+                )));
             }
         }
         self.executor.close();
         let leaked = self.reactor.close(self.options.drain_timeout);
         if !leaked.is_empty() {
-            self.report(&format!(
+            self.report(&ErrorContext::new(format!(
                 "the kernel did not finish {} operations within {:?}; their memory is leaked: {}",
                 leaked.len(),
                 self.options.drain_timeout,
                 operations(&leaked)
-            ));
+            )));
         }
         self.set_debug(false);
         inspect::strike(self);

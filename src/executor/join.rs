@@ -102,8 +102,12 @@ impl TaskRef {
 
     /// The task's name, `Task-<n>` if none was given.
     pub fn name(&self) -> Rc<str> {
-        let named = self.0.header().peek_cold(|cold| cold.name.as_deref().map(Rc::from)).flatten();
-        named.unwrap_or_else(|| format!("Task-{}", self.id()).into())
+        self.given_name().unwrap_or_else(|| format!("Task-{}", self.id()).into())
+    }
+
+    /// The name that was given to it, if one was.
+    pub(crate) fn given_name(&self) -> Option<Rc<str>> {
+        self.0.header().peek_cold(|cold| cold.name.as_deref().map(Rc::from)).flatten()
     }
 
     /// Gives the task another name.
@@ -413,7 +417,7 @@ impl<T: 'static, E: fmt::Display + 'static> Task<Result<T, E>> {
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// use std::sync::mpsc::channel;
     /// let (tell, told) = channel();
-    /// let mut runner = ringloop::Builder::new().on_error(move |text| tell.send(text.to_owned()).unwrap()).build()?;
+    /// let mut runner = ringloop::Builder::new().on_error(move |error| tell.send(error.to_string()).unwrap()).build()?;
     /// runner.run(async {
     ///     ringloop::create_task(async { "seven".parse::<u8>() }).detach_reporting();
     ///     ringloop::yield_now().await;

@@ -185,8 +185,8 @@ impl Spawn {
     }
 }
 
-/// Told of a task's name and of what it ended with, if nobody awaited it.
-type OnLost = Box<dyn Fn(&str, &Lost)>;
+/// Told of a task and of what it ended with, if nobody awaited it.
+type OnLost = Box<dyn Fn(&TaskRef, &Lost)>;
 
 /// The tasks of one loop.
 pub(crate) struct Executor {
@@ -248,7 +248,7 @@ impl Drop for Inside {
 }
 
 impl Executor {
-    /// `notify` ends the loop's sleep; `on_lost` gets the name of a task and the panic or error that nobody awaited.
+    /// `notify` ends the loop's sleep; `on_lost` gets a task and its panic or error that nobody awaited.
     pub(crate) fn new(notify: Waker, on_lost: OnLost) -> Rc<Executor> {
         let (shared, number) = Shared::open(notify);
         Rc::new(Executor {
@@ -510,10 +510,9 @@ impl Executor {
     /// Tells how a task ended, in the task's context.
     #[cold]
     fn report(&self, task: &TaskRef, lost: &Lost) {
-        let name = task.name();
-        let tell = || context::run_in(task.context_if_any(), || (self.on_lost)(&name, lost));
+        let tell = || context::run_in(task.context_if_any(), || (self.on_lost)(task, lost));
         if catch_unwind(AssertUnwindSafe(tell)).is_err() {
-            tracing::error!(target: "ringloop", "the exception handler panicked on the end of task '{name}': {lost}");
+            tracing::error!(target: "ringloop", "the exception handler panicked on the end of {task:?}: {lost}");
         }
     }
 

@@ -52,7 +52,7 @@ impl Loop {
     fn new() -> Self {
         let kernel = std::sync::Arc::new(Kernel::default());
         let executor =
-            Executor::new(Waker::from(kernel.clone()), Box::new(|name, _| panic!("{name} panicked")));
+            Executor::new(Waker::from(kernel.clone()), Box::new(|task, _| panic!("{task:?} panicked")));
         let inside = executor.enter();
         Loop { executor, kernel, _inside: inside }
     }

@@ -41,7 +41,9 @@ impl Loop {
     pub(crate) fn new() -> Loop {
         let reports = Rc::new(RefCell::new(Vec::new()));
         let told = reports.clone();
-        let on_lost = move |name: &str, lost: &Lost| told.borrow_mut().push(format!("{name}: {lost}"));
+        let on_lost = move |task: &super::TaskRef, lost: &Lost| {
+            told.borrow_mut().push(format!("{}: {lost}", task.name()))
+        };
         let notify = Waker::from(Arc::new(Unpark(std::thread::current())));
         let executor = Executor::new(notify, Box::new(on_lost));
         let inside = Some(executor.enter());

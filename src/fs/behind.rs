@@ -14,7 +14,7 @@ use std::task::{Context, Poll, Waker};
 
 use super::descriptor::Descriptor;
 use crate::error::LoopClosed;
-use crate::event_loop::{EventLoop, Home, Writer};
+use crate::event_loop::{ErrorContext, EventLoop, Home, Writer};
 use crate::executor::wake;
 use crate::op::io::{At, Batch, Bell, Passage, Pour, Routed, Sink, Stream};
 use crate::reactor;
@@ -307,9 +307,8 @@ impl Sink for Descriptor {
         }
         if let Some((orphan, error)) = lost {
             behind.forget();
-            orphan.event_loop.report(&format!(
-                "bytes that were written to a file are lost, because it was dropped: {error}; `File::close` tells of such errors"
-            ));
+            let message = "bytes that were written to a file that was dropped are lost (`File::close` tells of such errors)";
+            orphan.event_loop.report(&ErrorContext::new(message).with_error(error));
         }
         if let Some(waker) = waker {
             wake(waker);

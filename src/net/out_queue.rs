@@ -19,7 +19,7 @@ use super::socket::Socket;
 use super::turn::Turns;
 use crate::buf::IoBuf;
 use crate::error::BufResult;
-use crate::event_loop::{Home, running};
+use crate::event_loop::{ErrorContext, Home, running};
 use crate::executor::wake;
 use crate::op::Company;
 use crate::op::net::{Send, SendOwned, SendQueue, repeat, try_send};
@@ -272,9 +272,10 @@ impl OutQueue {
         let limits = event_loop.options.detached;
         let Some(writer) = event_loop.detached.admit(bytes, limits) else {
             event_loop.detached.count_reset();
-            event_loop.report(&format!(
+            let message = format!(
                 "a dropped connection still had {bytes} bytes to send, beyond the limits of detached writers, and was reset"
-            ));
+            );
+            event_loop.report(&ErrorContext::new(message).with_peer(self.socket.peer_addr()));
             return self.abort();
         };
         let queue = self.clone();
@@ -284,11 +285,12 @@ impl OutQueue {
                 && let Some(event_loop) = running()
             {
                 event_loop.detached.count_reset();
-                event_loop.report(&format!(
+                let message = format!(
                     "a dropped connection still had {} bytes to send after {:?} and was reset",
                     queue.pending(),
                     limits.time
-                ));
+                );
+                event_loop.report(&ErrorContext::new(message).with_peer(queue.socket.peer_addr()));
                 queue.abort();
             }
         });

@@ -3,6 +3,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::task::{Context, Waker};
 use std::time::Duration;
@@ -45,6 +46,11 @@ impl Socket {
     /// Its options.
     pub(super) fn options(&self) -> SockRef<'_> {
         SockRef::from(self)
+    }
+
+    /// The other end; None where there is none, or no more.
+    pub(super) fn peer_addr(&self) -> Option<SocketAddr> {
+        self.options().peer_addr().ok()?.as_socket()
     }
 
     pub(super) fn set_linger(&self, linger: Option<Duration>) -> io::Result<()> {

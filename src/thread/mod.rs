@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 
 use crate::context;
 use crate::error::JoinError;
-use crate::event_loop::expect_running;
+use crate::event_loop::{ErrorContext, expect_running};
 use crate::executor::{Meeting, meeting};
 use crate::pool::{Executor, Job};
 use crate::waiting::{Waiting, waits_for};
@@ -41,7 +41,7 @@ pub fn to_thread<T: Send + 'static>(function: impl FnOnce() -> T + Send + 'stati
     let event_loop = expect_running("to_thread");
     let (job, blocking) = job(context::carried(function));
     if let Err(refused) = event_loop.pool().submit(job) {
-        event_loop.report(&format!("a job was refused: {}", refused.reason));
+        event_loop.report(&ErrorContext::new("a job was refused").with_error(refused.reason));
     }
     blocking
 }

@@ -11,7 +11,7 @@ use std::thread::{self, ThreadId};
 use super::{Gate, Log, Loop, OnDrop, own_waker, turns};
 use crate::context::{Context, host, is_hosted};
 use crate::executor::task::HOST;
-use crate::executor::{Executor, Lost, Spawn, current, current_task};
+use crate::executor::{Executor, Lost, Spawn, TaskRef, current, current_task};
 
 crate::context_var! {
     static LEVEL: ContextVar<u32> = 0;
@@ -129,8 +129,8 @@ fn the_handler_of_a_panic_runs_in_the_context_of_the_task_that_failed() {
     let told = Rc::new(RefCell::new(Vec::new()));
     let on_lost = {
         let told = told.clone();
-        Box::new(move |name: &str, _: &Lost| {
-            told.borrow_mut().push((name.to_owned(), level()));
+        Box::new(move |task: &TaskRef, _: &Lost| {
+            told.borrow_mut().push((task.name().to_string(), level()));
             LEVEL.set(99);
         })
     };
