@@ -49,9 +49,9 @@ pub mod testing;
 pub use context::{Context, ContextScope, ContextVar, ResetError, Token};
 pub use error::*;
 pub use event_loop::{
-    Builder, CallGraph, DetachLimits, ErrorContext, LoopHandle, LoopRef, PanicPolicy, Runner, SyncFuture,
-    capture_call_graph, current, default_exception_handler, dump_task_tree, dump_tasks, print_call_graph,
-    run, try_current,
+    Builder, CallGraph, DetachLimits, ErrorContext, Handle, LoopHandle, LoopRef, PanicPolicy, Runner,
+    SyncFuture, TimerHandle, capture_call_graph, current, default_exception_handler, dump_task_tree,
+    dump_tasks, print_call_graph, run, try_current,
 };
 pub use executor::{
     AbortOnDrop, CallbackId, CatchCancel, Exit, Flatten, Shield, Task, TaskRef, Uncancellable, YieldNow,

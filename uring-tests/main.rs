@@ -14,6 +14,7 @@ mod harness;
 mod answers;
 mod architecture;
 mod barrier;
+mod callbacks;
 mod cancel;
 mod combinators;
 mod condition;
@@ -67,6 +68,7 @@ const THEMES: &[(&str, &[Trial])] = &[
     ("unseen", unseen::TRIALS),
     ("contexts", contexts::TRIALS),
     ("futures", futures::TRIALS),
+    ("callbacks", callbacks::TRIALS),
     ("exceptions", exceptions::TRIALS),
     ("locks", locks::TRIALS),
     ("condition", condition::TRIALS),

@@ -19,6 +19,7 @@ pub const TRIALS: &[Trial] = &[
     once!(a_callback_may_change_the_list_of_callbacks),
     once!(a_callback_that_panics_is_reported_and_harms_nobody_else),
     once!(callbacks_left_at_the_loops_end_are_dropped),
+    once!(callbacks_of_the_last_task_run_although_no_other_is_left),
     once!(outside_of_the_loop_a_callback_for_what_has_ended_is_refused),
 ];
 
@@ -39,7 +40,7 @@ fn callbacks_run_in_order_in_the_turn_after_the_end(ctx: &Ctx) {
             let log = log.clone();
             task.on_done(move |task| {
                 assert!(task.is_done() && !task.is_cancelled());
-                assert!(current_task().is_some_and(|own| !own.same(task)), "not inside of the task");
+                assert!(current_task().is_none(), "not inside of the task");
                 log.push(format!("{number} of {}", task.name()));
             });
         }
@@ -225,6 +226,21 @@ fn callbacks_left_at_the_loops_end_are_dropped(ctx: &Ctx) {
             let task = create_task(pending::<()>());
             task.on_done(move |task| note.push(task.is_cancelled()));
             task.detach();
+        })
+        .expect("it runs");
+    runner.close().expect("it ends");
+    assert_eq!(log.all(), [true]);
+}
+
+/// The root ends with the last turn: nothing else would run its callbacks.
+fn callbacks_of_the_last_task_run_although_no_other_is_left(ctx: &Ctx) {
+    let log = Log::new();
+    let note = log.clone();
+    let mut runner = start(ctx.builder());
+    runner
+        .run(async move {
+            let root = ringloop::current_task().expect("the root is a task");
+            root.on_done(move |root| note.push(root.is_done()));
         })
         .expect("it runs");
     runner.close().expect("it ends");

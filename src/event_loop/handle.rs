@@ -36,6 +36,7 @@ pub struct LoopRef(pub(super) Rc<EventLoop>);
 
 impl LoopRef {
     /// The loop's time: what deadlines are compared with. Monotonic; paused with the clock.
+    #[doc(alias = "time")]
     pub fn now(&self) -> Instant {
         self.0.reactor.now()
     }
@@ -43,14 +44,6 @@ impl LoopRef {
     /// A handle for other threads.
     pub fn handle(&self) -> LoopHandle {
         LoopHandle::of(&self.0)
-    }
-
-    /// Runs `function` in the next turn, in order with tasks and other calls, and in a copy of the current
-    /// [context](crate::Context).
-    ///
-    /// For asyncio's `call_soon(f, context=context)` give it `move || context.run(f)`.
-    pub fn call_soon(&self, function: impl FnOnce() + 'static) {
-        self.0.executor.call_soon(function);
     }
 
     /// From now on `handler` is told of errors that nobody awaits, in the place of `Builder::on_error`'s. To go back to the

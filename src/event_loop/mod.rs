@@ -18,10 +18,11 @@
 //! `Builder::timer_spacing` apart, so a lone timer is exact and a storm is batched; nothing fires early, because a deadline
 //! is computed from a fresh reading of the clock and compared with one.
 //!
-//! * `runner`: `run`, `Runner`, `Builder`, the shutdown. `handle`: `LoopRef`, `LoopHandle`, `SyncFuture`. `exceptions`: who
-//!   is told of errors that nobody awaits.
+//! * `runner`: `run`, `Runner`, `Builder`, the shutdown. `handle`: `LoopRef`, `LoopHandle`, `SyncFuture`. `callback`:
+//!   `call_soon` and its like. `exceptions`: who is told of errors that nobody awaits.
 //! * `debug`: who holds the loop. `dump`: what the tasks do, as text. `inspect`: the same, from outside.
 
+mod callback;
 mod debug;
 mod detached;
 mod dump;
@@ -37,6 +38,7 @@ use std::sync::Arc;
 use std::task::Wake;
 use std::time::{Duration, Instant};
 
+pub use callback::{Handle, TimerHandle};
 use debug::Debug;
 pub use detached::DetachLimits;
 use detached::Detached;

@@ -376,6 +376,7 @@ impl EventLoop {
         if !self.reactor.is_child() && running().is_some() {
             self.log_what_is_left();
             // Tasks that are made while others clean up are cancelled as well.
+            let cleaned_up = !self.executor.cancel_all();
             if !self.turn_until(deadline, |event_loop| event_loop.executor.cancel_all()) {
                 let left = self.executor.all_tasks();
                 self.report(&ErrorContext::new(format!(
@@ -383,9 +384,14 @@ impl EventLoop {
                     names(&left)
                 )));
             }
-            let settled = |event_loop: &Self| {
-                event_loop.executor.task_count() == 0 && event_loop.detached.pending().0 == 0
-            };
+            // What the last of them has asked the loop to call; other callbacks and all timers are left, and dropped below.
+            if (cleaned_up || self.executor.has_ends_to_tell())
+                && let Err(error) = self.turn(|| true)
+            {
+                self.report(&ErrorContext::new("the ring broke at the loop's end").with_error(error));
+            }
+            let settled =
+                |event_loop: &Self| event_loop.executor.cancel_all() && event_loop.detached.pending().0 == 0;
             if !self.turn_until(deadline, settled) {
                 let (writers, bytes) = self.detached.pending();
                 self.report(&ErrorContext::new(format!(

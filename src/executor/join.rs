@@ -157,6 +157,21 @@ impl TaskRef {
         self.0.same(&other.0)
     }
 
+    /// Whether it was polled, or has ended without.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.0.header().is(STARTED | COMPLETE)
+    }
+
+    /// Whether it is to be dropped at its next poll.
+    pub(crate) fn is_aborted(&self) -> bool {
+        self.0.header().is(ABORT)
+    }
+
+    /// A waker of the task, for who wakes it without being polled in it.
+    pub(crate) fn waker(&self) -> Waker {
+        self.0.waker()
+    }
+
     pub(crate) fn is_hidden(&self) -> bool {
         self.0.header().is(HIDDEN)
     }

@@ -50,8 +50,8 @@ use crate::context::{self, Context, Entered};
 use crate::error::{JoinError, LoopClosed, panic_message};
 use remote::Mail;
 use task::{
-    ABORT, AGAIN, CANCEL, CANCELLED, COMPLETE, Cold, ENDING, HANDLE, OFFERED, RUNNING, Ready, Ref, SCHEDULED,
-    STARTED, Typed, WATCHED,
+    ABORT, AGAIN, CANCEL, CANCELLED, COMPLETE, Cold, ENDING, HANDLE, HIDDEN, OFFERED, RUNNING, Ready, Ref,
+    SCHEDULED, STARTED, Typed, WATCHED,
 };
 
 #[cfg(not(all(test, loom)))]
@@ -92,7 +92,7 @@ pub(crate) fn current() -> Option<Rc<Executor>> {
     CURRENT.try_with(|current| current.borrow().clone()).ok().flatten()
 }
 
-/// The task that runs now; None outside of a task.
+/// The task that runs now; None outside of a task, in a callback of the loop too.
 ///
 /// ```
 /// # fn main() -> Result<(), ringloop::RunError> {
@@ -101,7 +101,7 @@ pub(crate) fn current() -> Option<Rc<Executor>> {
 /// # }
 /// ```
 pub fn current_task() -> Option<TaskRef> {
-    task::running().map(TaskRef)
+    task::running().map(TaskRef).filter(|task| !task.is_hidden())
 }
 
 /// Whether a wake of the task that runs now also reaches who was polled with `waker`: it is the task's own. True as well
@@ -339,9 +339,25 @@ impl Executor {
         self.spawn(future, Spawn::default()).hide();
     }
 
+    /// Makes a function of no result a task of the loop's own, which runs in the turn after somebody has woken it.
+    pub(crate) fn prepare_call(&self, function: impl FnOnce() + 'static) -> TaskRef {
+        let typed = Typed::new(async move { function() }, self.shared, self.number, self.next_id());
+        let header = typed.task.0.header();
+        header.clear(HANDLE);
+        header.set(HIDDEN);
+        Spawn::default().note(&typed.task.0);
+        self.adopt(&typed.task.0);
+        if self.closed.get() {
+            self.cancelled(&typed.task.0);
+        }
+        typed.task
+    }
+
     /// Runs a function of no result in the next turn, in order with the tasks.
-    pub(crate) fn call_soon(&self, function: impl FnOnce() + 'static) {
-        self.spawn_hidden(async move { function() });
+    pub(crate) fn call_soon(&self, function: impl FnOnce() + 'static) -> TaskRef {
+        let task = self.prepare_call(function);
+        task.0.wake();
+        task
     }
 
     fn next_id(&self) -> u32 {
@@ -534,7 +550,7 @@ impl Executor {
                         task.wake();
                     }
                 }
-                Mail::Call(function, context) => context::run_in(context, || self.call_soon(function)),
+                Mail::Call(function, context) => drop(context::run_in(context, || self.call_soon(function))),
             }
         }
         self.mail.replace(mail);

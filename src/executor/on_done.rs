@@ -38,10 +38,23 @@ impl Callbacks {
     }
 }
 
+/// The name of the calls, for the exception handler.
+const NAME: &str = "on_done";
+
+impl Executor {
+    /// Whether a task has ended and a callback of it has not run.
+    pub(crate) fn has_ends_to_tell(&self) -> bool {
+        self.tasks.borrow().iter().any(|task| {
+            let task = TaskRef(task.clone());
+            task.is_hidden() && task.given_name().is_some_and(|name| &*name == NAME)
+        })
+    }
+}
+
 /// Runs the callback in the next turn, as a task of the loop's own: it may do what it likes, and its panic is reported.
 fn call_soon(executor: &Executor, task: &TaskRef, context: Option<Context>, callback: Callback) {
     let task = task.clone();
-    let how = Spawn { name: Some("on_done".into()), ..Spawn::default() };
+    let how = Spawn { name: Some(NAME.into()), ..Spawn::default() };
     context::run_in(context, || executor.spawn(async move { callback(&task) }, how).hide());
 }
 
@@ -50,8 +63,8 @@ impl TaskRef {
     /// before whoever awaits the task goes on. If the task has ended already it runs in the next turn.
     ///
     /// It is given the task's name, not its value, which belongs to who awaits the [`Task`](super::Task). It runs in a copy
-    /// of the [context](crate::Context) that is current now. A panic in it goes to the exception handler. The loop's end drops
-    /// callbacks that have not run.
+    /// of the [context](crate::Context) that is current now. A panic in it goes to the exception handler. The loop's end still
+    /// runs those of tasks that have ended, and drops those of tasks that do not end in time.
     ///
     /// # Panics
     /// If the task has ended and its loop does not run on this thread now: nobody would run the callback.

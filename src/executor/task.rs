@@ -395,6 +395,13 @@ impl Ref {
         f()
     }
 
+    /// A waker, with a reference of its own.
+    pub(super) fn waker(&self) -> Waker {
+        let task = ManuallyDrop::new(self.clone());
+        // SAFETY: C1: the waker's table treats the pointer as a counted reference, and the clone's goes over to it.
+        unsafe { Waker::from_raw(RawWaker::new(task.0.as_ptr() as *const (), &WAKER)) }
+    }
+
     /// Polls the future once. True: the output is there.
     pub(super) fn poll(&self) -> bool {
         debug_assert!(!self.header().is(COMPLETE | OUTPUT));

@@ -65,6 +65,9 @@ const CALLS_PER_STEP: u32 = 32;
 /// As many bytes take about as long to copy as a call takes.
 const BYTES_PER_CALL: u32 = 16 << 10;
 
+/// A wait that no clock can say is one of about a century.
+const NEVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+
 /// After so many polls of tasks the last reading of the clock is too old to say which timers are due.
 const STALE: u64 = 16;
 
@@ -270,6 +273,12 @@ impl Reactor {
         let now = self.core.borrow().ring.as_ref().map_or_else(Instant::now, Ring::now);
         self.read.set(Some((now, step_number())));
         now
+    }
+
+    /// The time when `duration` will have passed; about a century off, if no clock can say it.
+    pub(crate) fn after(&self, duration: Duration) -> Instant {
+        let now = self.now();
+        now.checked_add(duration).unwrap_or(now + NEVER)
     }
 
     /// A time by which a timer is due, if there is one. It reads the clock unless that was read within the last

@@ -99,9 +99,6 @@ impl Sleep {
     }
 }
 
-/// A deadline that no clock can say: about a century off.
-const NEVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
-
 impl Future for Sleep {
     type Output = ();
 
@@ -119,8 +116,7 @@ impl Future for Sleep {
                 Poll::Pending
             }
             State::After(duration) => {
-                let now = reactor.now();
-                let deadline = now.checked_add(duration).unwrap_or(now + NEVER);
+                let deadline = reactor.after(duration);
                 self.register(&reactor, deadline, cx)
             }
             State::Until(deadline) => self.register(&reactor, deadline, cx),
