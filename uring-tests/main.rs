@@ -19,6 +19,7 @@ mod cancel;
 mod combinators;
 mod condition;
 mod contexts;
+mod deadlines;
 mod debug;
 mod eager;
 mod endless;
@@ -68,6 +69,7 @@ const THEMES: &[(&str, &[Trial])] = &[
     ("unseen", unseen::TRIALS),
     ("contexts", contexts::TRIALS),
     ("futures", futures::TRIALS),
+    ("deadlines", deadlines::TRIALS),
     ("callbacks", callbacks::TRIALS),
     ("exceptions", exceptions::TRIALS),
     ("locks", locks::TRIALS),

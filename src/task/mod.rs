@@ -1,5 +1,6 @@
 //! What programs do with tasks: make them, give way, wait with a limit, wait for several.
 
+mod deadline;
 mod gather;
 mod group;
 mod join;
@@ -18,6 +19,7 @@ pub mod private {
 use std::borrow::Cow;
 use std::future::IntoFuture;
 
+pub use deadline::{Deadline, timeout_scope};
 pub use gather::{Gather, gather, gather_settled};
 pub use group::{Child, TaskGroup, task_group};
 pub use set::{JoinSet, TaskSet};

@@ -65,9 +65,11 @@ pub async fn timeout_at<F: IntoFuture>(
 }
 
 /// The state of a scope's deadline.
-enum When {
+pub(super) enum When {
     /// There is none.
     Never,
+    /// Known, and not looked at before the first poll of the inside, which may move it.
+    First(Instant),
     /// The clock starts at the first pending poll.
     After(Duration),
     /// Known, and no timer yet.
@@ -81,6 +83,11 @@ enum When {
 }
 
 impl When {
+    /// Whether the deadline was found to have passed.
+    pub(super) fn has_passed(&self) -> bool {
+        matches!(self, When::Due(_) | When::Offered)
+    }
+
     /// The offer to make, if the deadline has passed; keeps a running timer otherwise.
     fn passed(&mut self, cx: &mut Context<'_>) -> Option<Offer> {
         let over = match self {
@@ -88,7 +95,7 @@ impl When {
             When::After(limit) => limit.is_zero(),
             When::At(deadline) => *deadline <= now(),
             When::Waiting(sleep) => Pin::new(sleep).poll(cx).is_ready(),
-            When::Never | When::Offered => false,
+            When::Never | When::First(_) | When::Offered => false,
         };
         over.then(|| {
             *self = When::Due(Offer::Raised);
@@ -101,6 +108,9 @@ impl When {
         if let When::After(limit) = self {
             *self = now().checked_add(*limit).map_or(When::Never, When::At);
         }
+        if let When::First(deadline) = self {
+            *self = When::At(*deadline);
+        }
         if let When::At(deadline) = self {
             *self = When::Waiting(sleep_until(*deadline));
             if self.passed(cx).is_some() {
@@ -111,15 +121,35 @@ impl When {
     }
 }
 
-async fn scope<F: Future>(mut when: When, future: F) -> Result<F::Output, Elapsed> {
+/// Where a scope has the state of its deadline: to itself, or shared with who may move it.
+pub(super) trait Limit {
+    /// Looks at the state, or changes it.
+    fn with<R>(&mut self, look: impl FnOnce(&mut When) -> R) -> R;
+
+    /// A poll of the scope begins.
+    fn polled(&mut self) {}
+
+    /// It ends, and the scope waits.
+    fn pending(&mut self, _cx: &Context<'_>) {}
+}
+
+impl Limit for When {
+    fn with<R>(&mut self, look: impl FnOnce(&mut When) -> R) -> R {
+        look(self)
+    }
+}
+
+/// Runs `future` until that has ended or the deadline is over.
+pub(super) async fn scope<F: Future>(mut limit: impl Limit, future: F) -> Result<F::Output, Elapsed> {
     let mut future = pin!(Some(future));
     let mut listed = Listed::default();
     // A handler inside took an offer from outside: what it resumes goes there.
     let mut passed_on = false;
     std::future::poll_fn(move |cx| {
         let (outer, before) = (offer(), said());
+        limit.polled();
         // A request from outside has priority.
-        let made = when.passed(cx).filter(|_| !outer.is_raised());
+        let made = limit.with(|when| when.passed(cx)).filter(|_| !outer.is_raised());
         if let Some(made) = made {
             set_offer(made);
             if let Some(task) = current_task() {
@@ -132,22 +162,26 @@ async fn scope<F: Future>(mut when: When, future: F) -> Result<F::Output, Elapse
         if let Poll::Ready(value) = polled {
             return Poll::Ready(Ok(value));
         }
-        let mut elapsed = false;
-        match (made, left) {
-            (Some(_), Offer::Raised | Offer::Again) => elapsed = true,
-            (Some(_), Offer::None) => when = When::Offered,
+        let elapsed = limit.with(|when| match (made, left) {
+            (Some(_), Offer::Raised | Offer::Again) => true,
+            (Some(_), Offer::None) => {
+                *when = When::Offered;
+                false
+            }
             // A section inside must not be interrupted: again when it has ended.
-            (Some(_), Offer::Blocked) => when = When::Due(Offer::Again),
+            (Some(_), Offer::Blocked) => {
+                *when = When::Due(Offer::Again);
+                false
+            }
             (None, left) => {
                 passed_on |= outer.is_raised() && left == Offer::None;
-                elapsed =
-                    left.is_raised() && !outer.is_raised() && matches!(when, When::Offered) && !passed_on;
                 if matches!(when, When::Due(_)) && !left.is_raised() {
                     // The request from outside was taken inside: our own offer comes next.
                     cx.waker().wake_by_ref();
                 }
+                left.is_raised() && !outer.is_raised() && matches!(when, When::Offered) && !passed_on
             }
-        }
+        });
         if elapsed {
             set_offer(outer);
             let _hidden = Hidden::new();
@@ -155,7 +189,8 @@ async fn scope<F: Future>(mut when: When, future: F) -> Result<F::Output, Elapse
             take_back(before);
             return Poll::Ready(Err(Elapsed));
         }
-        when.start(cx);
+        limit.with(|when| when.start(cx));
+        limit.pending(cx);
         listed.pending(cx);
         Poll::Pending
     })
