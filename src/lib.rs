@@ -73,4 +73,4 @@ pub use task::{
     gather_settled, spawn, task_group, timeout, timeout_at, timeout_scope, try_create_task, wait, wait_for,
 };
 pub use thread::{Blocking, run_in_executor, spawn_blocking, to_thread};
-pub use time::{Sleep, now, sleep, sleep_until};
+pub use time::{Interval, MissedTickBehavior, Sleep, interval, now, sleep, sleep_until};

@@ -30,6 +30,7 @@ mod fork;
 mod futures;
 mod groups;
 mod harness_itself;
+mod intervals;
 mod limits;
 mod listener;
 mod locks;
@@ -70,6 +71,7 @@ const THEMES: &[(&str, &[Trial])] = &[
     ("contexts", contexts::TRIALS),
     ("futures", futures::TRIALS),
     ("deadlines", deadlines::TRIALS),
+    ("intervals", intervals::TRIALS),
     ("callbacks", callbacks::TRIALS),
     ("exceptions", exceptions::TRIALS),
     ("locks", locks::TRIALS),

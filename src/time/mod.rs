@@ -1,13 +1,17 @@
-//! Waiting for a point in time.
+//! Waiting for a point in time; `interval`, for one after the other.
 //!
 //! A `Sleep` is plain data: a deadline, the key of its timer and the number of the loop that has the timer. It registers
 //! at its first pending poll and leaves the loop's timers when it is dropped; the timer lives in the reactor.
+
+mod interval;
 
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
+
+pub use interval::{Interval, MissedTickBehavior, interval};
 
 use crate::reactor::{self, Reactor, TimerKey};
 use crate::waiting::{Waiting, waits_for};
