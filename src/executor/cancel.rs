@@ -315,6 +315,12 @@ pub(crate) struct Branches {
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Took(bool);
 
+impl Took {
+    pub(crate) fn is_at_it(self) -> bool {
+        self.0
+    }
+}
+
 impl Branches {
     pub(crate) fn start() -> Self {
         Branches { outer: offer(), blocked: false, untaken: false, cleaning: false, settled: false }
@@ -342,6 +348,11 @@ impl Branches {
             }
         }
         polled
+    }
+
+    /// Notes whether branches that were not polled are still at what they took.
+    pub(crate) fn also_cleaning(&mut self, cleaning: bool) {
+        self.cleaning |= cleaning;
     }
 
     /// Leaves the offer for what stands outside, after a poll in which the whole is still pending.

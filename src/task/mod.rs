@@ -4,6 +4,7 @@ mod deadline;
 mod gather;
 mod group;
 mod join;
+mod join_all;
 mod select;
 mod set;
 mod timeout;
@@ -22,6 +23,7 @@ use std::future::IntoFuture;
 pub use deadline::{Deadline, timeout_scope};
 pub use gather::{Gather, gather, gather_settled};
 pub use group::{Child, TaskGroup, task_group};
+pub use join_all::join_all;
 pub use set::{JoinSet, TaskSet};
 pub use timeout::{timeout, timeout_at};
 pub use wait::{
