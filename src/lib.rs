@@ -58,7 +58,7 @@ pub use executor::{
     all_tasks, catch_cancel, check_cancel, current_task, resume_cancel, uncancellable, with_cleanup,
     yield_now,
 };
-pub use pool::{Executor, Job, Refused, ThreadPool};
+pub use pool::{CpuPool, Executor, Job, Refused, ThreadPool};
 pub use reactor::Op;
 pub use ring::{Clock, Diagnosis, FeatureMask, Features, SetupError, SetupErrorKind, diagnose};
 pub use sync::{

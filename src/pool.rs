@@ -11,9 +11,13 @@
 //!
 //! Each job begins without context variables, and those that it sets end with it.
 //!
+//! * `cpu`: the pool for what computes.
+//!
 //! Not here: results, cancellation and the caller's context, which `to_thread` wraps round a job; and the count
 //! of jobs that the paused clock goes by, which a loop keeps on its own thread (see
 //! [`ThreadPool::in_flight`]).
+
+mod cpu;
 
 use crate::context;
 use std::collections::{HashMap, VecDeque};
@@ -26,18 +30,40 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle, Thread, ThreadId};
 use std::time::{Duration, Instant};
 
+pub use cpu::CpuPool;
+
 /// What a pool runs: once, on a thread of its choice.
 pub type Job = Box<dyn FnOnce() + Send>;
 
-/// Something that runs jobs on other threads: a [`ThreadPool`], or a pool of the user's own.
+/// Something that runs jobs on other threads: a [`ThreadPool`], a [`CpuPool`], or a pool of the user's own, for
+/// [`run_in_executor`](crate::run_in_executor).
+///
+/// A pool of another crate gets it by a type around it. For rayon's that is one line, `self.0.spawn(job)`; here it is a
+/// thread that takes jobs from a channel:
 ///
 /// ```
-/// struct EachOnItsOwnThread;
-/// impl ringloop::Executor for EachOnItsOwnThread {
-///     fn execute(&self, job: Box<dyn FnOnce() + Send>) {
-///         std::thread::spawn(job);
+/// use std::sync::mpsc::{Sender, channel};
+///
+/// use ringloop::{Executor, run_in_executor};
+///
+/// type Job = Box<dyn FnOnce() + Send>;
+/// struct OneThread(Sender<Job>);
+///
+/// impl Executor for OneThread {
+///     fn execute(&self, job: Job) {
+///         // Where the thread is gone the job is dropped, and whoever awaits it gets an error.
+///         let _ = self.0.send(job);
 ///     }
 /// }
+///
+/// # fn main() -> Result<(), ringloop::RunError> {
+/// let (jobs, line) = channel::<Job>();
+/// std::thread::spawn(move || line.into_iter().for_each(|job| job()));
+/// let one = OneThread(jobs);
+/// ringloop::run(async {
+///     assert_eq!(run_in_executor(&one, || 6 * 7).await.unwrap(), 42);
+/// })
+/// # }
 /// ```
 pub trait Executor {
     /// Has the job run, soon and on another thread; must not run it here, which would block the loop. An
