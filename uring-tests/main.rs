@@ -42,6 +42,7 @@ mod ring;
 mod shutdown;
 mod sockets;
 mod tasks;
+mod threads;
 mod timers;
 mod unseen;
 mod waiters;
@@ -69,6 +70,7 @@ const THEMES: &[(&str, &[Trial])] = &[
     ("on_done", on_done::TRIALS),
     ("unseen", unseen::TRIALS),
     ("contexts", contexts::TRIALS),
+    ("threads", threads::TRIALS),
     ("futures", futures::TRIALS),
     ("deadlines", deadlines::TRIALS),
     ("intervals", intervals::TRIALS),

@@ -251,10 +251,11 @@ fn jobs_on_the_pool_are_waited_for(ctx: &Ctx) {
         .run(async {
             for _ in 0..4 {
                 let done = done.clone();
-                drop(to_thread(move || {
+                to_thread(move || {
                     std::thread::sleep(Duration::from_millis(20));
                     done.fetch_add(1, Ordering::SeqCst);
-                }));
+                })
+                .detach();
             }
         })
         .expect("it runs");
@@ -274,10 +275,11 @@ fn a_job_that_will_not_end_is_left_at_the_limit(_: &Ctx) {
     let mut runner = start(builder);
     runner
         .run(async {
-            drop(to_thread(move || {
+            to_thread(move || {
                 let _ = held.recv();
                 let _ = over.send(());
-            }));
+            })
+            .detach();
         })
         .expect("it runs");
     let closing = Instant::now();

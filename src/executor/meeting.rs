@@ -17,6 +17,8 @@ struct Place<T> {
     result: Option<Result<T, JoinError>>,
     /// The future that waits.
     waker: Option<Waker>,
+    /// Whoever wanted the result does not any more.
+    given_up: bool,
 }
 
 impl<T> Shared<T> {
@@ -28,7 +30,7 @@ impl<T> Shared<T> {
 
 /// The two ends.
 pub(crate) fn meeting<T>() -> (Delivery<T>, Meeting<T>) {
-    let place = Mutex::new(Place { result: None, waker: None });
+    let place = Mutex::new(Place { result: None, waker: None, given_up: false });
     let shared = Arc::new(Shared { place, arrived: Condvar::new() });
     (Delivery(Some(shared.clone())), Meeting(shared))
 }
@@ -37,6 +39,11 @@ pub(crate) fn meeting<T>() -> (Delivery<T>, Meeting<T>) {
 pub(crate) struct Delivery<T>(Option<Arc<Shared<T>>>);
 
 impl<T> Delivery<T> {
+    /// Whether nobody wants the result any more.
+    pub(crate) fn is_given_up(&self) -> bool {
+        self.0.as_ref().is_none_or(|shared| shared.lock().given_up)
+    }
+
     pub(crate) fn deliver(mut self, result: Result<T, JoinError>) {
         self.give(result);
     }
@@ -75,6 +82,11 @@ impl<T> Meeting<T> {
         drop(place);
         drop(before);
         Poll::Pending
+    }
+
+    /// Nobody will ask for the result: who has not begun to make it need not.
+    pub(crate) fn give_up(&self) {
+        self.0.lock().given_up = true;
     }
 
     /// Blocks the thread until the result is there, at most for `limit`.

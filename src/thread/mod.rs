@@ -23,7 +23,8 @@ use crate::waiting::{Waiting, waits_for};
 /// The function panicked, or no thread could be started.
 ///
 /// # Cancellation
-/// A thread cannot be interrupted: the await ends, the function runs on and its value is dropped.
+/// A function that no thread has taken up yet is never called. One that runs cannot be interrupted: the await ends, the
+/// function runs on and its value is dropped. [`Blocking::detach`] has it run in any case.
 ///
 /// # Panics
 /// Outside of an event loop.
@@ -48,8 +49,19 @@ pub fn to_thread<T: Send + 'static>(function: impl FnOnce() -> T + Send + 'stati
 
 pub use to_thread as spawn_blocking;
 
-/// Runs `function` on an executor of the user's choice and gives its value; otherwise as [`to_thread`], but without the
-/// caller's context, as in asyncio. To take it along: `let context = Context::current(); move || context.run(function)`.
+/// Runs `function` on an executor of the user's choice, a [`CpuPool`](crate::CpuPool) say, and gives its value; otherwise as
+/// [`to_thread`], but without the caller's context, as in asyncio. To take it along:
+/// `let context = Context::current(); move || context.run(function)`. It works outside of an event loop too; to await it, any
+/// runtime will do.
+///
+/// ```
+/// # fn main() -> Result<(), ringloop::RunError> {
+/// let pool = ringloop::ThreadPool::new("parse", 2);
+/// let length = ringloop::run(async { ringloop::run_in_executor(&pool, || "text".len()).await.unwrap() })?;
+/// assert_eq!(length, 4);
+/// assert!(pool.join(None));
+/// # Ok(()) }
+/// ```
 pub fn run_in_executor<T: Send + 'static>(
     executor: &(impl Executor + ?Sized),
     function: impl FnOnce() -> T + Send + 'static,
@@ -63,18 +75,30 @@ pub fn run_in_executor<T: Send + 'static>(
 fn job<T: Send + 'static>(function: impl FnOnce() -> T + Send + 'static) -> (Job, Blocking<T>) {
     let (delivery, meeting) = meeting();
     let job = move || {
+        if delivery.is_given_up() {
+            return;
+        }
         let result = catch_unwind(AssertUnwindSafe(function));
         delivery.deliver(result.map_err(JoinError::panicked));
     };
-    (Box::new(job), Blocking { meeting, local: PhantomData })
+    (Box::new(job), Blocking { meeting, detached: false, local: PhantomData })
 }
 
 /// The value of a function on another thread; see [`to_thread`].
-#[must_use = "the function runs anyway; its value is here"]
+#[must_use = "dropped, it withdraws a function that no thread has taken up; `detach` lets it run"]
 pub struct Blocking<T> {
     meeting: Meeting<T>,
+    /// The function shall run also if this is dropped.
+    detached: bool,
     /// Not `Send`, like all that is awaited on a loop.
     local: PhantomData<Rc<()>>,
+}
+
+impl<T> Blocking<T> {
+    /// Lets the function run without anybody waiting for its value. A panic in it is then told to nobody.
+    pub fn detach(mut self) {
+        self.detached = true;
+    }
 }
 
 impl<T> Unpin for Blocking<T> {}
@@ -88,5 +112,13 @@ impl<T> Future for Blocking<T> {
             waits_for(|| Waiting::Thread);
         }
         polled
+    }
+}
+
+impl<T> Drop for Blocking<T> {
+    fn drop(&mut self) {
+        if !self.detached {
+            self.meeting.give_up();
+        }
     }
 }

@@ -1,0 +1,140 @@
+//! Work on other threads: the loop's pool, the pool for what computes, a user's own executor. What a single `to_thread` gives
+//! is tried with the tasks, what the loop's end does with jobs with the shutdown, the pool itself in `src/pool.rs`.
+
+use crate::harness::kinds::{run_on, turns};
+use crate::harness::probes::poll_once;
+use crate::harness::{Ctx, Trial};
+use crate::io;
+use ringloop::{
+    CpuPool, Executor, Job, ThreadPool, create_task, run_in_executor, sleep, spawn_blocking, to_thread,
+    yield_now,
+};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{self, Sender, channel};
+use std::time::Duration;
+
+pub const TRIALS: &[Trial] = &[
+    io!(a_job_that_is_given_up_before_its_turn_never_starts),
+    io!(a_detached_job_runs_although_nobody_waits),
+    io!(a_pool_computes_while_other_tasks_go_on),
+    io!(an_executor_of_the_users_own_serves),
+    io!(a_job_that_an_executor_drops_is_an_error),
+];
+
+/// Has the pool's only thread wait until the sender is dropped; a thread of it has begun that when this returns.
+fn occupy(pool: &impl Executor) -> Sender<()> {
+    let (release, held) = channel::<()>();
+    let (begun, begins) = channel();
+    pool.execute(Box::new(move || {
+        begun.send(()).expect("the trial waits for it");
+        let _ = held.recv();
+    }));
+    begins.recv().expect("it runs");
+    release
+}
+
+/// THREAD-07
+fn a_job_that_is_given_up_before_its_turn_never_starts(ctx: &Ctx) {
+    ctx.run(async {
+        let pool = ThreadPool::new("one", 1);
+        let release = occupy(&pool);
+        let ran = Arc::new(AtomicUsize::new(0));
+        let count = |by: usize| {
+            let ran = ran.clone();
+            move || ran.fetch_add(by, Ordering::SeqCst)
+        };
+        // Cancelled with its task, dropped after a poll, dropped without one.
+        let cancelled = create_task(run_in_executor(&pool, count(1)));
+        let mut polled = run_in_executor(&pool, count(10));
+        assert!(poll_once(&mut polled).await.is_pending());
+        let never_polled = run_in_executor(&pool, count(100));
+        yield_now().await;
+        cancelled.cancel();
+        assert!(cancelled.await.expect_err("it was cancelled").is_cancelled());
+        drop(polled);
+        drop(never_polled);
+        drop(release);
+        run_in_executor(&pool, count(1000)).await.expect("those before it have had their turn");
+        assert_eq!(ran.load(Ordering::SeqCst), 1000);
+        assert_eq!(Arc::strong_count(&ran), 1, "what they held is gone");
+        assert!(pool.join(None));
+    });
+}
+
+fn a_detached_job_runs_although_nobody_waits(ctx: &Ctx) {
+    run_on(ctx.builder().thread_pool(1), async {
+        let (release, held) = channel::<()>();
+        let first = spawn_blocking(move || held.recv());
+        let (tell, told) = channel();
+        to_thread(move || tell.send(7)).detach();
+        drop(release);
+        first.await.expect("no panic").expect_err("nothing was sent");
+        to_thread(move || assert_eq!(told.recv(), Ok(7))).await.expect("it was before this one");
+    });
+}
+
+/// PROC-01: by threads.
+fn a_pool_computes_while_other_tasks_go_on(ctx: &Ctx) {
+    ctx.run(async {
+        let pool = CpuPool::with_threads(1);
+        let ticks = Arc::new(AtomicUsize::new(0));
+        let seen = ticks.clone();
+        let sum = create_task(run_in_executor(&pool, move || {
+            // It ends only after the loop has gone on.
+            while seen.load(Ordering::SeqCst) < 3 {
+                std::thread::yield_now();
+            }
+            (0..1000u64).sum::<u64>()
+        }));
+        while !sum.is_done() {
+            sleep(Duration::from_millis(1)).await;
+            ticks.fetch_add(1, Ordering::SeqCst);
+        }
+        assert_eq!(sum.await.expect("not cancelled").expect("no panic"), 499_500);
+        let names = run_in_executor(&pool, || std::thread::current().name().map(String::from)).await;
+        assert_eq!(names.expect("no panic").as_deref(), Some("cpu-0"), "idle threads are used again");
+        assert!(pool.join(None));
+        let shared = run_in_executor(CpuPool::shared(), || "shared").await;
+        assert_eq!(shared.expect("no panic"), "shared");
+    });
+    // Its threads would count as left behind.
+    CpuPool::shared().join(None);
+}
+
+/// One thread that takes jobs from a channel: somebody else's pool.
+struct Own(mpsc::Sender<Job>);
+
+impl Executor for Own {
+    fn execute(&self, job: Job) {
+        let _ = self.0.send(job);
+    }
+}
+
+fn an_executor_of_the_users_own_serves(ctx: &Ctx) {
+    let (jobs, line) = channel::<Job>();
+    let thread = std::thread::spawn(move || {
+        line.into_iter().for_each(|job| job());
+    });
+    let theirs = thread.thread().id();
+    ctx.run(async move {
+        let own: Box<dyn Executor> = Box::new(Own(jobs));
+        let here = run_in_executor(&*own, || std::thread::current().id());
+        assert_eq!(here.await.expect("no panic"), theirs);
+        let error = run_in_executor(&*own, || panic!("in theirs")).await.map(|(): ()| ());
+        assert!(error.expect_err("it panicked").is_panic());
+    });
+    thread.join().expect("it ends with its channel");
+}
+
+fn a_job_that_an_executor_drops_is_an_error(ctx: &Ctx) {
+    ctx.run(async {
+        let (jobs, line) = channel::<Job>();
+        let waits = run_in_executor(&Own(jobs), || 1);
+        let waiting = create_task(waits);
+        turns(1).await;
+        assert!(!waiting.is_done());
+        drop(line);
+        assert!(!waiting.await.expect("the task itself ends well").expect_err("nobody ran it").is_panic());
+    });
+}
