@@ -45,6 +45,10 @@ mod task;
 pub mod fs;
 pub mod net;
 
+// What stands on those.
+#[cfg(feature = "process-pool")]
+pub mod process_pool;
+
 pub mod testing;
 pub use context::{Context, ContextScope, ContextVar, ResetError, Token};
 pub use error::*;
@@ -59,6 +63,8 @@ pub use executor::{
     yield_now,
 };
 pub use pool::{CpuPool, Executor, Job, Refused, ThreadPool};
+#[cfg(feature = "process-pool")]
+pub use process_pool::{ProcessError, ProcessFn, ProcessPool};
 pub use reactor::Op;
 pub use ring::{Clock, Diagnosis, FeatureMask, Features, SetupError, SetupErrorKind, diagnose};
 pub use sync::{

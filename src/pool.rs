@@ -354,7 +354,7 @@ impl Shared {
 }
 
 /// Runs a job and survives it, even one that throws something whose drop throws again.
-fn run(job: Job) {
+pub(crate) fn run(job: Job) {
     let mut ended = catch_unwind(AssertUnwindSafe(|| context::run_in(None, job)));
     while let Err(thrown) = ended {
         ended = catch_unwind(AssertUnwindSafe(|| drop(thrown)));

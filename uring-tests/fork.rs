@@ -25,7 +25,7 @@ pub const TRIALS: &[Trial] = &[
 ];
 
 /// Forks; the child runs `part` and ends with 0 if it returned true. Gives the child's exit status.
-fn in_a_fork(part: impl FnOnce() -> bool) -> i32 {
+pub fn in_a_fork(part: impl FnOnce() -> bool) -> i32 {
     // SAFETY: the trial's process has one thread that matters, this one; the watchdog's holds no lock while it waits.
     match unsafe { fork() }.expect("a process may fork") {
         ForkResult::Parent { child } => match waitpid(child, None).expect("it is our child") {

@@ -36,6 +36,8 @@ mod listener;
 mod locks;
 mod on_done;
 mod ops;
+#[cfg(feature = "process-pool")]
+mod process_pool;
 mod queues;
 mod requests;
 mod ring;
@@ -95,9 +97,13 @@ const THEMES: &[(&str, &[Trial])] = &[
     ("shutdown", shutdown::TRIALS),
     ("debug", debug::TRIALS),
     ("fork", fork::TRIALS),
+    #[cfg(feature = "process-pool")]
+    ("process_pool", process_pool::TRIALS),
 ];
 
 fn main() {
+    #[cfg(feature = "process-pool")]
+    process_pool::hand_over();
     process::settle_in();
     let in_process = std::env::args().any(|argument| argument == IN_PROCESS);
     let mut arguments = Arguments::from_iter(std::env::args().filter(|argument| argument != IN_PROCESS));

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use ringloop::fs::{self, File};
 use ringloop::sync::Semaphore;
 use ringloop::{
-    Builder, Cancelled, Promise, TaskBuilder, ThreadPool, all_tasks, catch_cancel, create_task, gather,
-    gather_settled, new_future, resume_cancel, run, run_in_executor, sleep, timeout, to_thread,
+    Builder, Cancelled, CpuPool, Promise, TaskBuilder, ThreadPool, all_tasks, catch_cancel, create_task,
+    gather, gather_settled, new_future, resume_cancel, run, run_in_executor, sleep, timeout, to_thread,
 };
 
 /// How fast the clock of the tutorial runs.
@@ -253,7 +253,8 @@ fn s4_run_in_executor(pace: Pace) -> Ended {
         // A pool of one's own, for work that must not wait behind other work.
         let pool = ThreadPool::new("tour", 2);
         let io = run_in_executor(&pool, move || blocking_io_operation(pace));
-        let cpu = run_in_executor(&pool, || cpu_intensive_calculation(10_000_000));
+        // The tutorial takes processes, because Python's threads take turns. For processes see examples/pools.rs.
+        let cpu = run_in_executor(CpuPool::shared(), || cpu_intensive_calculation(10_000_000));
         println!("{}", io.await?);
         println!("CPU result: {}", cpu.await?);
         Ok(())
@@ -378,6 +379,5 @@ pub const PROGRAMS: &[Program] = &[
 pub const COMES_LATER: &[(&str, &str)] = &[
     ("s3_1_wait", "wait(tasks, FirstCompleted): the done and the pending"),
     ("s3_3_wait_for", "wait_for(task, limit), the old way"),
-    ("s4_process_pool", "work for other processes"),
     ("s5_1_http", "four addresses through one client session"),
 ];

@@ -22,7 +22,7 @@
 //!
 //! * An operation is **cancelled** in `Reactor::abandon` and `Reactor::request_cancel` (`reactor/mod.rs`), which queue
 //!   [`cancel`] below.
-//! * The structs: `fs.rs`, `io.rs`, `net.rs`, each beside the public module of the same name. Adding one is one struct,
+//! * The structs: `fs.rs`, `io.rs`, `net.rs`, each beside the public module of the same name, and `process.rs`. Adding one is one struct,
 //!   one impl, the public method and one trial.
 //!
 //! # Invariants, cited by SAFETY comments
@@ -43,6 +43,8 @@ pub(crate) mod fs;
 pub(crate) mod io;
 mod lent;
 pub(crate) mod net;
+#[cfg(feature = "process-pool")]
+pub(crate) mod process;
 mod route;
 mod table;
 
