@@ -24,7 +24,7 @@ pub use event::{Event, EventWait};
 pub use mutex::{Locking, Mutex, Mutex as Lock, MutexGuard};
 pub(crate) use permits::Permits;
 pub use promise::{FutureValue, Promise, new_future};
-pub use queue::{Get, Items, LifoQueue, PriorityQueue, Put, Queue, QueueOf, Smallest, Storage};
+pub use queue::{Get, Items, LifoQueue, Prioritized, PriorityQueue, Put, Queue, QueueOf, Smallest, Storage};
 pub use semaphore::{Acquire, Permit, Semaphore};
 pub use shared_future::SharedFuture;
 pub(crate) use wait_queue::Place;

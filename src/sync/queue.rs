@@ -21,6 +21,7 @@
 //! exactly while `unfinished` is zero. No item is dropped while the storage is borrowed (R1); they are compared
 //! under the borrow, so the `Ord` of a priority must not use its queue.
 
+mod prioritized;
 mod storage;
 
 use super::event::{Event, EventWait};
@@ -29,6 +30,7 @@ use super::wait_queue::Place;
 use crate::error::{ShutDown, TryGetError, TryPutError};
 use crate::waiting::in_line;
 use futures_util::Stream;
+pub use prioritized::Prioritized;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::fmt::{self, Debug, Formatter};
@@ -88,7 +90,8 @@ pub type LifoQueue<T> = QueueOf<Vec<T>>;
 /// A queue that gives the smallest item back first, and of equal ones that which was put in first. (asyncio:
 /// `PriorityQueue`, where the order of equals is anybody's guess.)
 ///
-/// Items are compared by their `Ord`: put in `(priority, job)`, or `std::cmp::Reverse` for the greatest first.
+/// Items are compared by their `Ord`: put in `(priority, job)`, or [`Prioritized`] where jobs have no order, or
+/// `std::cmp::Reverse` for the greatest first.
 /// Comparing must not use the queue. For the methods see [`QueueOf`].
 ///
 /// ```

@@ -31,21 +31,9 @@ fn each_queue_has_its_order() {
 /// QUEUE-01: a sort that looked at nothing but the priority would be free to mix them.
 #[test]
 fn equal_priorities_come_out_in_the_order_of_coming() {
-    #[derive(PartialEq, Eq, Debug)]
-    struct Job(u8, u32);
-    impl Ord for Job {
-        fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-            self.0.cmp(&other.0)
-        }
-    }
-    impl PartialOrd for Job {
-        fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-            Some(self.cmp(other))
-        }
-    }
     let queue = PriorityQueue::unbounded();
-    put(&queue, (0..30).map(|number| Job((number % 3) as u8, number)));
-    let order = drained(&queue).into_iter().map(|Job(_, number)| number);
+    put(&queue, (0..30).map(|number| Prioritized(number % 3, number)));
+    let order = drained(&queue).into_iter().map(|Prioritized(_, number)| number);
     assert!(order.eq((0..30).step_by(3).chain((1..30).step_by(3)).chain((2..30).step_by(3))));
 }
 
