@@ -517,6 +517,32 @@ impl<E> GroupError<E> {
         self.errors.into_iter().next()
     }
 
+    /// One error for all: the first error, else the first panic, else that the group was cancelled. For callers whose errors
+    /// are of the children's kind, as [`Task::flatten`](crate::Task::flatten) is for one task.
+    ///
+    /// ```
+    /// use ringloop::{GroupError, task_group};
+    /// async fn both() -> std::io::Result<()> {
+    ///     let group = task_group(async |group| {
+    ///         group.create_task(async { Ok(()) });
+    ///         Err(std::io::Error::other("no")) // the error of one of them, or of the body
+    ///     });
+    ///     group.await.map_err(GroupError::flatten)
+    /// }
+    /// # fn main() -> Result<(), ringloop::RunError> {
+    /// assert_eq!(ringloop::run(both())?.unwrap_err().to_string(), "no");
+    /// # Ok(()) }
+    /// ```
+    pub fn flatten(self) -> E
+    where
+        E: From<JoinError>,
+    {
+        let GroupError { errors, panics } = self;
+        let panic = || panics.into_iter().next();
+        let cancelled = || JoinError::cancelled(Some("its task group was cancelled".into()));
+        errors.into_iter().next().unwrap_or_else(|| panic().unwrap_or_else(cancelled).into())
+    }
+
     fn count(&self) -> usize {
         self.errors.len() + self.panics.len()
     }

@@ -9,6 +9,7 @@ use ringloop::{
     resume_cancel, sleep, task_group, timeout, uncancellable,
 };
 use std::future::pending;
+use std::io;
 use std::time::Duration;
 
 pub const TRIALS: &[Trial] = &[
@@ -22,6 +23,7 @@ pub const TRIALS: &[Trial] = &[
     once!(groups_nest_and_so_do_their_errors),
     once!(the_body_may_turn_a_cancel_into_an_error),
     once!(errors_of_body_and_children_come_together),
+    once!(one_error_for_all_is_an_error_else_a_panic),
     once!(ended_children_leave_the_group),
     once!(children_make_children_after_the_body_has_ended),
     once!(a_group_that_always_makes_children_ends_when_one_fails),
@@ -239,6 +241,30 @@ fn errors_of_body_and_children_come_together(ctx: &Ctx) {
             Answer::<()>::Err("body")
         });
         assert_eq!(ended.await.expect_err("both").errors, ["body", "child"]);
+    });
+}
+
+/// `GroupError::flatten`, for callers with the children's kind of error.
+fn one_error_for_all_is_an_error_else_a_panic(ctx: &Ctx) {
+    ctx.run_paused(async {
+        let both = task_group(async |group| {
+            group.create_task(async {
+                let _ = catch_cancel(pending::<()>()).await;
+                io::Result::<()>::Err(io::Error::other("a child fails as it ends"))
+            });
+            group.create_task(async { panic!("a child panics") as io::Result<()> });
+            Ok(())
+        });
+        let error = both.await.expect_err("both fail");
+        assert_eq!((error.errors.len(), error.panics.len()), (1, 1));
+        assert_eq!(error.flatten().to_string(), "a child fails as it ends");
+
+        let panics = task_group(async |group| {
+            group.create_task(async { panic!("a child panics") as io::Result<()> });
+            Ok(())
+        });
+        let error = panics.await.expect_err("it panics").flatten();
+        assert!(error.to_string().contains("a child panics"), "{error}");
     });
 }
 
