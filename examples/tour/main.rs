@@ -13,11 +13,14 @@ use std::env;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use programs::{COMES_LATER, PROGRAMS, Pace, Program};
+use programs::{ABSENT, PROGRAMS, Pace, Program};
 
 const USAGE: &str = "usage: tour [--fast] [--list] [NAME..]";
 
 fn main() -> ExitCode {
+    // Processes of a pool are this program again.
+    #[cfg(feature = "process-pool")]
+    ringloop::process_pool::worker_main();
     let mut pace = Pace { divisor: 1 };
     let mut names = Vec::new();
     for word in env::args().skip(1) {
@@ -51,8 +54,8 @@ fn list() {
     for program in PROGRAMS {
         println!("{:<24}{}", program.name, program.shows);
     }
-    for (name, what) in COMES_LATER {
-        println!("{name:<24}comes later: {what}");
+    for (name, why) in ABSENT {
+        println!("{name:<24}{why}");
     }
 }
 

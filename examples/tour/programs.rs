@@ -4,14 +4,17 @@ use std::error::Error;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use ringloop::fs::{self, File};
 use ringloop::sync::Semaphore;
 use ringloop::{
-    Builder, Cancelled, CpuPool, Promise, TaskBuilder, ThreadPool, all_tasks, catch_cancel, create_task,
-    gather, gather_settled, new_future, resume_cancel, run, run_in_executor, sleep, timeout, to_thread,
+    Builder, Cancelled, CpuPool, FirstCompleted, JoinError, Promise, TaskBuilder, ThreadPool, WaitError,
+    all_tasks, cancel_and_wait, catch_cancel, create_task, gather, gather_settled, new_future, resume_cancel,
+    run, run_in_executor, sleep, timeout, to_thread, wait, wait_for,
 };
 
 /// How fast the clock of the tutorial runs.
@@ -147,6 +150,15 @@ fn s3_1_gather(pace: Pace) -> Ended {
         for result in results {
             println!("Received: {result}");
         }
+        // As `return_exceptions=True`. The tutorial hands the same coroutines over again, and is told three times at run time
+        // that they were awaited already; here the compiler would say so: what was awaited is gone.
+        let tasks = FETCHES.map(|(id, delay)| create_task(fetch_data(pace, id, delay)));
+        for result in gather_settled(tasks).await {
+            match result.map_err(io::Error::from).and_then(|result| result) {
+                Ok(result) => println!("Task succeeded: {result}"),
+                Err(error) => println!("Task failed: {error}"),
+            }
+        }
         Ok(())
     })?
 }
@@ -163,7 +175,7 @@ fn s3_1_gather_errors(pace: Pace) -> Ended {
             Ok(_) => println!("All tasks succeeded"),
             Err(error) => println!("gather ended with: {error}"),
         }
-        // As `return_exceptions=True`: every task's own end, a cancel or a panic among them.
+        // Every task's own end, a cancel or a panic among them.
         let tasks = FETCHES.map(|(id, delay)| create_task(fetch_or_fail(pace, id, delay)));
         for ended in gather_settled(tasks).await {
             match ended {
@@ -172,6 +184,21 @@ fn s3_1_gather_errors(pace: Pace) -> Ended {
                 Err(error) => println!("Task did not end by itself: {error}"),
             }
         }
+        Ok(())
+    })?
+}
+
+fn s3_1_wait(pace: Pace) -> Ended {
+    run(async {
+        let tasks = (1..4).map(|i| create_task(fetch_data(pace, i, f64::from(i))));
+
+        // Both come back as tasks: the ended with their ends, the others still running.
+        let (done, pending) = wait(tasks, FirstCompleted).await;
+        println!("Completed: {}", done.len());
+        println!("Pending: {}", pending.len());
+
+        // Cancels what is left, and waits until it has really ended.
+        cancel_and_wait(pending).await;
         Ok(())
     })?
 }
@@ -212,6 +239,18 @@ async fn slow_operation(pace: Pace, seconds: f64) -> String {
     format!("Operation completed after {seconds}s")
 }
 
+fn s3_3_wait_for(pace: Pace) -> Ended {
+    run(async {
+        // For tasks: when this has returned, the task has ended.
+        match wait_for(create_task(slow_operation(pace, 5.0)), pace.seconds(2.0)).await {
+            Ok(result) => println!("{result}"),
+            Err(WaitError::Elapsed(_)) => println!("The operation timed out!"),
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
+    })?
+}
+
 fn s3_3_timeout(pace: Pace) -> Ended {
     run(async {
         match timeout(pace.seconds(2.0), slow_operation(pace, 5.0)).await {
@@ -222,41 +261,47 @@ fn s3_3_timeout(pace: Pace) -> Ended {
     })?
 }
 
-// ---------------------------------------------------------------- 4 Threads
+// ---------------------------------------------------------------- 4 Threads and executors
 
 fn blocking_io_operation(pace: Pace) -> &'static str {
     thread::sleep(pace.seconds(2.0));
     "Blocking IO result"
 }
 
-fn s4_to_thread(pace: Pace) -> Ended {
+fn sum_of_squares(n: u128) -> u128 {
+    (0..n).map(|i| i * i).sum()
+}
+
+#[cfg(feature = "process-pool")]
+ringloop::process_fn! {
+    fn cpu_intensive_calculation(n: u128) -> u128 {
+        sum_of_squares(n)
+    }
+}
+
+fn s4_executors(pace: Pace) -> Ended {
     run(async {
-        let started = Instant::now();
-        let ticker = create_task(async move {
-            for _ in 0..3 {
-                sleep(pace.seconds(0.5)).await;
-                let seconds = started.elapsed().as_secs_f64() * f64::from(pace.divisor);
-                println!("the loop goes on, {seconds:.1}s");
-            }
-        });
+        // The loop's own threads, as `asyncio.to_thread` and as `loop.run_in_executor(None, ..)`.
         println!("{}", to_thread(move || blocking_io_operation(pace)).await?);
-        ticker.await?;
+
+        // A pool of one's own, for work that must not wait behind other work.
+        let pool = ThreadPool::new("tour", 2);
+        println!("{}", run_in_executor(&pool, move || blocking_io_operation(pace)).await?);
+
+        // The tutorial takes processes, because Python's threads take turns. Threads of Rust compute side by side.
+        let result = run_in_executor(CpuPool::shared(), || sum_of_squares(10_000_000)).await?;
+        println!("CPU result: {result}");
         Ok(())
     })?
 }
 
-fn s4_run_in_executor(pace: Pace) -> Ended {
-    fn cpu_intensive_calculation(n: u128) -> u128 {
-        (0..n).map(|i| i * i).sum()
-    }
+#[cfg(feature = "process-pool")]
+fn s4_process_pool(_: Pace) -> Ended {
     run(async {
-        // A pool of one's own, for work that must not wait behind other work.
-        let pool = ThreadPool::new("tour", 2);
-        let io = run_in_executor(&pool, move || blocking_io_operation(pace));
-        // The tutorial takes processes, because Python's threads take turns. For processes see examples/pools.rs.
-        let cpu = run_in_executor(CpuPool::shared(), || cpu_intensive_calculation(10_000_000));
-        println!("{}", io.await?);
-        println!("CPU result: {}", cpu.await?);
+        let pool = ringloop::ProcessPool::default();
+        let result = pool.run(cpu_intensive_calculation, 10_000_000).await?;
+        println!("CPU result: {result}");
+        pool.close().await; // the end of the `with` block
         Ok(())
     })?
 }
@@ -310,6 +355,52 @@ fn s5_2_files(_: Pace) -> Ended {
     })?
 }
 
+// ---------------------------------------------------------------- 6.1 Blocking the loop
+
+/// Tells three times, half a second apart, that the loop goes on.
+async fn tick(pace: Pace, started: Instant) {
+    for _ in 0..3 {
+        sleep(pace.seconds(0.5)).await;
+        let seconds = started.elapsed().as_secs_f64() * f64::from(pace.divisor);
+        println!("the loop goes on, {seconds:.1}s");
+    }
+}
+
+fn s6_1_blocking(pace: Pace) -> Ended {
+    // The mistake: a call that blocks, in a coroutine. Everything else stands still meanwhile.
+    async fn careless(pace: Pace) -> &'static str {
+        blocking_io_operation(pace)
+    }
+    let caught = Arc::new(AtomicBool::new(false));
+    let noticed = caught.clone();
+    // Debug mode names who holds the loop: while it does, from another thread, and when it has let go.
+    let mut runner = Builder::new()
+        .debug(true)
+        .slow_step(pace.seconds(0.1))
+        .on_error(move |message| {
+            println!("debug mode: {message}");
+            noticed.store(true, Ordering::Relaxed);
+        })
+        .build()?;
+    runner.run(async {
+        let ticker = create_task(tick(pace, Instant::now()));
+        println!("{}", TaskBuilder::new().name("careless").create_task(careless(pace)).await?);
+        ticker.await?;
+        Ok::<_, JoinError>(())
+    })??;
+    runner.close()?;
+    if caught.load(Ordering::Relaxed) { Ok(()) } else { Err("debug mode has not noticed".into()) }
+}
+
+fn s6_1_to_thread(pace: Pace) -> Ended {
+    run(async {
+        let ticker = create_task(tick(pace, Instant::now()));
+        println!("{}", to_thread(move || blocking_io_operation(pace)).await?);
+        ticker.await?;
+        Ok(())
+    })?
+}
+
 // ---------------------------------------------------------------- 6.3 Cancelling, and cleaning up
 
 fn s6_3_cancel(pace: Pace) -> Ended {
@@ -356,7 +447,7 @@ fn s7_task_states(pace: Pace) -> Ended {
     Ok(())
 }
 
-/// All programs of the tutorial that there are.
+/// All programs of the tutorial, but for that of 5.1: there is no HTTP client yet.
 #[rustfmt::skip]
 pub const PROGRAMS: &[Program] = &[
     Program { name: "s2_1_event_loop", shows: "one loop runs several coroutines, in turn", run: s2_1_event_loop, seconds: 1.5, in_turn: 1.5 },
@@ -364,20 +455,25 @@ pub const PROGRAMS: &[Program] = &[
     Program { name: "s2_4_tasks", shows: "two tasks at the same time", run: s2_4_tasks, seconds: 2.0, in_turn: 3.0 },
     Program { name: "s2_4_sequential", shows: "the mistake: no tasks, hence no concurrency", run: s2_4_sequential, seconds: 3.0, in_turn: 3.0 },
     Program { name: "s2_5_future", shows: "a value that somebody else sets", run: s2_5_future, seconds: 1.0, in_turn: 1.0 },
-    Program { name: "s3_1_gather", shows: "many results, in the order asked for", run: s3_1_gather, seconds: 3.0, in_turn: 6.0 },
+    Program { name: "s3_1_gather", shows: "many results, in the order asked for", run: s3_1_gather, seconds: 6.0, in_turn: 12.0 },
     Program { name: "s3_1_gather_errors", shows: "one that fails, among others", run: s3_1_gather_errors, seconds: 4.0, in_turn: 12.0 },
+    Program { name: "s3_1_wait", shows: "the first to end; the others are cancelled", run: s3_1_wait, seconds: 1.0, in_turn: 6.0 },
     Program { name: "s3_2_semaphore", shows: "ten tasks, three at a time", run: s3_2_semaphore, seconds: 8.0, in_turn: 20.0 },
-    Program { name: "s3_3_timeout", shows: "no more than two seconds", run: s3_3_timeout, seconds: 2.0, in_turn: 5.0 },
-    Program { name: "s4_to_thread", shows: "a blocking call, off the loop", run: s4_to_thread, seconds: 2.0, in_turn: 3.5 },
-    Program { name: "s4_run_in_executor", shows: "a pool of one's own", run: s4_run_in_executor, seconds: 2.0, in_turn: 2.0 },
+    Program { name: "s3_3_wait_for", shows: "no more than two seconds for a task, the old way", run: s3_3_wait_for, seconds: 2.0, in_turn: 5.0 },
+    Program { name: "s3_3_timeout", shows: "no more than two seconds for any code, the new way", run: s3_3_timeout, seconds: 2.0, in_turn: 5.0 },
+    Program { name: "s4_executors", shows: "what blocks and what computes, off the loop", run: s4_executors, seconds: 4.0, in_turn: 4.0 },
+    #[cfg(feature = "process-pool")]
+    Program { name: "s4_process_pool", shows: "the same work, in a process of its own", run: s4_process_pool, seconds: 0.0, in_turn: 0.0 },
     Program { name: "s5_2_files", shows: "files, one and several at once", run: s5_2_files, seconds: 0.0, in_turn: 0.0 },
+    Program { name: "s6_1_blocking", shows: "the mistake: a call that blocks, on the loop", run: s6_1_blocking, seconds: 3.0, in_turn: 3.0 },
+    Program { name: "s6_1_to_thread", shows: "the same call, off the loop", run: s6_1_to_thread, seconds: 2.0, in_turn: 3.5 },
     Program { name: "s6_3_cancel", shows: "a cancelled task cleans up first", run: s6_3_cancel, seconds: 1.0, in_turn: 3600.0 },
     Program { name: "s7_task_states", shows: "what the tasks are doing", run: s7_task_states, seconds: 1.6, in_turn: 6.0 },
 ];
 
-/// What the tutorial has beside these.
-pub const COMES_LATER: &[(&str, &str)] = &[
-    ("s3_1_wait", "wait(tasks, FirstCompleted): the done and the pending"),
-    ("s3_3_wait_for", "wait_for(task, limit), the old way"),
-    ("s5_1_http", "four addresses through one client session"),
+/// What the tutorial has beside these, and why it is not here.
+pub const ABSENT: &[(&str, &str)] = &[
+    #[cfg(not(feature = "process-pool"))]
+    ("s4_process_pool", "with --features process-pool"),
+    ("s5_1_http", "comes later: four addresses through one client session"),
 ];
