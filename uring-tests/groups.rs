@@ -24,6 +24,7 @@ pub const TRIALS: &[Trial] = &[
     once!(the_body_may_turn_a_cancel_into_an_error),
     once!(errors_of_body_and_children_come_together),
     once!(one_error_for_all_is_an_error_else_a_panic),
+    once!(a_body_that_ends_its_group_in_its_first_poll_is_ended_at_its_await),
     once!(ended_children_leave_the_group),
     once!(children_make_children_after_the_body_has_ended),
     once!(a_group_that_always_makes_children_ends_when_one_fails),
@@ -265,6 +266,33 @@ fn one_error_for_all_is_an_error_else_a_panic(ctx: &Ctx) {
         });
         let error = panics.await.expect_err("it panics").flatten();
         assert!(error.to_string().contains("a child panics"), "{error}");
+    });
+}
+
+/// Nobody watches the group before its body was polled once.
+fn a_body_that_ends_its_group_in_its_first_poll_is_ended_at_its_await(ctx: &Ctx) {
+    ctx.run_paused(async {
+        let cancelled = task_group(async |group: TaskGroup<io::Error>| {
+            group.cancel();
+            pending::<io::Result<()>>().await
+        });
+        let error = cancelled.await.expect_err("it gives no value");
+        assert_eq!((error.errors.len(), error.panics.len()), (0, 0));
+        assert!(error.flatten().to_string().contains("its task group was cancelled"));
+
+        let failed = task_group(async |group| {
+            TaskBuilder::new().eager().create_task_in(&group, async { Answer::<()>::Err("at once") });
+            pending::<Answer<()>>().await
+        });
+        assert_eq!(failed.await.expect_err("the child fails").errors, ["at once"]);
+
+        // Again in a poll that the group itself has asked for.
+        let failed = task_group(async |group| {
+            group.create_task(after(1, Ok(1))).await.expect("it does not fail");
+            TaskBuilder::new().eager().create_task_in(&group, async { Answer::<()>::Err("at once") });
+            pending::<Answer<()>>().await
+        });
+        assert_eq!(failed.await.expect_err("the child fails").errors, ["at once"]);
     });
 }
 

@@ -244,6 +244,10 @@ impl<E, R> Scope<'_, E, R> {
             self.take();
         }
         self.group.awaiter.watch(cx);
+        // The body has ended the group itself, and nobody watched yet: what it is offered comes in the next poll.
+        if body.is_some() && self.ours == Ours::Unasked && self.group.stage.get() == Stage::Ending {
+            cx.waker().wake_by_ref();
+        }
         if !self.group.is_empty() {
             waits_for_tasks(cx, "task_group", |visit| self.group.each(|child| visit(&child)));
         }
