@@ -271,7 +271,6 @@ impl RunError {
     }
 
     /// Ctrl-C.
-    #[cfg_attr(not(test), expect(dead_code, reason = "no signal is watched yet"))]
     pub(crate) fn interrupted() -> Self {
         RunError(Stop::Interrupted)
     }

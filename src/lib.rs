@@ -53,7 +53,7 @@ pub mod testing;
 pub use context::{Context, ContextScope, ContextVar, ResetError, Token};
 pub use error::*;
 pub use event_loop::{
-    Builder, CallGraph, DetachLimits, ErrorContext, Handle, LoopHandle, LoopRef, PanicPolicy, Runner,
+    Builder, CallGraph, DetachLimits, ErrorContext, Handle, LoopHandle, LoopRef, PanicPolicy, Runner, Sigint,
     SyncFuture, TimerHandle, capture_call_graph, current, default_exception_handler, dump_task_tree,
     dump_tasks, print_call_graph, run, try_current,
 };

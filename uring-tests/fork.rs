@@ -1,18 +1,17 @@
 //! A process that forks under a loop: the child shares the ring's memory with its parent, so it must not touch it. Every
 //! use says so, drops do nothing, a loop of its own works, and the parent never notices.
 
+use crate::harness::forked::forked;
 use crate::harness::kinds::{start, turns};
 use crate::harness::pairs::connected;
 use crate::harness::probes::{poll_once, poll_with};
 use crate::harness::{Ctx, Trial};
 use crate::io;
-use nix::sys::wait::{WaitStatus, waitpid};
-use nix::unistd::{ForkResult, fork};
+use nix::sys::wait::WaitStatus;
 use ringloop::fs::{self, File};
 use ringloop::{Builder, create_task, sleep, testing};
 use std::future::pending;
 use std::io::Write;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::Command;
 use std::task::{Poll, Waker};
 use std::time::Duration;
@@ -26,18 +25,9 @@ pub const TRIALS: &[Trial] = &[
 
 /// Forks; the child runs `part` and ends with 0 if it returned true. Gives the child's exit status.
 pub fn in_a_fork(part: impl FnOnce() -> bool) -> i32 {
-    // SAFETY: the trial's process has one thread that matters, this one; the watchdog's holds no lock while it waits.
-    match unsafe { fork() }.expect("a process may fork") {
-        ForkResult::Parent { child } => match waitpid(child, None).expect("it is our child") {
-            WaitStatus::Exited(_, status) => status,
-            ended => panic!("the child did not exit by itself: {ended:?}"),
-        },
-        ForkResult::Child => {
-            let passed = catch_unwind(AssertUnwindSafe(part)).unwrap_or(false);
-            // Without destructors and exit handlers: they belong to the parent.
-            // SAFETY: it ends the process and touches nothing.
-            unsafe { nix::libc::_exit(if passed { 0 } else { 1 }) }
-        }
+    match forked(|| if part() { 0 } else { 1 }) {
+        WaitStatus::Exited(_, status) => status,
+        ended => panic!("the child did not exit by itself: {ended:?}"),
     }
 }
 

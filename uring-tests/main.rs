@@ -31,6 +31,7 @@ mod futures;
 mod groups;
 mod harness_itself;
 mod intervals;
+mod interrupts;
 mod limits;
 mod listener;
 mod locks;
@@ -94,6 +95,7 @@ const THEMES: &[(&str, &[Trial])] = &[
     ("listener", listener::TRIALS),
     ("writers", writers::TRIALS),
     ("limits", limits::TRIALS),
+    ("interrupts", interrupts::TRIALS),
     ("shutdown", shutdown::TRIALS),
     ("debug", debug::TRIALS),
     ("fork", fork::TRIALS),

@@ -22,22 +22,19 @@ mod wire;
 
 use std::fs;
 use std::io::{self, Read, Write};
-use std::process::{self, ExitCode};
+use std::process::ExitCode;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use nix::sys::stat::{Mode, umask};
 use ringloop::net::TcpListener;
-use ringloop::{Builder, LoopHandle, all_tasks, catch_cancel, current_task, select};
+use ringloop::{Builder, Sigint, select};
 
 use crate::client::Client;
 use crate::options::Options;
 use crate::report::Report;
 use crate::tree::Tree;
 use crate::wire::CHUNK;
-
-/// The name of the task that Ctrl-C cancels; the others end with it.
-const MAIN_TASK: &str = "mirror";
 
 fn main() -> ExitCode {
     let options = match options::parse() {
@@ -84,18 +81,18 @@ enum Ended {
 /// Runs the mirror on a loop of its own.
 fn run(options: &Rc<Options>, report: &Rc<Report>) -> io::Result<Ended> {
     // A chunk fits into one of the loop's receive buffers.
-    let mut runner = Builder::new().buffers(64, CHUNK as u32).build()?;
-    cancel_on_ctrl_c(runner.handle())?;
-    let ended = runner.run(catch_cancel(mirror(options, report)))?;
+    let mut runner = Builder::new().buffers(64, CHUNK as u32).sigint(Sigint::Cancel).build()?;
+    let ended = runner.run(mirror(options, report));
     // Transfers that are still under way are cancelled and awaited here: they remove their temporary files.
     runner.close()?;
-    ended.map_or(Ok(Ended::Interrupted), |mirrored| mirrored.map(|()| Ended::Mirrored))
+    match ended {
+        Ok(mirrored) => mirrored.map(|()| Ended::Mirrored),
+        Err(error) if error.is_interrupted() => Ok(Ended::Interrupted),
+        Err(error) => Err(error.into()),
+    }
 }
 
 async fn mirror(options: &Rc<Options>, report: &Rc<Report>) -> io::Result<()> {
-    if let Some(task) = current_task() {
-        task.set_name(MAIN_TASK);
-    }
     let tree = Arc::new(Tree::open(&options.source)?);
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let token: Rc<str> = token()?.into();
@@ -105,24 +102,6 @@ async fn mirror(options: &Rc<Options>, report: &Rc<Report>) -> io::Result<()> {
         failed = serve::serve(listener, tree, token) => failed,
         mirrored = client.mirror() => mirrored,
     }
-}
-
-/// Cancels the mirror when the user presses Ctrl-C; the second time ends the program on the spot.
-fn cancel_on_ctrl_c(handle: LoopHandle) -> io::Result<()> {
-    let mut pressed = false;
-    let on_ctrl_c = move || {
-        if pressed {
-            process::exit(130);
-        }
-        pressed = true;
-        // A loop that is gone has nothing left to cancel.
-        let _ = handle.call_soon_threadsafe(|| {
-            for task in all_tasks().iter().filter(|task| &*task.name() == MAIN_TASK) {
-                task.cancel();
-            }
-        });
-    };
-    ctrlc::set_handler(on_ctrl_c).map_err(io::Error::other)
 }
 
 /// A word that nobody else on this machine can guess.

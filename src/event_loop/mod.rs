@@ -19,7 +19,7 @@
 //! is computed from a fresh reading of the clock and compared with one.
 //!
 //! * `runner`: `run`, `Runner`, `Builder`, the shutdown. `handle`: `LoopRef`, `LoopHandle`, `SyncFuture`. `callback`:
-//!   `call_soon` and its like. `exceptions`: who is told of errors that nobody awaits.
+//!   `call_soon` and its like. `exceptions`: who is told of errors that nobody awaits. `interrupt`: Ctrl-C.
 //! * `debug`: who holds the loop. `dump`: what the tasks do, as text. `inspect`: the same, from outside.
 
 mod callback;
@@ -29,6 +29,7 @@ mod dump;
 mod exceptions;
 mod handle;
 mod inspect;
+mod interrupt;
 mod runner;
 
 use std::cell::{Cell, OnceCell, RefCell};
@@ -47,6 +48,8 @@ pub use dump::{CallGraph, capture_call_graph, dump_task_tree, dump_tasks, print_
 use exceptions::Exceptions;
 pub use exceptions::{ErrorContext, default_exception_handler};
 pub use handle::{LoopHandle, LoopRef, SyncFuture, current, try_current};
+use interrupt::Interrupts;
+pub use interrupt::Sigint;
 pub use runner::{Builder, PanicPolicy, Runner, run};
 
 use crate::executor::{Executor, Lost, TaskRef};
@@ -93,6 +96,8 @@ pub(crate) struct EventLoop {
     pub(crate) turns: Cell<u64>,
     /// Connections and files whose owners are gone and that still write.
     pub(crate) detached: Detached,
+    /// Ctrl-C, for the runs that watch for it.
+    interrupts: RefCell<Interrupts>,
     /// The end has begun.
     closed: Cell<bool>,
     /// Debug mode, while it is on.
@@ -147,6 +152,7 @@ impl EventLoop {
             last_timers: Cell::new(None),
             turns: Cell::new(0),
             detached: Detached::default(),
+            interrupts: RefCell::default(),
             closed: Cell::new(false),
             debug: Debug::default(),
         });
@@ -191,7 +197,7 @@ impl EventLoop {
         match self.patience() {
             None => self.look()?,
             Some(patience) if self.options.ring.clock == Clock::Paused => self.idle_paused(patience)?,
-            Some(patience) if self.executor.fall_asleep() => {
+            Some(patience) if self.fall_asleep() => {
                 let slept = self.reactor.enter_kernel(Some(patience));
                 self.executor.wake_up();
                 slept?;
@@ -238,12 +244,22 @@ impl EventLoop {
         (!left.is_zero()).then_some(left)
     }
 
+    /// Announces sleep to all who may end it. False: somebody has already tried to.
+    fn fall_asleep(&self) -> bool {
+        let asleep = self.executor.fall_asleep();
+        if asleep && self.is_interrupted() {
+            self.executor.wake_up();
+            return false;
+        }
+        asleep
+    }
+
     /// With the paused clock: goes on to the next timer when nothing else can happen.
     fn idle_paused(&self, patience: Duration) -> io::Result<()> {
         self.reactor.enter_kernel(None)?;
         // Asked before the inbox: a job leaves the pool's count after it has told the loop.
         let busy = self.reactor.is_busy() || self.pool.get().is_some_and(|pool| pool.in_flight() > 0);
-        if self.reactor.has_completions() || !self.executor.fall_asleep() {
+        if self.reactor.has_completions() || !self.fall_asleep() {
             return Ok(());
         }
         let result = match patience {

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use super::exceptions::ErrorHandler;
 use super::inspect;
-use super::{DetachLimits, ErrorContext, EventLoop, LoopHandle, names, operations, running};
+use super::{DetachLimits, ErrorContext, EventLoop, LoopHandle, Sigint, names, operations, running};
 use crate::context::{self, Context};
 use crate::error::RunError;
 use crate::executor::{Spawn, TaskRef, yield_now};
@@ -79,6 +79,7 @@ pub struct Builder {
     pub(super) timer_spacing: Duration,
     pub(crate) detached: DetachLimits,
     panics: PanicPolicy,
+    pub(super) sigint: Sigint,
     pub(super) on_error: Option<ErrorHandler>,
 }
 
@@ -114,6 +115,7 @@ impl Builder {
             timer_spacing: Duration::from_micros(200),
             detached: DetachLimits::default(),
             panics: PanicPolicy::default(),
+            sigint: Sigint::Default,
             on_error: None,
         }
     }
@@ -230,6 +232,35 @@ impl Builder {
         self
     }
 
+    /// What Ctrl-C does during a run. Default: [`Sigint::Default`], unlike asyncio, which takes it unasked.
+    ///
+    /// With [`Sigint::Cancel`], the first Ctrl-C of a run cancels main. If that ends it, and nobody else asked for it, the
+    /// run's error [`is_interrupted`](RunError::is_interrupted); a main that catches the cancel and returns has its value
+    /// returned. The second, while main still runs, ends the process as if nobody had taken the signal, once all tasks are
+    /// dropped. The third ends it even where a task blocks the loop.
+    ///
+    /// Between runs, and during the end of the loop, Ctrl-C does what it did before. So it does also in a run if it is
+    /// ignored or has a handler of another's when the run begins. Of several runs, on several threads, each that asked is
+    /// cancelled.
+    ///
+    /// ```no_run
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use ringloop::{Builder, Sigint, sleep, with_cleanup};
+    /// let mut runner = Builder::new().sigint(Sigint::Cancel).build()?;
+    /// let work = sleep(std::time::Duration::from_secs(3600));
+    /// let ended = runner.run(with_cleanup(work, async |_| println!("cleaned up")));
+    /// runner.close()?;
+    /// match ended {
+    ///     Err(error) if error.is_interrupted() => std::process::exit(130),
+    ///     ended => Ok(ended?),
+    /// }
+    /// # }
+    /// ```
+    pub fn sigint(mut self, sigint: Sigint) -> Self {
+        self.sigint = sigint;
+        self
+    }
+
     /// Told of errors that nobody awaits: a panic or an error of a detached task (which errors, tells
     /// [`Task::detach`](crate::Task::detach)), a connection reset at a limit, leaks at the end. By default they go to
     /// [`default_exception_handler`](crate::default_exception_handler). A running loop can be given another by
@@ -277,7 +308,8 @@ impl Runner {
     /// All runs have one [context](crate::Context), in the beginning a copy of the caller's: what one sets, the next sees.
     ///
     /// # Errors
-    /// `main` was cancelled; another loop runs on this thread; or the kernel broke the ring.
+    /// `main` was cancelled, by Ctrl-C (see [`Builder::sigint`]) or otherwise; another loop runs on this thread; or the
+    /// kernel broke the ring.
     #[track_caller]
     pub fn run<F: IntoFuture>(&mut self, main: F) -> Result<F::Output, RunError> {
         let here = Location::caller();
@@ -286,20 +318,24 @@ impl Runner {
             return Err(RunError::already_running());
         }
         let context = self.context.get_or_insert_with(context::inherited);
-        let _inside = self.event_loop.enter();
-        let mut broken = None;
+        let event_loop = &self.event_loop;
+        let _inside = event_loop.enter();
+        let _watching = event_loop.watch_sigint();
+        let (mut broken, mut interrupted) = (None, false);
         let how = Spawn { name: Some("main".into()), location, context: context.clone(), ..Spawn::default() };
-        let output = self.event_loop.executor.scoped(main.into_future(), how, |root| {
-            broken = self.event_loop.drive(root).err();
+        let output = event_loop.executor.scoped(main.into_future(), how, |root| {
+            broken = event_loop.drive(root).err();
+            interrupted = event_loop.was_interrupted(root);
             *context = root.context_if_any();
         });
-        if let Some(payload) = self.event_loop.executor.take_panic() {
+        if let Some(payload) = event_loop.executor.take_panic() {
             resume_unwind(payload);
         }
         match (broken, output) {
             (Some(error), _) => Err(RunError::setup(error)),
             (None, Some(Ok(output))) => Ok(output),
             (None, Some(Err(error))) if error.is_panic() => resume_unwind(error.into_panic()),
+            (None, Some(Err(_))) if interrupted => Err(RunError::interrupted()),
             (None, Some(Err(error))) => {
                 Err(RunError::cancelled(error.reason().map(|reason| reason.to_owned().into())))
             }
@@ -344,6 +380,9 @@ impl EventLoop {
     fn drive(&self, root: &TaskRef) -> io::Result<()> {
         let is_over = || root.is_done() || self.executor.has_panicked();
         while !is_over() {
+            if self.is_interrupted() {
+                self.answer_interrupts(root);
+            }
             self.turn(is_over)?;
         }
         Ok(())

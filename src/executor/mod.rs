@@ -592,16 +592,21 @@ impl Executor {
         self.closed.get()
     }
 
-    /// Ends every task at once, without a chance to clean up by awaiting, and closes the inbox.
+    /// Ends every task at once, without a chance to clean up by awaiting. Only from inside the loop.
+    pub(crate) fn drop_tasks(&self) {
+        // A destructor may spawn; what it spawns ends as well.
+        while let Some(task) = { self.tasks.borrow().last().cloned() } {
+            self.cancelled(&task);
+        }
+    }
+
+    /// Ends every task at once, and closes the inbox.
     pub(crate) fn close(self: &Rc<Self>) {
         if self.closed.get() {
             return;
         }
         let inside = self.enter();
-        // A destructor may spawn; what it spawns ends as well.
-        while let Some(task) = { self.tasks.borrow().last().cloned() } {
-            self.cancelled(&task);
-        }
+        self.drop_tasks();
         while let Some(task) = Ready::here(Ready::pop) {
             drop(task);
         }

@@ -26,7 +26,7 @@ pub(crate) use timers::TimerKey;
 
 use crate::executor::{Hidden, is_another_ready, step_number, wake};
 use crate::op::{self, Abandoned, Company, Completed, Key, Ledger, Lent, Operation, Polled, Raw, Table, Why};
-use crate::ring::{Buffers, Completion, Counters, Features, Outcome, Ring, descriptor};
+use crate::ring::{Buffers, Completion, Counters, Features, Notifier, Outcome, Ring, descriptor};
 use timers::Timers;
 
 thread_local! {
@@ -334,6 +334,11 @@ impl Reactor {
     /// What the kernel offers; None after the loop's end.
     pub(crate) fn features(&self) -> Option<Features> {
         self.core.borrow().ring.as_ref().map(|ring| ring.features().clone())
+    }
+
+    /// What ends the ring's sleep from any thread; None after the loop's end.
+    pub(crate) fn notifier(&self) -> Option<Notifier> {
+        self.core.borrow().ring.as_ref().map(Ring::notifier)
     }
 
     pub(crate) fn supports(&self, opcode: u8) -> bool {

@@ -24,6 +24,11 @@ static UNMARKED: AtomicU32 = AtomicU32::new(0);
 /// parent was.
 static LAST: AtomicU32 = AtomicU32::new(0);
 
+/// The present process's epoch; zero while nothing was born in it. Two loads: signal handlers may ask.
+pub(super) fn epoch() -> u32 {
+    PAGE.get().map_or(0, |page| page.load(Ordering::Relaxed))
+}
+
 /// The process that something was born in.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Birth {

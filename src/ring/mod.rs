@@ -9,7 +9,7 @@
 //! * `submit` is the traffic: queue, enter, reap. What does not fit waits in the `backlog`.
 //! * `buffers` is the provided-buffer ring, `notifier` the wake from other threads, `clock` the time, `fault`
 //!   the optional filter that makes rare things happen in tests, `fork` the mark by which a forked child
-//!   knows that it has no ring.
+//!   knows that it has no ring, `sigint` the way of Ctrl-C to the rings that ask for it.
 //!
 //! Invariants. Queuing never enters the kernel. An entry that was queued either comes back as a final
 //! completion or is retracted, exactly once. No code of the user runs in here. One ring belongs to one
@@ -39,6 +39,7 @@ mod fork;
 mod kernel;
 mod notifier;
 mod setup;
+mod sigint;
 mod submit;
 mod surroundings;
 mod transfer;
@@ -61,6 +62,7 @@ pub use fault::FaultPlan;
 pub use features::{FeatureMask, Features};
 pub(crate) use notifier::Notifier;
 pub(crate) use setup::release_parked;
+pub(crate) use sigint::{Watch, die};
 
 use backlog::Backlog;
 use clock::Time;

@@ -7,6 +7,7 @@
 
 pub mod aftermath;
 pub mod ctx;
+pub mod forked;
 pub mod kinds;
 pub mod needs;
 pub mod pairs;
