@@ -260,6 +260,8 @@ enum Stop {
     Interrupted,
     /// The root task was cancelled, and nobody caught it; with the reason given.
     Cancelled(Option<Cow<'static, str>>),
+    /// `LoopHandle::stop` came before the root task had ended.
+    Stopped,
     /// The thread already runs a loop.
     AlreadyRunning,
 }
@@ -278,6 +280,11 @@ impl RunError {
     /// The root task was cancelled, with the reason that the canceller gave.
     pub(crate) fn cancelled(reason: Option<Cow<'static, str>>) -> Self {
         RunError(Stop::Cancelled(reason))
+    }
+
+    /// The loop was stopped.
+    pub(crate) fn stopped() -> Self {
+        RunError(Stop::Stopped)
     }
 
     /// The thread already runs a loop.
@@ -299,6 +306,11 @@ impl RunError {
     pub fn is_cancelled(&self) -> bool {
         matches!(self.0, Stop::Cancelled(_))
     }
+
+    /// Whether `LoopHandle::stop` ended the run before the root task had ended.
+    pub fn is_stopped(&self) -> bool {
+        matches!(self.0, Stop::Stopped)
+    }
 }
 
 impl Display for RunError {
@@ -308,6 +320,7 @@ impl Display for RunError {
             Stop::Interrupted => f.write_str("interrupted by Ctrl-C"),
             Stop::Cancelled(None) => f.write_str("the root task was cancelled"),
             Stop::Cancelled(Some(reason)) => write!(f, "the root task was cancelled: {reason}"),
+            Stop::Stopped => f.write_str("the loop was stopped before the root task had ended"),
             Stop::AlreadyRunning => f.write_str(
                 "this thread already runs an event loop: await the future, or create a task, instead of calling run",
             ),
@@ -748,6 +761,8 @@ mod tests {
         let interrupted = RunError::interrupted();
         assert!(interrupted.is_interrupted() && !interrupted.is_cancelled());
         assert_eq!(io::Error::from(interrupted).kind(), ErrorKind::Other);
+        let stopped = RunError::stopped();
+        assert!(stopped.is_stopped() && !stopped.is_cancelled() && !stopped.is_interrupted());
         assert_eq!(
             format!("{:?}", RunError::cancelled(Some("stop".into()))),
             "the root task was cancelled: stop"

@@ -42,6 +42,7 @@ mod process_pool;
 mod queues;
 mod requests;
 mod ring;
+mod running;
 mod shutdown;
 mod sockets;
 mod tasks;
@@ -95,6 +96,7 @@ const THEMES: &[(&str, &[Trial])] = &[
     ("listener", listener::TRIALS),
     ("writers", writers::TRIALS),
     ("limits", limits::TRIALS),
+    ("running", running::TRIALS),
     ("interrupts", interrupts::TRIALS),
     ("shutdown", shutdown::TRIALS),
     ("debug", debug::TRIALS),

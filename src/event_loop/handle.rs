@@ -148,6 +148,39 @@ impl LoopHandle {
         self.shared.call(self.number, Box::new(function))
     }
 
+    /// Ends the run under way after the batch of tasks that runs now, or the next run after its first batch: unless main has
+    /// ended by then, `Runner::run` gives an error that [`is_stopped`](crate::RunError::is_stopped). Main is dropped; the other
+    /// tasks stand still until the next run, where they go on. A loop that has ended has nothing to stop.
+    ///
+    /// A main that is to go on as well is run by reference:
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut runner = ringloop::Builder::new().build()?;
+    /// let handle = runner.handle();
+    /// let mut main = std::pin::pin!(async {
+    ///     handle.stop();
+    ///     ringloop::yield_now().await;
+    ///     "both halves"
+    /// });
+    /// assert!(runner.run(main.as_mut()).unwrap_err().is_stopped());
+    /// assert_eq!(runner.run(main)?, "both halves");
+    /// # Ok(()) }
+    /// ```
+    pub fn stop(&self) {
+        match running() {
+            Some(event_loop) if event_loop.executor.number() == self.number => event_loop.stopping.set(true),
+            _ => {
+                // In order with other calls, as asyncio's users do it from another thread.
+                let _ = self.call_soon_threadsafe(|| {
+                    if let Some(event_loop) = running() {
+                        event_loop.stopping.set(true);
+                    }
+                });
+            }
+        }
+    }
+
     /// Makes a task of the loop out of `function`'s future. Only the function must be `Send`: the future is made and lives
     /// on the loop. A loop that has ended, or ends first, gives a [`JoinError`]. The task's context is a copy of the caller's.
     pub fn run_coroutine_threadsafe<T: Send + 'static>(

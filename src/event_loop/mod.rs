@@ -98,6 +98,8 @@ pub(crate) struct EventLoop {
     pub(crate) detached: Detached,
     /// Ctrl-C, for the runs that watch for it.
     interrupts: RefCell<Interrupts>,
+    /// The run ends with this batch.
+    stopping: Cell<bool>,
     /// The end has begun.
     closed: Cell<bool>,
     /// Debug mode, while it is on.
@@ -153,6 +155,7 @@ impl EventLoop {
             turns: Cell::new(0),
             detached: Detached::default(),
             interrupts: RefCell::default(),
+            stopping: Cell::new(false),
             closed: Cell::new(false),
             debug: Debug::default(),
         });

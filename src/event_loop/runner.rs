@@ -308,8 +308,8 @@ impl Runner {
     /// All runs have one [context](crate::Context), in the beginning a copy of the caller's: what one sets, the next sees.
     ///
     /// # Errors
-    /// `main` was cancelled, by Ctrl-C (see [`Builder::sigint`]) or otherwise; another loop runs on this thread; or the
-    /// kernel broke the ring.
+    /// `main` was cancelled, by Ctrl-C (see [`Builder::sigint`]) or otherwise; the loop was stopped
+    /// ([`LoopHandle::stop`]); another loop runs on this thread; or the kernel broke the ring.
     #[track_caller]
     pub fn run<F: IntoFuture>(&mut self, main: F) -> Result<F::Output, RunError> {
         let here = Location::caller();
@@ -328,6 +328,7 @@ impl Runner {
             interrupted = event_loop.was_interrupted(root);
             *context = root.context_if_any();
         });
+        event_loop.stopping.set(false);
         if let Some(payload) = event_loop.executor.take_panic() {
             resume_unwind(payload);
         }
@@ -339,7 +340,7 @@ impl Runner {
             (None, Some(Err(error))) => {
                 Err(RunError::cancelled(error.reason().map(|reason| reason.to_owned().into())))
             }
-            (None, None) => unreachable!("the root task ended without an output"),
+            (None, None) => Err(RunError::stopped()),
         }
     }
 
@@ -376,9 +377,9 @@ impl Drop for Runner {
 }
 
 impl EventLoop {
-    /// Turns until the root has ended, or a panic ends the run.
+    /// Turns until the root has ended, or a stop or a panic ends the run.
     fn drive(&self, root: &TaskRef) -> io::Result<()> {
-        let is_over = || root.is_done() || self.executor.has_panicked();
+        let is_over = || root.is_done() || self.stopping.get() || self.executor.has_panicked();
         while !is_over() {
             if self.is_interrupted() {
                 self.answer_interrupts(root);
