@@ -8,12 +8,9 @@ use std::io;
 use ringloop::create_task;
 use ringloop::net::{TcpListener, TcpStream};
 
-fn main() -> io::Result<()> {
+#[ringloop::main]
+async fn main() -> io::Result<()> {
     let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:7777".to_string());
-    ringloop::run(serve(address))?
-}
-
-async fn serve(address: String) -> io::Result<()> {
     let listener = TcpListener::bind(address).await?;
     println!("listening on {}", listener.local_addr()?);
     loop {

@@ -67,6 +67,7 @@ pub use pool::{CpuPool, Executor, Job, Refused, ThreadPool};
 pub use process_pool::{ProcessError, ProcessFn, ProcessPool};
 pub use reactor::Op;
 pub use ring::{Clock, Diagnosis, FeatureMask, Features, SetupError, SetupErrorKind, diagnose};
+pub use ringloop_macros::{main, test};
 pub use sync::{
     Barrier, Condition, Event, FutureValue, LifoQueue, Lock, Mutex, PriorityQueue, Promise, Queue, Semaphore,
     SharedFuture, new_future,

@@ -44,7 +44,7 @@ pub const TRIALS: &[Trial] = &[
 ];
 
 /// Ctrl-C, as the terminal's driver presses it.
-fn press() {
+pub fn press() {
     kill(getpid(), Signal::SIGINT).expect("a process may signal itself");
 }
 
@@ -58,8 +58,13 @@ fn press_soon() -> thread::JoinHandle<()> {
 
 /// A loop that watches, where whoever started the suite may have SIGINT ignored.
 fn watching(builder: Builder) -> Runner {
-    handle_by(SigHandler::SigDfl);
+    default_sigint();
     start(builder.sigint(Sigint::Cancel))
+}
+
+/// As a program finds it that a terminal has started.
+pub fn default_sigint() {
+    handle_by(SigHandler::SigDfl);
 }
 
 fn handle_by(handler: SigHandler) {
@@ -190,7 +195,7 @@ fn a_main_that_somebody_else_cancelled_too_is_cancelled(ctx: &Ctx) {
 
 /// RUN-11: a cancel that is swallowed is no interruption, in asyncio either.
 fn a_main_that_catches_the_cancel_has_its_value_returned(ctx: &Ctx) {
-    handle_by(SigHandler::SigDfl);
+    default_sigint();
     let value = run_on(ctx.builder().sigint(Sigint::Cancel), async {
         create_task(async { press() }).detach();
         catch_cancel(pending::<()>()).await.expect_err("it was cancelled");
@@ -284,7 +289,7 @@ fn one_too_late_for_a_run_is_the_next_runs(ctx: &Ctx) {
 
 /// SIGNAL-04
 fn what_was_there_before_is_put_back(ctx: &Ctx) {
-    handle_by(SigHandler::SigDfl);
+    default_sigint();
     let before = disposition();
     let mut runner = watching(ctx.builder());
     assert_eq!(disposition(), before, "nothing runs yet");
@@ -339,7 +344,7 @@ fn a_signal_that_is_ignored_or_handled_by_others_is_left_alone(ctx: &Ctx) {
         runner.close().expect("it ends");
     }
     assert_eq!(NOTED.load(Ordering::SeqCst), 1, "the handler has seen its own");
-    handle_by(SigHandler::SigDfl);
+    default_sigint();
 }
 
 fn what_others_install_meanwhile_is_left_in_place(ctx: &Ctx) {
@@ -347,7 +352,7 @@ fn what_others_install_meanwhile_is_left_in_place(ctx: &Ctx) {
     runner.run(async { handle_by(SigHandler::Handler(note_sigint)) }).expect("it runs");
     press();
     assert_eq!(NOTED.load(Ordering::SeqCst), 1);
-    handle_by(SigHandler::SigDfl);
+    default_sigint();
     // Nothing is left of the run that would keep a later one from watching.
     let ended = runner.run(async {
         create_task(async { press() }).detach();
@@ -359,7 +364,7 @@ fn what_others_install_meanwhile_is_left_in_place(ctx: &Ctx) {
 
 /// Opt-in: neither `run` nor a loop built without it touches the signal.
 fn who_does_not_ask_is_not_watched_for(ctx: &Ctx) {
-    handle_by(SigHandler::SigDfl);
+    default_sigint();
     let before = disposition();
     assert_eq!(run(async { disposition() }).expect("io_uring works here"), before);
     assert_eq!(ctx.run(async { disposition() }), before);
@@ -371,7 +376,7 @@ fn who_does_not_ask_is_not_watched_for(ctx: &Ctx) {
 /// Loops begin and end while the handler looks at them: none is missed, and none is touched after its end.
 fn every_run_that_asked_is_cancelled(ctx: &Ctx) {
     const LOOPS: usize = 6;
-    handle_by(SigHandler::SigDfl);
+    default_sigint();
     let before = disposition();
     // All that run, and this thread.
     let ready = Arc::new(Barrier::new(LOOPS + 1));

@@ -37,6 +37,7 @@ mod listener;
 mod locks;
 mod on_done;
 mod ops;
+mod programs;
 #[cfg(feature = "process-pool")]
 mod process_pool;
 mod queues;
@@ -98,6 +99,7 @@ const THEMES: &[(&str, &[Trial])] = &[
     ("limits", limits::TRIALS),
     ("running", running::TRIALS),
     ("interrupts", interrupts::TRIALS),
+    ("programs", programs::TRIALS),
     ("shutdown", shutdown::TRIALS),
     ("debug", debug::TRIALS),
     ("fork", fork::TRIALS),

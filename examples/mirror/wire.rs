@@ -329,6 +329,9 @@ fn path(word: &str) -> Option<PathBuf> {
 
 #[cfg(test)]
 mod tests {
+    use ringloop::net::TcpListener;
+    use ringloop::{join, timeout};
+
     use super::*;
 
     /// A nanosecond before 1970, and a nanosecond after the latest second that fits into 32 bits.
@@ -374,6 +377,35 @@ mod tests {
         survives(Reply::Done("00ff".into()));
         survives(Reply::Again(String::new()));
         survives(Reply::Fail("No such file or directory (os error 2)".into()));
+    }
+
+    /// Both ends of a connection.
+    async fn wires() -> io::Result<(Wire, Wire)> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let (accepted, connected) =
+            join!(listener.accept(), TcpStream::connect(listener.local_addr()?)).await;
+        Ok((Wire::new(accepted?.0)?, Wire::new(connected?)?))
+    }
+
+    #[ringloop::test]
+    async fn a_connection_carries_messages_and_content_until_it_is_hung_up() -> io::Result<()> {
+        let (server, mut client) = wires().await?;
+        server.send_all([Found::Skipped("a b".into(), "fifo".into()), Found::End]).await?;
+        server.send_data(Bytes::from_static(b"ENTRY\n")).await?;
+        drop(server);
+        assert_eq!(client.receive().await?, Some(Found::Skipped("a b".into(), "fifo".into())));
+        assert_eq!(client.receive().await?, Some(Found::End));
+        assert_eq!(client.receive().await?, Some(Reply::Data(6)));
+        assert_eq!(client.receive_data(6).await?, "ENTRY\n");
+        assert_eq!(client.receive::<Reply>().await?, None);
+        Ok(())
+    }
+
+    #[ringloop::test(clock = "paused")]
+    async fn a_peer_that_says_nothing_is_waited_for() -> io::Result<()> {
+        let (_server, mut client) = wires().await?;
+        timeout(Duration::from_secs(3600), client.receive::<Reply>()).await.expect_err("an hour is over");
+        Ok(())
     }
 
     #[test]

@@ -19,7 +19,8 @@
 //! is computed from a fresh reading of the clock and compared with one.
 //!
 //! * `runner`: `run`, `Runner`, `Builder`, the shutdown. `handle`: `LoopRef`, `LoopHandle`, `SyncFuture`. `callback`:
-//!   `call_soon` and its like. `exceptions`: who is told of errors that nobody awaits. `interrupt`: Ctrl-C.
+//!   `call_soon` and its like. `exceptions`: who is told of errors that nobody awaits. `interrupt`: Ctrl-C. `program`: what the
+//!   attributes expand to.
 //! * `debug`: who holds the loop. `dump`: what the tasks do, as text. `inspect`: the same, from outside.
 
 mod callback;
@@ -30,6 +31,7 @@ mod exceptions;
 mod handle;
 mod inspect;
 mod interrupt;
+mod program;
 mod runner;
 
 use std::cell::{Cell, OnceCell, RefCell};
@@ -50,6 +52,7 @@ pub use exceptions::{ErrorContext, default_exception_handler};
 pub use handle::{LoopHandle, LoopRef, SyncFuture, current, try_current};
 use interrupt::Interrupts;
 pub use interrupt::Sigint;
+pub use program::{run_main, run_test};
 pub use runner::{Builder, PanicPolicy, Runner, run};
 
 use crate::executor::{Executor, Lost, TaskRef};

@@ -43,7 +43,13 @@ pub fn run<F: IntoFuture>(main: F) -> Result<F::Output, RunError> {
         running().is_none(),
         "ringloop::run inside of an event loop: await the future, or give it to `create_task`, instead of running it"
     );
-    let mut runner = Builder::new().build()?;
+    run_on(Builder::new(), main)
+}
+
+/// The whole life of a loop that has one main.
+#[track_caller]
+pub(super) fn run_on<F: IntoFuture>(builder: Builder, main: F) -> Result<F::Output, RunError> {
+    let mut runner = builder.build()?;
     let output = runner.run(main);
     runner.close()?;
     output
@@ -232,7 +238,8 @@ impl Builder {
         self
     }
 
-    /// What Ctrl-C does during a run. Default: [`Sigint::Default`], unlike asyncio, which takes it unasked.
+    /// What Ctrl-C does during a run. Default: [`Sigint::Default`], unlike asyncio, which takes it unasked;
+    /// `#[ringloop::main]` takes it as well.
     ///
     /// With [`Sigint::Cancel`], the first Ctrl-C of a run cancels main. If that ends it, and nobody else asked for it, the
     /// run's error [`is_interrupted`](RunError::is_interrupted); a main that catches the cancel and returns has its value

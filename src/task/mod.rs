@@ -15,6 +15,7 @@ pub mod private {
     pub use super::gather::{Children, GatherTuple, Gathering, gather_tuple};
     pub use super::join::{JoinTuple, join_tuple};
     pub use super::select::{Arm, Round};
+    pub use crate::event_loop::{run_main, run_test};
 }
 
 use std::borrow::Cow;
