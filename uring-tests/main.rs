@@ -30,16 +30,16 @@ mod fork;
 mod futures;
 mod groups;
 mod harness_itself;
-mod intervals;
 mod interrupts;
+mod intervals;
 mod limits;
 mod listener;
 mod locks;
 mod on_done;
 mod ops;
-mod programs;
 #[cfg(feature = "process-pool")]
 mod process_pool;
+mod programs;
 mod queues;
 mod requests;
 mod ring;

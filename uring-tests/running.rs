@@ -11,6 +11,7 @@ use ringloop::{
 use std::future::pending;
 use std::io::Write;
 use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
@@ -252,17 +253,22 @@ fn the_end_comes_in_its_order(ctx: &Ctx) {
             })
             .detach();
             let (joined, closed) = (note("a job ended"), note("too late"));
-            drop(to_thread(move || {
+            let begun = Arc::new(AtomicBool::new(false));
+            let begins = begun.clone();
+            let job = to_thread(move || {
+                begins.store(true, Ordering::Release);
                 let _ = tasks_end.recv();
                 thread::sleep(Duration::from_millis(20));
                 joined();
                 if handle.is_closed() {
                     closed();
                 }
-            }));
+            });
             let (idle, peer) = connected().await;
             create_task(async move { idle.read(&mut [0]).await }).detach();
-            settle(|now| now.operations > 0).await;
+            // A job that has not begun would be withdrawn.
+            settle(|now| now.operations > 0 && begun.load(Ordering::Acquire)).await;
+            drop(job);
             drop(peer);
             theirs
         })
