@@ -236,7 +236,7 @@ impl Machine {
 }
 
 /// File systems whose `open` asks nobody, by name.
-const SERVERLESS: [&str; 32] = [
+const SERVERLESS: [&str; 33] = [
     "autofs",
     "bcachefs",
     "binfmt_misc",
@@ -261,6 +261,7 @@ const SERVERLESS: [&str; 32] = [
     "proc",
     "pstore",
     "ramfs",
+    "rootfs",
     "securityfs",
     "selinuxfs",
     "squashfs",
