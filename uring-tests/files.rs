@@ -55,7 +55,7 @@ pub const TRIALS: &[Trial] = &[
     io!(files_in_memory_mean_what_std_means),
     io!(a_copy_in_memory_is_what_std_makes),
     io!(a_link_out_of_memory_is_followed),
-    io!(a_pipe_with_a_name_is_opened_without_its_other_end),
+    io!(a_pipe_with_a_name_is_opened_without_its_other_end).needs(&[Need::OpensInPlace]),
     io!(many_calls_of_one_poll_go_both_ways),
 ];
 

@@ -2,6 +2,7 @@
 //! a trial is never passed silently.
 
 use nix::sys::resource::{Resource, getrlimit};
+use nix::sys::utsname::uname;
 use nix::unistd::Uid;
 
 /// Something a trial cannot do without.
@@ -13,6 +14,8 @@ pub enum Need {
     Tool(&'static str),
     /// At least so many descriptors for one process.
     Descriptors(u64),
+    /// That no open is sent to a worker for fear of a server: before Linux 6.8 all are, where a file system with one is mounted.
+    OpensInPlace,
 }
 
 impl Need {
@@ -25,6 +28,10 @@ impl Need {
                 let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(soft, _)| soft);
                 (limit < least).then(|| format!("needs {least} descriptors, the limit is {limit}"))
             }
+            Need::OpensInPlace => {
+                let server = mounted_server().filter(|_| is_before_6_8());
+                server.map(|system| format!("needs Linux 6.8, or no file system of the kind {system:?}"))
+            }
         }
     }
 }
@@ -32,4 +39,22 @@ impl Need {
 fn on_path(name: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).any(|folder| folder.join(name).is_file())
+}
+
+/// The kind of a mounted file system that has a server, if there is one.
+fn mounted_server() -> Option<String> {
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let mut kinds = mounts.lines().filter_map(|mount| mount.rsplit_once(" - ")?.1.split(' ').next());
+    let has_server = |kind: &str| {
+        let family = kind.split('.').next().unwrap_or_default();
+        family == "fuse"
+            || ["9p", "ceph", "cifs", "nfs", "smb", "virtiofs"].iter().any(|name| family.starts_with(name))
+    };
+    kinds.find(|kind| has_server(kind)).map(str::to_owned)
+}
+
+fn is_before_6_8() -> bool {
+    let release = uname().map(|name| name.release().to_string_lossy().into_owned()).unwrap_or_default();
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map_while(|part| part.parse::<u32>().ok());
+    numbers.next().zip(numbers.next()).is_some_and(|version| version < (6, 8))
 }
