@@ -5,6 +5,7 @@ use crate::harness::kinds::{rest, run_on, settle, start, turns};
 use crate::harness::pairs::{bound, connected, many_connected};
 use crate::harness::peers::{Peer, connect, echo, finish_sending, read_all, serve_one, slow_reader};
 use crate::harness::probes::{Dice, OnDrop, poll_once};
+use crate::harness::process::patience;
 use crate::harness::{Ctx, Trial, aftermath};
 use crate::io;
 use bytes::Bytes;
@@ -376,10 +377,7 @@ fn a_chunk_is_sent_whole_though_its_stream_is_dropped(ctx: &Ctx) {
         let chunk = source.read_chunk().await.expect("it was written").expect("not the end");
         let sent = chunk.to_vec();
         let (ours, theirs) = connected().await;
-        let mut filled = 0;
-        while let Ok(count) = send(ours.as_raw_fd(), &[1; 65_536], MsgFlags::MSG_DONTWAIT) {
-            filled += count;
-        }
+        let filled = fill_kernel(&ours).await;
         {
             let mut sending = pin!(ours.write_owned(chunk));
             assert!(poll_once(&mut sending).await.is_pending(), "there is no room");
@@ -400,6 +398,22 @@ fn a_chunk_is_sent_whole_though_its_stream_is_dropped(ctx: &Ctx) {
         assert!(arrived[..filled].iter().all(|&byte| byte == 1));
         assert!(arrived[filled..] == sent, "{:?}", &arrived[filled..]);
     });
+}
+
+/// Sends past the queue until the kernel takes nothing, and still nothing a moment later: what is on its way makes room when it
+/// arrives.
+async fn fill_kernel(stream: &TcpStream) -> usize {
+    let mut filled = 0;
+    loop {
+        let before = filled;
+        while let Ok(count) = send(stream.as_raw_fd(), &[1; 65_536], MsgFlags::MSG_DONTWAIT) {
+            filled += count;
+        }
+        if filled == before {
+            return filled;
+        }
+        sleep(Duration::from_millis(20) * patience()).await;
+    }
 }
 
 fn an_error_surfaces_on_the_next_write(ctx: &Ctx) {
