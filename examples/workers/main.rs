@@ -8,7 +8,6 @@
 //! * [`options`]: the command line.
 //! * [`crew`]: the queue, the workers, the retries, the orderly end. It does not know what jobs do, so its tests bring
 //!   their own, on a clock that jumps.
-//! * [`interrupt`]: Ctrl-C cancels main.
 //! * [`backoff`]: the pauses between attempts. [`luck`]: chance by seed.
 //! * [`jobs`]: what there is to do: files, sockets, computing. [`service`]: the server that fails and stalls. [`rate`]: how often
 //!   that may be asked.
@@ -16,7 +15,6 @@
 
 mod backoff;
 mod crew;
-mod interrupt;
 mod jobs;
 mod log;
 mod luck;
@@ -32,7 +30,7 @@ use std::rc::Rc;
 use std::{env, fs, panic};
 
 use ringloop::net::TcpListener;
-use ringloop::{Builder, create_task, now};
+use ringloop::{Builder, Sigint, create_task, now};
 
 use crate::crew::{Crew, Job};
 use crate::jobs::Workshop;
@@ -68,20 +66,19 @@ fn main() -> ExitCode {
 fn run(options: &Options) -> io::Result<u8> {
     let directory = nix::unistd::mkdtemp(&env::temp_dir().join("workers-XXXXXX"))?;
     let tally = Rc::new(Tally::of(options.jobs));
-    let mut runner = Builder::new().clock(options.clock).build()?;
     // Ctrl-C cancels `work`, which may take its time over that.
-    interrupt::cancel_main_on_ctrl_c(runner.handle())?;
+    let mut runner = Builder::new().clock(options.clock).sigint(Sigint::Cancel).build()?;
     let ended = runner.run(work(options, &directory, tally.clone()));
     runner.close()?;
     fs::remove_dir_all(&directory)?;
     let interrupted = match ended {
         Ok(ended) => ended.map(|()| false)?,
-        Err(error) if error.is_cancelled() => true,
+        Err(error) if error.is_interrupted() => true,
         Err(error) => return Err(error.into()),
     };
     let _ = write!(io::stdout(), "{tally}");
     Ok(match interrupted {
-        true => interrupt::STATUS,
+        true => 130,
         false if tally.is_all_done() => 0,
         false => 1,
     })
