@@ -15,7 +15,8 @@ use ringloop_benches::session::{self, Done};
 use ringloop_benches::workload::{self, Family, Work, Workload};
 use ringloop_benches::{document, files, instructions, machine};
 
-const USAGE: &str = "usage: bench [--rounds N] [--only CONTENDER,..] [--quick] [--instructions] [WORKLOAD..]";
+const USAGE: &str =
+    "usage: bench [--rounds N] [--only CONTENDER,..] [--quick] [--add] [--instructions] [WORKLOAD..]";
 
 /// What the command line asks for.
 struct Wanted {
@@ -24,6 +25,8 @@ struct Wanted {
     workloads: Vec<&'static Workload>,
     /// Less of each workload: to see that it works, and roughly how it stands.
     is_quick: bool,
+    /// To what the last run has recorded, in place of a new record.
+    adds: bool,
     /// Instructions in place of time.
     instructions: bool,
 }
@@ -36,11 +39,13 @@ impl Wanted {
             contenders: Vec::new(),
             workloads: Vec::new(),
             is_quick: false,
+            adds: false,
             instructions: false,
         };
         while let Some(argument) = arguments.next() {
             match argument.as_str() {
                 "--quick" => wanted.is_quick = true,
+                "--add" => wanted.adds = true,
                 "--instructions" => wanted.instructions = true,
                 "--rounds" => rounds = Some(arguments.next().ok_or(USAGE)?.parse()?),
                 "--only" => {
@@ -67,12 +72,12 @@ impl Wanted {
     }
 
     /// Whether a document may be made of it: all workloads of the family, all contenders, each for its full time.
-    fn is_whole(&self, family: Family) -> bool {
-        let of_family = |workload: &&Workload| workload.family() == family;
+    fn is_whole(&self, family: Family, record: &Record) -> bool {
+        let mut of_family = workload::all().filter(|workload| workload.family() == family);
         !self.is_quick
-            && self.contenders.len() == contender::ALL.len()
-            && self.workloads.iter().copied().filter(of_family).count()
-                == workload::all().filter(of_family).count()
+            && of_family.all(|workload| {
+                record.workloads.get(workload.id).is_some_and(|rounds| rounds.len() == contender::ALL.len())
+            })
     }
 }
 
@@ -83,14 +88,18 @@ fn main() -> Result<(), Box<dyn Error>> {
     if wanted.instructions {
         return count_instructions(&wanted, &scratch);
     }
-    let mut record = Record::new();
+    let path = scratch.join("record.json");
+    let mut record = match wanted.adds {
+        true => serde_json::from_str(&std::fs::read_to_string(&path)?)?,
+        false => Record::new(),
+    };
     for workload in &wanted.workloads {
         if let Work::Files(work) = workload.work {
             files::prepare(work, &scratch)?;
         }
         record.workloads.insert(workload.id.to_owned(), compete(workload, &wanted, &scratch));
         // After each, so that a run that is ended leaves what it has.
-        std::fs::write(scratch.join("record.json"), serde_json::to_string_pretty(&record)?)?;
+        std::fs::write(&path, serde_json::to_string_pretty(&record)?)?;
     }
     report(&wanted, &record)?;
     let mut outcomes = record.workloads.values().flat_map(|rounds| rounds.values()).flatten();
@@ -156,15 +165,15 @@ fn told(outcome: &Outcome) -> String {
 /// Prints the table of each family; that of a whole one also goes into the document, with its chart.
 fn report(wanted: &Wanted, record: &Record) -> Result<(), Box<dyn Error>> {
     for family in Family::ALL {
-        let workloads = wanted.workloads.iter().filter(|workload| workload.family() == family);
+        let of_family = workload::all().filter(|workload| workload.family() == family);
         let measured: Vec<(&Workload, &Rounds)> =
-            workloads.map(|workload| (*workload, &record.workloads[workload.id])).collect();
+            of_family.filter_map(|workload| Some((workload, record.workloads.get(workload.id)?))).collect();
         if measured.is_empty() {
             continue;
         }
         let ratios = table::ratios(&measured, &wanted.contenders);
         println!("{ratios}");
-        if wanted.is_whole(family) {
+        if wanted.is_whole(family, record) {
             let versions: Vec<String> =
                 record.versions.iter().map(|(name, version)| format!("{name} {version}")).collect();
             let made = format!(
