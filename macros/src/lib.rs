@@ -36,7 +36,8 @@ use options::Options;
 /// second ends the process at once. A main that catches the cancel and returns is a main that returns.
 ///
 /// Where there can be no event loop, the reason and the remedy go to stderr, and the exit status is 1. So it is if somebody
-/// cancels main. A program that wants to answer these itself calls `ringloop::run`.
+/// cancels main. A program that wants to answer these itself calls `ringloop::run`; so does one with a `ProcessPool`, whose
+/// `worker_main` comes before any loop.
 ///
 /// # Options
 ///
