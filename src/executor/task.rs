@@ -554,8 +554,8 @@ impl<T> Typed<T> {
     where
         F: Future<Output = T> + 'static,
     {
-        // SAFETY: C2: a 'static future borrows nothing that could end before it.
         Typed {
+            // SAFETY: C2: a 'static future borrows nothing that could end before it.
             task: TaskRef(unsafe { Ref::new(future, TaskCell::<F>::TELLING, shared, number, id) }),
             output: PhantomData,
         }
