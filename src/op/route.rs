@@ -70,7 +70,7 @@ fn failed(errno: Errno) -> Outcome {
 /// Opens a file without waiting; None: that cannot be done. With the descriptor comes what is known of the file already.
 pub(super) fn open_at_once(path: &CStr, flags: i32, mode: u32) -> Option<(Outcome, Option<Facts>)> {
     if flags & libc::O_CREAT != 0 {
-        let outcome = make_in_memory(path, flags, mode)?;
+        let outcome = opened(make_in_memory(path, flags, mode)?);
         return Some((outcome, (outcome.result >= 0).then(Facts::of_file_in_memory)));
     }
     let outcome = open_nonblocking(path, flags)?;
@@ -85,31 +85,39 @@ pub(super) fn open_at_once(path: &CStr, flags: i32, mode: u32) -> Option<(Outcom
     Some((outcome, remembered(outcome.result).map(told)))
 }
 
+/// The outcome of a call that opens a file.
+fn opened(result: nix::Result<OwnedFd>) -> Outcome {
+    result.map_or_else(failed, |fd| Outcome { result: fd.into_raw_fd(), flags: 0 })
+}
+
 /// Makes a file that is not there yet, in a folder in memory.
-fn make_in_memory(path: &CStr, flags: i32, mode: u32) -> Option<Outcome> {
+fn make_in_memory(path: &CStr, flags: i32, mode: u32) -> Option<nix::Result<OwnedFd>> {
     // `O_TMPFILE` contains `O_DIRECTORY`.
     if flags & (libc::O_DIRECTORY | libc::O_PATH) != 0 || !medium::in_memory(path) {
         return None;
     }
-    // SAFETY: L1: the path outlives the call.
-    let fd = unsafe { libc::open(path.as_ptr(), flags | libc::O_EXCL | libc::O_CLOEXEC, mode) };
-    let outcome = called(fd as isize);
-    match -outcome.result {
-        libc::EEXIST if flags & libc::O_EXCL == 0 => None,
-        libc::EINTR => None,
-        _ => Some(outcome),
+    let new = OFlag::from_bits_retain(flags | libc::O_EXCL | libc::O_CLOEXEC);
+    match nix::fcntl::open(path, new, Mode::from_bits_retain(mode)) {
+        Err(Errno::EEXIST) if flags & libc::O_EXCL == 0 => None,
+        Err(Errno::EINTR) => None,
+        made => Some(made),
     }
 }
 
 /// Opens what is there as the ring would, where the way to it is cached: with `O_NONBLOCK`, which [`let_wait`] takes away.
 pub(super) fn open_nonblocking(path: &CStr, flags: i32) -> Option<Outcome> {
+    open_there(path, flags).map(opened)
+}
+
+fn open_there(path: &CStr, flags: i32) -> Option<nix::Result<OwnedFd>> {
     const OTHERWISE: i32 = libc::O_TRUNC | libc::O_PATH | (libc::O_TMPFILE & !libc::O_DIRECTORY);
     if flags & OTHERWISE != 0 || Machine::look().has_servers {
         return None;
     }
     match open_cached(path, flags | libc::O_NONBLOCK) {
-        Ok(fd) => Some(Outcome { result: fd.into_raw_fd(), flags: 0 }),
-        Err(errno) => CERTAIN.contains(&errno).then(|| failed(errno)),
+        // What a walk along cached names does not find for certain, the ring has to look for.
+        Err(errno) if !CERTAIN.contains(&errno) => None,
+        there => Some(there),
     }
 }
 
@@ -237,19 +245,20 @@ pub(super) unsafe fn write_at_once(
 
 /// Copies a file with its permissions between two folders in memory; None: that cannot be done, and nothing was made.
 pub(super) fn copy_at_once(from: &CStr, to: &CStr) -> Option<Outcome> {
-    if Machine::look().has_swapped || !medium::in_memory(from) || !medium::in_memory(to) {
+    if Machine::look().has_swapped || !medium::in_memory(from) {
         return None;
     }
-    let source = open_cached(from, libc::O_RDONLY | libc::O_NONBLOCK).ok()?;
+    // Also of a link, which may lead out of memory: as any file that is opened to be read.
+    let source = open_there(from, libc::O_RDONLY)?.ok()?;
     let status = remembered(source.as_raw_fd())?;
     let is_file = u32::from(status.stx_mode) & libc::S_IFMT == libc::S_IFREG;
     if !is_file || Medium::of(&status) != Medium::Memory || status.stx_size > AT_ONCE as u64 {
         return None;
     }
-    let permissions = Mode::from_bits_truncate(u32::from(status.stx_mode) & 0o7777);
-    let made = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
+    let mode = u32::from(status.stx_mode) & 0o7777;
     // If the name is taken, or cannot be, the pool finds that as well, and says why.
-    let copy = nix::fcntl::open(to, made, permissions).ok()?;
+    let copy = make_in_memory(to, libc::O_WRONLY | libc::O_CREAT | libc::O_EXCL, mode)?.ok()?;
+    let permissions = Mode::from_bits_truncate(mode);
     let copied = fchmod(&copy, permissions).and_then(|()| copy_all(&source, &copy, status.stx_size as usize));
     Some(copied.map_or_else(failed, |bytes| Outcome { result: bytes as i32, flags: 0 }))
 }
