@@ -11,14 +11,14 @@ mod threads;
 mod watched;
 
 use std::cell::{Cell, RefCell};
-use std::future::{Future, poll_fn};
+use std::future::{Future, pending, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 
-use super::{Executor, Inside, Lost, Spawn, Task};
+use super::{Executor, Inside, Lost, Spawn, Task, catch_cancel, resume_cancel};
 
 /// A loop that runs when it is told to. Its end, the drop, is the end of a real one.
 pub(crate) struct Loop {
@@ -153,6 +153,17 @@ pub(crate) async fn turns(mut left: usize) {
         }
     })
     .await
+}
+
+/// A branch that handles the request logs that it was asked, cleans up for so many turns and then resumes or swallows.
+pub(crate) async fn handler(log: Log, name: &'static str, cleans_up: usize, resumes: bool) {
+    let _ = catch_cancel(pending::<()>()).await;
+    log.push(format!("{name}?"));
+    turns(cleans_up).await;
+    log.push(name);
+    if resumes {
+        resume_cancel().await
+    }
 }
 
 /// Waits until it is opened.

@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use futures_util::FutureExt;
 
-use crate::executor::tests::{Gate, Log, Loop, counted, turns};
+use crate::executor::tests::{Gate, Log, Loop, counted, handler, turns};
 use crate::executor::{all_tasks, catch_cancel, current_task, resume_cancel, uncancellable};
 
 #[test]
@@ -87,17 +87,6 @@ fn a_join_is_as_large_as_its_branches() {
     }
     let (one, two) = (size_of_val(&leaf()), size_of_val(&join!(leaf(), leaf())));
     assert!(two < 2 * one + 64, "{one} and {one} make {two}");
-}
-
-/// A branch that handles the request logs that it was asked, cleans up for so many turns and then resumes or swallows.
-async fn handler(log: Log, name: &'static str, cleans_up: usize, resumes: bool) {
-    let _ = catch_cancel(pending::<()>()).await;
-    log.push(format!("{name}?"));
-    turns(cleans_up).await;
-    log.push(name);
-    if resumes {
-        resume_cancel().await
-    }
 }
 
 #[test]

@@ -5,26 +5,10 @@ use std::future::pending;
 use std::rc::Rc;
 
 use futures_util::FutureExt;
-use futures_util::future::LocalBoxFuture;
 
 use super::join_all;
-use crate::executor::tests::{Gate, Log, Loop, counted, turns};
-use crate::executor::{all_tasks, catch_cancel, resume_cancel, uncancellable};
-
-/// A branch that handles the request logs that it was asked, cleans up for so many turns and then resumes or swallows.
-fn handler(log: &Log, name: &'static str, cleans_up: usize, resumes: bool) -> LocalBoxFuture<'static, ()> {
-    let log = log.clone();
-    async move {
-        let _ = catch_cancel(pending::<()>()).await;
-        log.push(format!("{name}?"));
-        turns(cleans_up).await;
-        log.push(name);
-        if resumes {
-            resume_cancel().await
-        }
-    }
-    .boxed_local()
-}
+use crate::executor::tests::{Gate, Log, Loop, counted, handler, turns};
+use crate::executor::{all_tasks, catch_cancel, uncancellable};
 
 #[test]
 fn outputs_come_in_the_order_of_the_arguments_and_nothing_is_spawned() {
@@ -76,7 +60,11 @@ fn a_request_is_offered_to_every_branch_and_waits_for_all_that_take_it() {
         let _dropped = dropped;
         pending::<()>().await;
     };
-    let branches = [handler(&log, "slow", 4, true), untaken.boxed_local(), handler(&log, "quick", 2, false)];
+    let branches = [
+        handler(log.clone(), "slow", 4, true).boxed_local(),
+        untaken.boxed_local(),
+        handler(log.clone(), "quick", 2, false).boxed_local(),
+    ];
     let task = looped.spawn(join_all(branches));
     looped.settle();
     task.cancel();
@@ -88,7 +76,13 @@ fn a_request_is_offered_to_every_branch_and_waits_for_all_that_take_it() {
 #[test]
 fn a_request_that_all_branches_swallow_is_over() {
     let (looped, log) = (Loop::new(), Log::default());
-    let (both, note) = ([handler(&log, "a", 2, false), handler(&log, "b", 0, false)], log.clone());
+    let (both, note) = (
+        [
+            handler(log.clone(), "a", 2, false).boxed_local(),
+            handler(log.clone(), "b", 0, false).boxed_local(),
+        ],
+        log.clone(),
+    );
     let task = looped.spawn(async move {
         join_all(both).await;
         turns(2).await;
@@ -111,7 +105,8 @@ fn a_branch_that_resumes_waits_for_one_that_sleeps_in_its_clean_up() {
         passed.await;
         note.push("cleaned up");
     };
-    let task = looped.spawn(join_all([sleeper.boxed_local(), handler(&log, "resumes", 3, true)]));
+    let task = looped
+        .spawn(join_all([sleeper.boxed_local(), handler(log.clone(), "resumes", 3, true).boxed_local()]));
     looped.settle();
     task.cancel();
     looped.settle();
@@ -132,7 +127,8 @@ fn a_blocked_branch_gets_the_request_when_its_section_ends() {
         let _ = catch_cancel(pending::<()>()).await;
         note.push("asked");
     };
-    let task = looped.spawn(join_all([section.boxed_local(), handler(&log, "other", 0, false)]));
+    let task = looped
+        .spawn(join_all([section.boxed_local(), handler(log.clone(), "other", 0, false).boxed_local()]));
     looped.settle();
     task.cancel();
     looped.settle();
