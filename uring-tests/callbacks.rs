@@ -1,6 +1,6 @@
 //! Callbacks of the loop: in what order they are called, what a handle can do, what becomes of them at the end.
 
-use crate::harness::kinds::{run_on, start, turns};
+use crate::harness::kinds::{Reports, run_on, start, turns};
 use crate::harness::probes::{Drops, Log, OnDrop, once_pending};
 use crate::harness::{Ctx, Trial};
 use crate::{io, once};
@@ -9,7 +9,6 @@ use ringloop::{
 };
 use std::cell::RefCell;
 use std::rc::Rc;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 pub const TRIALS: &[Trial] = &[
@@ -248,11 +247,8 @@ fn a_handle_tells_its_state(ctx: &Ctx) {
 
 /// SCHED-12
 fn a_call_that_panics_is_reported_and_the_next_runs(ctx: &Ctx) {
-    let said = Arc::new(Mutex::new(Vec::new()));
-    let hearing = said.clone();
-    let builder =
-        ctx.builder().on_error(move |error| hearing.lock().expect("no panic").push(error.to_string()));
-    run_on(builder, async {
+    let reports = Reports::default();
+    run_on(reports.builder(ctx.builder()), async {
         let log = Log::new();
         current().call_later(Duration::ZERO, || panic!("later"));
         current().call_soon(|| panic!("soon"));
@@ -260,7 +256,7 @@ fn a_call_that_panics_is_reported_and_the_next_runs(ctx: &Ctx) {
         turns(3).await;
         assert_eq!(log.len(), 1);
     });
-    assert_eq!(*said.lock().expect("no panic"), ["a callback panicked: soon", "a callback panicked: later"]);
+    assert_eq!(reports.take(), ["a callback panicked: soon", "a callback panicked: later"]);
 }
 
 /// SHUT-06: the end does not wait for them either.

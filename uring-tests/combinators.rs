@@ -1,7 +1,7 @@
 //! Several futures at once: our own `gather`, `join!` and `select!`, and other crates' combinators, which poll with wakers
 //! of their own and drop what loses.
 
-use crate::harness::kinds::{rest, turns};
+use crate::harness::kinds::{Reports, rest, turns};
 use crate::harness::pairs::{bound, connected, many_connected};
 use crate::harness::peers::connect;
 use crate::harness::probes::{Drops, Gate, Log, once_pending, poll_once};
@@ -139,11 +139,8 @@ fn gather_of_nothing_is_there_at_once(ctx: &Ctx) {
 
 /// GATHER-13
 fn later_errors_of_a_gather_are_not_reported(ctx: &Ctx) {
-    let said = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
-    let hearing = said.clone();
-    let builder =
-        ctx.builder().on_error(move |error| hearing.lock().expect("no panic").push(error.to_string()));
-    crate::harness::kinds::run_on(builder, async {
+    let reports = Reports::default();
+    crate::harness::kinds::run_on(reports.builder(ctx.builder()), async {
         let fail = |turns: usize| async move {
             for _ in 0..turns {
                 once_pending().await;
@@ -153,7 +150,7 @@ fn later_errors_of_a_gather_are_not_reported(ctx: &Ctx) {
         gather([fail(1), fail(3), fail(5)]).await.expect_err("the first");
         turns(8).await;
     });
-    assert!(said.lock().expect("no panic").is_empty());
+    assert!(reports.take().is_empty());
 }
 
 /// GATHER-15

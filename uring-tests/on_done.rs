@@ -1,6 +1,6 @@
 //! Callbacks at a task's end: when they run, in what order, and what they may do.
 
-use crate::harness::kinds::{run_on, start, turns};
+use crate::harness::kinds::{Reports, run_on, start, turns};
 use crate::harness::probes::{Drops, Log, OnDrop, once_pending};
 use crate::harness::{Ctx, Trial};
 use crate::once;
@@ -9,7 +9,6 @@ use std::cell::{Cell, RefCell};
 use std::future::pending;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
-use std::sync::{Arc, Mutex};
 
 pub const TRIALS: &[Trial] = &[
     once!(callbacks_run_in_order_in_the_turn_after_the_end),
@@ -175,11 +174,8 @@ fn a_callback_may_change_the_list_of_callbacks(ctx: &Ctx) {
 }
 
 fn a_callback_that_panics_is_reported_and_harms_nobody_else(ctx: &Ctx) {
-    let said = Arc::new(Mutex::new(Vec::new()));
-    let hearing = said.clone();
-    let builder =
-        ctx.builder().on_error(move |error| hearing.lock().expect("no panic").push(error.to_string()));
-    run_on(builder, async {
+    let reports = Reports::default();
+    run_on(reports.builder(ctx.builder()), async {
         let log = Log::new();
         let task = create_task(async {});
         task.on_done(|_| panic!("a bad callback"));
@@ -190,7 +186,7 @@ fn a_callback_that_panics_is_reported_and_harms_nobody_else(ctx: &Ctx) {
         assert_eq!(log.len(), 1);
         assert_eq!(all_tasks().len(), 1);
     });
-    let said = said.lock().expect("no panic");
+    let said = reports.take();
     assert_eq!(said.len(), 1, "{said:?}");
     assert!(said[0].contains("on_done") && said[0].contains("a bad callback"), "{said:?}");
 }

@@ -1,7 +1,7 @@
 //! The end of a loop: what is still there is cancelled and awaited, sent, joined, drained; and whatever outlives the loop
 //! is harmless afterwards.
 
-use crate::harness::kinds::{start, turns};
+use crate::harness::kinds::{Reports, start, turns};
 use crate::harness::pairs::{bound, connected, many_connected};
 use crate::harness::probes::{Drops, Log, once_pending, poll_once, poll_with};
 use crate::harness::stuck::stuck;
@@ -18,7 +18,7 @@ use std::future::pending;
 use std::io::{Read, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Arc, mpsc};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
@@ -118,11 +118,8 @@ fn tasks_that_are_left_are_cancelled_and_awaited(_: &Ctx) {
 
 /// RUN-07
 fn a_panic_during_shutdown_is_reported_and_the_value_kept(_: &Ctx) {
-    let said = Arc::new(Mutex::new(Vec::new()));
-    let hearing = said.clone();
-    let mut runner = start(
-        Builder::new().on_error(move |error| hearing.lock().expect("no panic").push(error.to_string())),
-    );
+    let reports = Reports::default();
+    let mut runner = start(reports.builder(Builder::new()));
     let value = runner.run(async {
         create_task(async {
             let _ = catch_cancel(pending::<()>()).await;
@@ -134,7 +131,7 @@ fn a_panic_during_shutdown_is_reported_and_the_value_kept(_: &Ctx) {
     });
     assert_eq!(value.expect("main is fine"), 7);
     runner.close().expect("it ends");
-    let said = said.lock().expect("no panic");
+    let said = reports.take();
     assert!(said.len() == 1 && said[0].contains("while cleaning up"), "{said:?}");
 }
 
@@ -162,11 +159,8 @@ fn tasks_made_during_shutdown_end_as_well(_: &Ctx) {
 }
 
 fn a_task_that_will_not_end_is_dropped_at_the_limit(_: &Ctx) {
-    let said = Arc::new(Mutex::new(String::new()));
-    let hearing = said.clone();
-    let builder = Builder::new()
-        .shutdown_timeout(Duration::from_millis(50))
-        .on_error(move |error| hearing.lock().expect("no panic").push_str(&error.to_string()));
+    let reports = Reports::default();
+    let builder = reports.builder(Builder::new().shutdown_timeout(Duration::from_millis(50)));
     let drops = Drops::new();
     let mut runner = start(builder);
     runner
@@ -186,7 +180,8 @@ fn a_task_that_will_not_end_is_dropped_at_the_limit(_: &Ctx) {
         .expect("main is fine");
     runner.close().expect("it ends");
     assert_eq!(drops.count(), 1);
-    assert!(said.lock().expect("no panic").contains("stubborn"), "{said:?}");
+    let said = reports.take();
+    assert!(said.concat().contains("stubborn"), "{said:?}");
 }
 
 /// Several runs, one loop: what the first left is there in the second.
@@ -267,11 +262,8 @@ fn jobs_on_the_pool_are_waited_for(ctx: &Ctx) {
 fn a_job_that_will_not_end_is_left_at_the_limit(_: &Ctx) {
     let (release, held) = mpsc::channel::<()>();
     let (over, ended) = mpsc::channel();
-    let said = Arc::new(Mutex::new(String::new()));
-    let hearing = said.clone();
-    let builder = Builder::new()
-        .shutdown_timeout(Duration::from_millis(50))
-        .on_error(move |error| hearing.lock().expect("no panic").push_str(&error.to_string()));
+    let reports = Reports::default();
+    let builder = reports.builder(Builder::new().shutdown_timeout(Duration::from_millis(50)));
     let mut runner = start(builder);
     runner
         .run(async {
@@ -285,7 +277,7 @@ fn a_job_that_will_not_end_is_left_at_the_limit(_: &Ctx) {
     let closing = Instant::now();
     runner.close().expect("it ends");
     assert!(closing.elapsed() < Duration::from_secs(10));
-    assert!(!said.lock().expect("no panic").is_empty(), "it says so");
+    assert!(!reports.take().is_empty(), "it says so");
     drop(release);
     ended.recv().expect("the thread goes on, and its end harms nobody");
 }
@@ -380,14 +372,10 @@ fn block_io_in_flight_is_finished_before_its_memory_goes(ctx: &Ctx) {
 /// The kernel reads from the buffer of a write, and is stuck in it: the loop waits its time, then leaks the buffer and says
 /// so. Freed, its memory would be somebody else's when the kernel goes on.
 fn what_the_kernel_will_not_give_back_is_leaked_with_a_warning(ctx: &Ctx) {
-    let said = Arc::new(Mutex::new(String::new()));
-    let hearing = said.clone();
+    let reports = Reports::default();
     let before = aftermath::descriptors();
     let (buffer, held) = stuck().unwrap_or_else(|error| ctx.skip(format!("needs userfaultfd: {error}")));
-    let builder = ctx
-        .builder()
-        .drain_timeout(Duration::from_millis(100))
-        .on_error(move |error| hearing.lock().expect("no panic").push_str(&error.to_string()));
+    let builder = reports.builder(ctx.builder().drain_timeout(Duration::from_millis(100)));
     let mut runner = start(builder);
     runner
         .run(async {
@@ -403,7 +391,8 @@ fn what_the_kernel_will_not_give_back_is_leaked_with_a_warning(ctx: &Ctx) {
     let closing = Instant::now();
     runner.close().expect("it ends");
     assert!(closing.elapsed() < Duration::from_secs(5));
-    assert!(said.lock().expect("no panic").contains("leaked: write on descriptor "), "{said:?}");
+    let said = reports.take();
+    assert!(said.concat().contains("leaked: write on descriptor "), "{said:?}");
     assert!(!held.is_freed());
     // The descriptor is leaked with the operation that holds it: it is the trial's to close.
     let leaked = aftermath::descriptors().into_iter().filter(|(number, _)| !before.contains_key(number));

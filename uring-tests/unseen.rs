@@ -1,12 +1,12 @@
 //! Ends that nobody has seen: which errors are reported, which are not, and what a panic does to the run.
 
-use crate::harness::kinds::{run_on, start, turns};
+use crate::harness::kinds::{Reports, run_on, start, turns};
 use crate::harness::probes::{Log, OnDrop, once_pending};
 use crate::harness::{Ctx, Trial};
 use crate::once;
 use ringloop::{
-    Builder, PanicPolicy, Runner, TaskBuilder, catch_cancel, create_task, gather, gather_settled, sleep,
-    task_group, timeout, yield_now,
+    PanicPolicy, Runner, TaskBuilder, catch_cancel, create_task, gather, gather_settled, sleep, task_group,
+    timeout, yield_now,
 };
 use std::future::pending;
 use std::io;
@@ -26,22 +26,6 @@ pub const TRIALS: &[Trial] = &[
     once!(a_panic_of_a_groups_child_or_a_callback_may_end_the_run),
     once!(by_default_a_panic_ends_no_run),
 ];
-
-/// What the exception handler was told.
-#[derive(Clone, Default)]
-struct Reports(Arc<Mutex<Vec<String>>>);
-
-impl Reports {
-    fn builder(&self, builder: Builder) -> Builder {
-        let hearing = self.0.clone();
-        builder.on_error(move |error| hearing.lock().expect("no panic").push(error.to_string()))
-    }
-
-    /// All since the last call.
-    fn take(&self) -> Vec<String> {
-        std::mem::take(&mut *self.0.lock().expect("no panic"))
-    }
-}
 
 fn named(name: &'static str) -> TaskBuilder {
     TaskBuilder::new().name(name)

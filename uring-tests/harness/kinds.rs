@@ -9,6 +9,7 @@ use super::{Ctx, Kind, watchdog};
 use ringloop::testing::{self, FaultPlan, Stats};
 use ringloop::{Builder, Clock, FeatureMask, Runner, yield_now};
 use std::future::Future;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 impl Ctx {
@@ -92,4 +93,21 @@ pub fn dump() -> String {
 /// Gives the ring that an ended loop left for the next one back to the kernel.
 pub fn release_parked_ring() {
     testing::release_parked_ring();
+}
+
+/// What the exception handler was told.
+#[derive(Clone, Default)]
+pub struct Reports(Arc<Mutex<Vec<String>>>);
+
+impl Reports {
+    /// With a handler that notes what it is told, as text.
+    pub fn builder(&self, builder: Builder) -> Builder {
+        let hearing = self.0.clone();
+        builder.on_error(move |error| hearing.lock().expect("no panic").push(error.to_string()))
+    }
+
+    /// All since the last call.
+    pub fn take(&self) -> Vec<String> {
+        std::mem::take(&mut *self.0.lock().expect("no panic"))
+    }
 }
