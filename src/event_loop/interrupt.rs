@@ -55,9 +55,13 @@ impl EventLoop {
     }
 
     /// Whether Ctrl-C was pressed and not yet answered.
+    #[inline]
     pub(super) fn is_interrupted(&self) -> bool {
-        let interrupts = self.interrupts.borrow();
-        interrupts.count() > interrupts.answered.get()
+        // Asked before each turn: a loop that leaves SIGINT alone looks no further.
+        self.options.sigint == Sigint::Cancel && {
+            let interrupts = self.interrupts.borrow();
+            interrupts.count() > interrupts.answered.get()
+        }
     }
 
     /// Answers what was pressed.
