@@ -253,7 +253,7 @@ impl TaskRef {
     #[inline]
     fn take_cancels(&self, cx: &Context<'_>) {
         // Who is not listed, and need not be, has no place to keep.
-        if self.0.header().has_cold() || !is_within_reach(cx.waker()) {
+        if self.0.header().peek_cold(|_| ()).is_some() || !is_within_reach(cx.waker()) {
             self.keep_place(cx);
         }
         if take_offer()

@@ -319,14 +319,6 @@ impl Header {
         self.with_cold(|cold| cold.context.get_or_insert_default().clone())
     }
 
-    /// Whether there is a cold part.
-    pub(super) fn has_cold(&self) -> bool {
-        let cold = self.cold.take();
-        let has = cold.is_some();
-        self.cold.set(cold);
-        has
-    }
-
     /// The cold part if there is one, for the time of one call. `f` must run no user code.
     pub(super) fn peek_cold<R>(&self, f: impl FnOnce(&mut Cold) -> R) -> Option<R> {
         let mut cold = self.cold.take()?;
