@@ -34,28 +34,28 @@ fn is_transient(outcome: Outcome) -> bool {
 /// recv(2): waits for data, then has the kernel pick a buffer for it. Empty data is the end.
 pub(crate) struct Recv<S: AsRawFd + 'static> {
     socket: Rc<S>,
-    into: Into,
+    into: Target,
     /// Wait for readiness first: data is not expected to be there.
     poll_first: bool,
 }
 
 impl<S: AsRawFd> Recv<S> {
     pub(crate) fn new(socket: Rc<S>, buffers: Option<Rc<Buffers>>, poll_first: bool) -> Self {
-        Recv { socket, into: buffers.map_or_else(Into::own, Into::Picked), poll_first }
+        Recv { socket, into: buffers.map_or_else(Target::own, Target::Picked), poll_first }
     }
 }
 
 /// Where a receive goes. Thousands of receives wait at the same time: small.
-enum Into {
+enum Target {
     /// A buffer that the kernel picks from here.
     Picked(Rc<Buffers>),
     /// Memory of its own.
     Own(Vec<u8>),
 }
 
-impl Into {
-    fn own() -> Into {
-        Into::Own(Vec::with_capacity(OWN))
+impl Target {
+    fn own() -> Target {
+        Target::Own(Vec::with_capacity(OWN))
     }
 }
 
@@ -76,21 +76,21 @@ unsafe impl<S: AsRawFd + 'static> Operation for Recv<S> {
         let fd = types::Fd(self.socket.as_raw_fd());
         let ioprio = if self.poll_first { POLL_FIRST } else { 0 };
         match &mut self.into {
-            Into::Picked(buffers) => opcode::Recv::new(fd, std::ptr::null_mut(), buffers.size() as u32)
+            Target::Picked(buffers) => opcode::Recv::new(fd, std::ptr::null_mut(), buffers.size() as u32)
                 .buf_group(buffers.group())
                 .ioprio(ioprio)
                 .build()
                 .flags(squeue::Flags::BUFFER_SELECT),
-            Into::Own(own) => {
+            Target::Own(own) => {
                 opcode::Recv::new(fd, own.as_mut_ptr(), own.capacity() as u32).ioprio(ioprio).build()
             }
         }
     }
 
     fn advance(&mut self, outcome: Outcome) -> Next {
-        if -outcome.result == libc::ENOBUFS && matches!(self.into, Into::Picked(_)) {
+        if -outcome.result == libc::ENOBUFS && matches!(self.into, Target::Picked(_)) {
             // All buffers are with readers: this one receive brings its own.
-            self.into = Into::own();
+            self.into = Target::own();
             return Next::Again;
         }
         if is_transient(outcome) { Next::Again } else { Next::Finish }
@@ -100,10 +100,12 @@ unsafe impl<S: AsRawFd + 'static> Operation for Recv<S> {
         let count = outcome.count();
         let chunk = match (self.into, outcome.buffer_id()) {
             // It goes back to the ring with its loan, also when the result is an error or nobody listens.
-            (Into::Picked(buffers), Some(id)) => Chunk::from(buffers.take(id, *count.as_ref().unwrap_or(&0))),
+            (Target::Picked(buffers), Some(id)) => {
+                Chunk::from(buffers.take(id, *count.as_ref().unwrap_or(&0)))
+            }
             // None was picked: the end, or an error.
-            (Into::Picked(_), None) => Chunk::from(Vec::new()),
-            (Into::Own(mut own), _) => {
+            (Target::Picked(_), None) => Chunk::from(Vec::new()),
+            (Target::Own(mut own), _) => {
                 // SAFETY: B1: the kernel has filled `count` bytes from the start.
                 unsafe { own.set_len((*count.as_ref().unwrap_or(&0)).min(own.capacity())) };
                 Chunk::from(own)
