@@ -10,8 +10,9 @@ use std::process::Command;
 
 use crate::contender::{Known, Order};
 use crate::meter::{Cost, Span};
+use crate::net;
 use crate::session::{Done, program, run_under};
-use crate::workload::Workload;
+use crate::workload::{Work, Workload};
 
 /// Why there is no valgrind here, if so.
 pub fn missing() -> Option<String> {
@@ -27,6 +28,9 @@ const COUNTED: u64 = 10_000;
 
 /// Instructions per operation; inside an `Err` the reason why there is no such figure.
 pub fn per_operation(known: &Known, workload: &Workload, scratch: &Path) -> io::Result<Result<f64, String>> {
+    if let Work::Net(net::Work::Paced(_)) = workload.work {
+        return Ok(Err("its load does not wait for a server that valgrind slows down".to_owned()));
+    }
     let (warm_up, counted) = match workload.span {
         Span::Operations { warm_up, counted } => (warm_up, (counted / 10).max(1)),
         Span::Wall { .. } => (1000, COUNTED),

@@ -12,7 +12,7 @@ use ringloop_benches::meter::Span;
 use ringloop_benches::report::record::{Outcome, Record, Rounds};
 use ringloop_benches::report::{chart, table};
 use ringloop_benches::session::{self, Done};
-use ringloop_benches::workload::{self, Family, Work, Workload};
+use ringloop_benches::workload::{self, Family, Figure, Work, Workload};
 use ringloop_benches::{document, files, instructions, machine};
 
 const USAGE: &str =
@@ -197,7 +197,7 @@ fn report(wanted: &Wanted, record: &Record) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Prints instructions per operation.
+/// Prints instructions per operation, for tasks and sockets, where the figure is a time.
 fn count_instructions(wanted: &Wanted, scratch: &Path) -> Result<(), Box<dyn Error>> {
     if let Some(why) = instructions::missing() {
         println!("SKIP: instructions: {why}");
@@ -205,7 +205,9 @@ fn count_instructions(wanted: &Wanted, scratch: &Path) -> Result<(), Box<dyn Err
     }
     let mut reasons = Vec::new();
     let mut lines = Vec::new();
-    for workload in wanted.workloads.iter().filter(|workload| workload.family() == Family::Tasks) {
+    let counts =
+        |workload: &&&Workload| workload.family() != Family::Files && workload.key == Figure::CpuTime;
+    for workload in wanted.workloads.iter().filter(counts) {
         let mut line = vec![workload.title.to_owned()];
         for known in &wanted.contenders {
             line.push(match instructions::per_operation(known, workload, scratch)? {
