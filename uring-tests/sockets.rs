@@ -24,6 +24,8 @@ pub const TRIALS: &[Trial] = &[
     io!(an_echo_of_a_megabyte_is_exact),
     io!(a_python_peer_agrees).needs(&[Need::Tool("python3")]),
     io!(every_reading_verb_continues_the_others),
+    io!(large_pieces_and_small_ones_keep_their_order),
+    io!(the_end_and_a_reset_come_after_a_large_piece),
     io!(a_read_into_nothing_returns_at_once),
     io!(the_end_of_the_stream_stays_the_end),
     io!(a_read_exact_cut_short_is_unexpected_eof),
@@ -157,6 +159,82 @@ fn every_reading_verb_continues_the_others(ctx: &Ctx) {
         assert!(stream.read_chunk().await.expect("the end is no error").is_none());
     });
     peer.end();
+}
+
+/// Large pieces go straight into the reader's memory, small ones through a buffer of the loop's, and which it will be is decided
+/// while nothing is there yet: each piece is asked for when the read for it has begun, or has been begun and dropped.
+fn large_pieces_and_small_ones_keep_their_order(ctx: &Ctx) {
+    const SIZES: [usize; 9] = [20_000, 12_000, 40, 16_384, 30_000, 8191, 8192, 1, 40_000];
+    let bytes = Dice(ctx.seed).bytes(SIZES.iter().sum());
+    let mut dice = Dice(ctx.seed + 1);
+    let sent = bytes.clone();
+    let (address, peer) = serve_one(move |mut stream| {
+        let mut rest = &sent[..];
+        for size in SIZES {
+            stream.read_exact(&mut [0]).expect("the loop asks");
+            let (piece, later) = rest.split_at(size);
+            stream.write_all(piece).expect("the loop reads");
+            rest = later;
+        }
+    });
+    ctx.run(async {
+        let stream = TcpStream::connect(address).await.expect("the peer listens");
+        let (mut received, mut buffer) = (Vec::new(), vec![0; 65_536]);
+        for size in SIZES {
+            if dice.below(2) == 0 {
+                start_and_drop(stream.read(&mut buffer)).await;
+            }
+            let end = received.len() + size;
+            let asking = async { stream.write_all(b"?").await.expect("the peer reads") };
+            let reading = async {
+                while received.len() < end {
+                    let left = end - received.len();
+                    match dice.below(6) {
+                        0 => {
+                            let chunk = stream.read_chunk().await.expect("the peer is well");
+                            received.extend_from_slice(&chunk.expect("there is more"));
+                        }
+                        1 => {
+                            stream.read_exact(&mut buffer[..left]).await.expect("the peer is well");
+                            received.extend_from_slice(&buffer[..left]);
+                        }
+                        2 => {
+                            let count = stream.read(&mut buffer[..100]).await.expect("the peer is well");
+                            received.extend_from_slice(&buffer[..count]);
+                        }
+                        _ => {
+                            let count = stream.read(&mut buffer).await.expect("the peer is well");
+                            received.extend_from_slice(&buffer[..count]);
+                        }
+                    }
+                }
+            };
+            join(reading, asking).await;
+        }
+        assert!(received == bytes);
+        assert_eq!(stream.read(&mut buffer).await.expect("the end is no error"), 0);
+    });
+    peer.end();
+}
+
+fn the_end_and_a_reset_come_after_a_large_piece(ctx: &Ctx) {
+    ctx.run(async {
+        for resets in [false, true] {
+            let (ours, mut theirs) = connected().await;
+            let mut buffer = vec![0; 32_768];
+            theirs.write_all(&[7; 20_000]).expect("the loop's end is open");
+            ours.read_exact(&mut buffer[..20_000]).await.expect("it was written");
+            let mut read = Box::pin(ours.read(&mut buffer));
+            assert!(poll_once(&mut read).await.is_pending());
+            turns(2).await;
+            match resets {
+                true => reset(theirs),
+                false => drop(theirs),
+            }
+            let end = read.await.map_err(|error| error.kind());
+            assert_eq!(end, if resets { Err(ErrorKind::ConnectionReset) } else { Ok(0) });
+        }
+    });
 }
 
 fn a_read_into_nothing_returns_at_once(ctx: &Ctx) {
@@ -474,6 +552,12 @@ fn nothing_is_read_ahead_of_demand(ctx: &Ctx) {
 
 /// One peer sends without end; forty requests of another are answered beside it.
 fn a_flooding_socket_does_not_starve_paced_ones(ctx: &Ctx) {
+    for reads_chunks in [true, false] {
+        serve_beside_a_flood(ctx, reads_chunks);
+    }
+}
+
+fn serve_beside_a_flood(ctx: &Ctx, reads_chunks: bool) {
     let (flood_address, flood) = serve_one(|mut stream| {
         let block = vec![1; 65_536];
         while stream.write_all(&block).is_ok() {}
@@ -485,8 +569,16 @@ fn a_flooding_socket_does_not_starve_paced_ones(ctx: &Ctx) {
             let flooded = flooded.clone();
             async move {
                 let stream = TcpStream::connect(flood_address).await.expect("the peer listens");
-                while let Some(chunk) = stream.read_chunk().await.expect("the peer is well") {
-                    flooded.set(flooded.get() + chunk.len());
+                let mut buffer = vec![0; if reads_chunks { 0 } else { 65_536 }];
+                loop {
+                    let count = match reads_chunks {
+                        true => stream.read_chunk().await.map(|chunk| chunk.map_or(0, |chunk| chunk.len())),
+                        false => stream.read(&mut buffer).await,
+                    };
+                    match count.expect("the peer is well") {
+                        0 => break,
+                        count => flooded.set(flooded.get() + count),
+                    }
                 }
             }
         });

@@ -7,27 +7,31 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
+use std::os::fd::AsRawFd;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use super::socket::Socket;
 use super::turn::Turns;
-use crate::op::net::{Chunk, Recv};
+use crate::op::net::{Chunk, Received, Recv, try_recv};
 use crate::reactor::{self, Op};
 
-type Receive = Op<io::Result<(Chunk, bool)>>;
+/// From this size on data is worth a call of its own that puts it straight into the reader's memory.
+const DIRECT: usize = 8 << 10;
 
 /// What a connection knows of its incoming side.
 pub(super) struct Receiver {
     /// The receive in flight, if there is one.
-    receive: Cell<Option<Receive>>,
+    receive: Cell<Option<Op<io::Result<Received>>>>,
     /// What has come and is not consumed.
     chunk: RefCell<Option<Chunk>>,
     /// The peer has ended its side.
     ended: Cell<bool>,
-    /// The last receive left more in the socket.
+    /// No receive is in flight, and there is likely to be data in the socket: the last one left some.
     more: Cell<bool>,
+    /// The last receive brought [`DIRECT`] bytes or more.
+    much: Cell<bool>,
     /// Who reads.
     pub(super) turns: Turns,
 }
@@ -39,37 +43,61 @@ impl Receiver {
             chunk: RefCell::new(None),
             ended: Cell::new(false),
             more: Cell::new(false),
+            much: Cell::new(false),
             turns: Turns::new(),
         }
     }
 
     /// Waits until there is data, or the end: true if there is data.
     pub(super) fn poll_fill(&self, socket: &Rc<Socket>, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
-        if self.chunk.borrow().is_some() {
-            return Poll::Ready(Ok(true));
+        while self.is_empty() && !self.ended.get() {
+            ready!(self.poll_receive(socket, cx, false))?;
         }
-        if self.ended.get() {
-            return Poll::Ready(Ok(false));
-        }
+        Poll::Ready(Ok(!self.is_empty()))
+    }
+
+    /// Waits for a receive to end and keeps what it brings. It may leave to the reader what has yet to come.
+    fn poll_receive(&self, socket: &Rc<Socket>, cx: &mut Context<'_>, leaves: bool) -> Poll<io::Result<()>> {
         let mut receive = self.receive.take().unwrap_or_else(|| {
-            let buffers = reactor::current().and_then(|reactor| reactor.buffers());
-            Op::new(Recv::new(socket.clone(), buffers, !self.more.get()))
+            let more = self.more.take();
+            Op::new(match leaves && !more {
+                true => Recv::readiness(socket.clone()),
+                false => {
+                    let buffers = reactor::current().and_then(|reactor| reactor.buffers());
+                    Recv::new(socket.clone(), buffers, !more)
+                }
+            })
         });
-        match Pin::new(&mut receive).poll(cx) {
-            Poll::Pending => {
-                self.receive.set(Some(receive));
-                Poll::Pending
-            }
-            Poll::Ready(result) => {
-                let (chunk, more) = result?;
-                self.more.set(more);
-                self.ended.set(chunk.is_empty());
+        let received = Pin::new(&mut receive).poll(cx);
+        if received.is_pending() {
+            self.receive.set(Some(receive));
+        }
+        self.keep(ready!(received)?);
+        Poll::Ready(Ok(()))
+    }
+
+    /// Keeps what was received.
+    fn keep(&self, received: Received) {
+        match received {
+            Received::Data(chunk, more) => {
+                self.note(chunk.len(), more);
                 if !chunk.is_empty() {
                     self.chunk.replace(Some(chunk));
                 }
-                Poll::Ready(Ok(!self.ended.get()))
             }
+            Received::Readiness => self.more.set(true),
         }
+    }
+
+    /// Notes how much was received.
+    fn note(&self, count: usize, more: bool) {
+        self.ended.set(count == 0);
+        self.more.set(more);
+        self.much.set(count >= DIRECT);
+    }
+
+    fn is_empty(&self) -> bool {
+        self.chunk.borrow().is_none()
     }
 
     /// Takes what fits into `to` from the data that is there.
@@ -100,8 +128,35 @@ impl Receiver {
         if to.is_empty() {
             return Poll::Ready(Ok(0));
         }
-        let _ = ready!(self.poll_fill(socket, cx))?;
+        while self.is_empty() && !self.ended.get() {
+            let straight = to.len() >= DIRECT && self.much.get();
+            if straight
+                && self.more.get()
+                && let Some(count) = self.read_straight(socket, to)?
+            {
+                return Poll::Ready(Ok(count));
+            }
+            ready!(self.poll_receive(socket, cx, straight))?;
+        }
         Poll::Ready(Ok(self.consume_into(to)))
+    }
+
+    /// Has a plain call put what is in the socket into the reader's memory, with no buffer between. None: nothing is there, or
+    /// it is not the time for plain calls.
+    fn read_straight(&self, socket: &Socket, to: &mut [u8]) -> io::Result<Option<usize>> {
+        let Some(reactor) = reactor::current().filter(|reactor| reactor.may_call()) else { return Ok(None) };
+        match try_recv(socket.as_raw_fd(), to) {
+            Ok(count) => {
+                reactor.count_bytes(count);
+                self.note(count, count == to.len());
+                Ok(Some(count))
+            }
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
+                self.more.set(false);
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// The data with its buffer; None at the end.
@@ -136,7 +191,7 @@ impl Receiver {
     pub(super) async fn stop(&self) -> Vec<u8> {
         let mut bytes = self.chunk.take().map(|chunk| chunk.to_vec()).unwrap_or_default();
         if let Some(receive) = self.receive.take().filter(Op::is_submitted)
-            && let Ok((chunk, _)) = receive.timeout(std::time::Duration::ZERO).await
+            && let Ok(Received::Data(chunk, _)) = receive.timeout(std::time::Duration::ZERO).await
         {
             bytes.extend_from_slice(&chunk);
         }

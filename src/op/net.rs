@@ -31,7 +31,7 @@ fn is_transient(outcome: Outcome) -> bool {
     matches!(-outcome.result, libc::EINTR | libc::EAGAIN | libc::ECANCELED)
 }
 
-/// recv(2): waits for data, then has the kernel pick a buffer for it. Empty data is the end.
+/// recv(2): waits for data, then has the kernel pick a buffer for it, or leaves it where it is. Empty data is the end.
 pub(crate) struct Recv<S: AsRawFd + 'static> {
     socket: Rc<S>,
     into: Target,
@@ -43,6 +43,19 @@ impl<S: AsRawFd> Recv<S> {
     pub(crate) fn new(socket: Rc<S>, buffers: Option<Rc<Buffers>>, poll_first: bool) -> Self {
         Recv { socket, into: buffers.map_or_else(Target::own, Target::Picked), poll_first }
     }
+
+    /// Only waits: the reader takes the data by [`try_recv`].
+    pub(crate) fn readiness(socket: Rc<S>) -> Self {
+        Recv { socket, into: Target::None, poll_first: true }
+    }
+}
+
+/// What a receive has come to.
+pub(crate) enum Received {
+    /// Data, and whether the socket had more.
+    Data(Chunk, bool),
+    /// There is data, or the end, or an error, left in the socket.
+    Readiness,
 }
 
 /// Where a receive goes. Thousands of receives wait at the same time: small.
@@ -51,6 +64,8 @@ enum Target {
     Picked(Rc<Buffers>),
     /// Memory of its own.
     Own(Vec<u8>),
+    /// Nowhere.
+    None,
 }
 
 impl Target {
@@ -64,8 +79,7 @@ const POLL_FIRST: u16 = 1;
 
 // SAFETY: O1: the entry points into memory of its own, which nobody else sees; a picked buffer is the buffer ring's business (H1).
 unsafe impl<S: AsRawFd + 'static> Operation for Recv<S> {
-    /// The data, and whether the socket had more.
-    type Output = io::Result<(Chunk, bool)>;
+    type Output = io::Result<Received>;
     const NAME: &'static str = "recv";
 
     fn nature(&self) -> Nature {
@@ -84,6 +98,7 @@ unsafe impl<S: AsRawFd + 'static> Operation for Recv<S> {
             Target::Own(own) => {
                 opcode::Recv::new(fd, own.as_mut_ptr(), own.capacity() as u32).ioprio(ioprio).build()
             }
+            Target::None => opcode::PollAdd::new(fd, libc::POLLIN as u32).build(),
         }
     }
 
@@ -110,8 +125,9 @@ unsafe impl<S: AsRawFd + 'static> Operation for Recv<S> {
                 unsafe { own.set_len((*count.as_ref().unwrap_or(&0)).min(own.capacity())) };
                 Chunk::from(own)
             }
+            (Target::None, _) => return count.map(|_| Received::Readiness),
         };
-        count.map(|_| (chunk, outcome.sock_nonempty()))
+        count.map(|_| Received::Data(chunk, outcome.sock_nonempty()))
     }
 }
 
@@ -166,6 +182,12 @@ unsafe impl<Q: SendQueue> Operation for Send<Q> {
         };
         self.queue.sent(self.segment, self.from + count, count, result);
     }
+}
+
+/// A non-blocking receive straight into the caller's bytes.
+pub(crate) fn try_recv(fd: RawFd, into: &mut [u8]) -> io::Result<usize> {
+    // SAFETY: L1: the slice is valid, and nobody else's, for the time of the call.
+    called(unsafe { libc::recv(fd, into.as_mut_ptr().cast(), into.len(), libc::MSG_DONTWAIT) }).count()
 }
 
 /// A non-blocking send straight from the caller's bytes.

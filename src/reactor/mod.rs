@@ -63,7 +63,7 @@ pub(crate) fn expect_current(what: &str) -> Rc<Reactor> {
 /// for each of so many bytes.
 const CALLS_PER_STEP: u32 = 32;
 /// As many bytes take about as long to copy as a call takes.
-const BYTES_PER_CALL: u32 = 16 << 10;
+const BYTES_PER_CALL: usize = 16 << 10;
 
 /// A wait that no clock can say is one of about a century.
 const NEVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
@@ -170,11 +170,9 @@ impl Reactor {
     }
 
     /// Counts what a plain call has moved.
-    fn count_bytes(&self, outcome: Outcome) {
+    pub(crate) fn count_bytes(&self, bytes: usize) {
         let (step, calls) = self.calls.get();
-        // What is no count of bytes is a descriptor: a small number.
-        let bytes = u32::try_from(outcome.result).unwrap_or(0);
-        self.calls.set((step, calls + bytes / BYTES_PER_CALL));
+        self.calls.set((step, calls + (bytes / BYTES_PER_CALL) as u32));
     }
 
     /// Whether rare things are to happen to an operation, which can only happen in the ring.

@@ -102,7 +102,8 @@ impl<T> Op<T> {
         let reactor = expect_current(lent.name());
         while lent.has_call() && reactor.may_call() {
             let Some(outcome) = lent.call(reactor.company()) else { break };
-            reactor.count_bytes(outcome);
+            // What is no count of bytes is a descriptor: a small number.
+            reactor.count_bytes(outcome.result.max(0) as usize);
             if let Next::Finish = lent.advance(outcome) {
                 return Some(lent.finish(outcome));
             }
