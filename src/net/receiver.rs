@@ -28,7 +28,8 @@ pub(super) struct Receiver {
     chunk: RefCell<Option<Chunk>>,
     /// The peer has ended its side.
     ended: Cell<bool>,
-    /// No receive is in flight, and there is likely to be data in the socket: the last one left some.
+    /// No receive is in flight, and there is likely to be data in the socket: the last one left some, or the connection is
+    /// new, and the first request often comes with it.
     more: Cell<bool>,
     /// The last receive brought [`DIRECT`] bytes or more.
     much: Cell<bool>,
@@ -42,7 +43,7 @@ impl Receiver {
             receive: Cell::new(None),
             chunk: RefCell::new(None),
             ended: Cell::new(false),
-            more: Cell::new(false),
+            more: Cell::new(true),
             much: Cell::new(false),
             turns: Turns::new(),
         }
