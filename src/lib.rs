@@ -77,8 +77,8 @@ pub use task::private as __private;
 pub use task::{
     AllCompleted, AsCompleted, Child, Deadline, FirstCompleted, FirstException, Gather, JoinSet, ReturnWhen,
     TaskBuilder, TaskGroup, TaskSet, Wait, as_completed, cancel_and_wait, create_task, gather,
-    gather_settled, join_all, spawn, task_group, timeout, timeout_at, timeout_scope, try_create_task, wait,
-    wait_for,
+    gather_settled, join_all, spawn, staggered_race, task_group, timeout, timeout_at, timeout_scope,
+    try_create_task, wait, wait_for,
 };
 pub use thread::{Blocking, run_in_executor, spawn_blocking, to_thread};
 pub use time::{Interval, MissedTickBehavior, Sleep, interval, now, sleep, sleep_until};

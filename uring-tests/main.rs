@@ -46,6 +46,7 @@ mod ring;
 mod running;
 mod shutdown;
 mod sockets;
+mod staggered;
 mod tasks;
 mod threads;
 mod timers;
@@ -90,6 +91,7 @@ const THEMES: &[(&str, &[Trial])] = &[
     ("timers", timers::TRIALS),
     ("combinators", combinators::TRIALS),
     ("requests", requests::TRIALS),
+    ("staggered", staggered::TRIALS),
     ("waiting", waiting::TRIALS),
     ("groups", groups::TRIALS),
     ("files", files::TRIALS),

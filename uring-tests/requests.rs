@@ -11,7 +11,7 @@ use futures_util::future::{FutureExt, LocalBoxFuture};
 use futures_util::stream::FuturesUnordered;
 use ringloop::{
     AllCompleted, Task, TaskSet, all_tasks, as_completed, catch_cancel, create_task, gather, gather_settled,
-    join, now, resume_cancel, select, sleep, task_group, timeout, wait, wait_for,
+    join, join_all, now, resume_cancel, select, sleep, staggered_race, task_group, timeout, wait, wait_for,
 };
 use std::future::pending;
 use std::io;
@@ -121,6 +121,13 @@ const WAYS: &[Way] = &[
     }),
     way("join! of tasks", Fate::Awaited, Ends::Here, |child| {
         join!(child.task(), child.task()).map(drop).boxed_local()
+    }),
+    way("join_all", Fate::Awaited, Ends::WithThem, |child| {
+        join_all([child.future(), child.future()]).map(drop).boxed_local()
+    }),
+    way("staggered_race", Fate::Awaited, Ends::WithThem, |child| {
+        let attempts = [child.clone(), child].map(|child| move || child.future());
+        staggered_race(attempts, Duration::from_micros(100)).map(drop).boxed_local()
     }),
     way("select!", Fate::Awaited, Ends::WithThem, |child| {
         Box::pin(async move {

@@ -47,6 +47,7 @@ pub const TRIALS: &[Trial] = &[
     io!(into_std_hands_everything_over),
     io!(a_refused_connection_says_so),
     io!(connect_tries_every_address),
+    io!(a_connect_that_hangs_gives_way_to_the_next_address),
     io!(a_connect_has_a_limit),
     io!(names_are_resolved_beside_the_loop),
     io!(options_reach_the_socket),
@@ -704,27 +705,48 @@ fn closed_port() -> u16 {
     listen().1.port()
 }
 
+/// CONN-03: the one that loses is cancelled and closed.
+fn a_connect_that_hangs_gives_way_to_the_next_address(ctx: &Ctx) {
+    ctx.run(async {
+        rest().await;
+        let before = aftermath::descriptors();
+        let (full, hanging, filling) = full_listener().await;
+        let (listener, address) = listen();
+        let stream = TcpStream::connect(&[hanging, address][..]).await.expect("the second listens");
+        assert_eq!(stream.peer_addr().expect("it is connected"), address);
+        drop((stream, full, filling, listener));
+        rest().await;
+        assert_eq!(aftermath::opened_since(&before), [""; 0]);
+    });
+}
+
 fn a_connect_has_a_limit(ctx: &Ctx) {
     ctx.run(async {
         rest().await;
         let before = aftermath::descriptors();
-        let (listener, address) = listen();
-        nix::sys::socket::listen(&listener, nix::sys::socket::Backlog::new(1).expect("a small number"))
-            .expect("a listener can listen again");
-        let connect = || TcpStream::connect(address).timeout(Duration::from_millis(30));
-        let mut connected = Vec::new();
-        let error = loop {
-            assert!(connected.len() < 10, "the backlog is full by then");
-            match connect().await {
-                Ok(stream) => connected.push(stream),
-                Err(error) => break error,
-            }
-        };
+        let (listener, address, connected) = full_listener().await;
+        let error = TcpStream::connect(address).timeout(MOMENT).await.expect_err("it has no room");
         assert_eq!(error.kind(), ErrorKind::TimedOut);
         drop((connected, listener));
         rest().await;
         assert_eq!(aftermath::opened_since(&before), [""; 0]);
     });
+}
+
+/// Longer than a connect to a listener with room takes.
+const MOMENT: Duration = Duration::from_millis(30);
+
+/// A listener on which further connects hang, and the connections that fill it.
+async fn full_listener() -> (std::net::TcpListener, SocketAddr, Vec<TcpStream>) {
+    let (listener, address) = listen();
+    nix::sys::socket::listen(&listener, nix::sys::socket::Backlog::new(1).expect("a small number"))
+        .expect("a listener can listen again");
+    let mut connected = Vec::new();
+    while let Ok(stream) = TcpStream::connect(address).timeout(MOMENT).await {
+        connected.push(stream);
+        assert!(connected.len() < 10, "the backlog is full by then");
+    }
+    (listener, address, connected)
 }
 
 fn names_are_resolved_beside_the_loop(ctx: &Ctx) {

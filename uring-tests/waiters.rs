@@ -14,7 +14,8 @@ use ringloop::sync::{
     new_future,
 };
 use ringloop::{
-    AllCompleted, JoinError, Task, TaskSet, as_completed, create_task, select, sleep, timeout, yield_now,
+    AllCompleted, JoinError, Task, TaskSet, as_completed, create_task, select, sleep, staggered_race,
+    timeout, yield_now,
 };
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
@@ -104,6 +105,7 @@ const SUBJECTS: &[(&str, Make)] = &[
     ("TaskSet::next", task_set),
     ("AsCompleted::next", completed),
     ("Wait", waiting_for_all),
+    ("staggered_race", racing),
 ];
 
 /// Whom the lock is given to keeps it; serving takes it from there.
@@ -192,13 +194,21 @@ fn barrier() -> Subject {
 
 /// Serving is putting an item in; they are numbered, and each is got out once.
 fn getting<S: Storage<Item = u32> + 'static>(queue: QueueOf<S>) -> Subject {
+    getting_by(queue, |queue| queue.get().map(|item| item.expect("it is not shut down")).boxed_local())
+}
+
+/// The same, by this way to get one.
+fn getting_by<S: Storage<Item = u32> + 'static>(
+    queue: QueueOf<S>,
+    get: fn(&QueueOf<S>) -> LocalBoxFuture<'static, u32>,
+) -> Subject {
     let (line, source) = (queue.clone(), queue.clone());
     let got = Rc::new(RefCell::new(Vec::new()));
     let gets = got.clone();
     let wait = move |_| {
-        let (getting, gets) = (line.get(), gets.clone());
+        let (getting, gets) = (get(&line), gets.clone());
         async move {
-            let item = getting.await.expect("it is not shut down");
+            let item = getting.await;
             gets.borrow_mut().push(item);
         }
     };
@@ -226,6 +236,19 @@ fn putting<S: Storage<Item = u32> + 'static>(queue: QueueOf<S>) -> Subject {
     Subject::new(Serves::One, queue, wait, serve).with_accounts(move |served| {
         let items = out.borrow().iter().copied().chain(left.try_get()).collect::<Vec<_>>();
         assert!(items.iter().eq([FIRST].iter().chain(served)), "{items:?}");
+    })
+}
+
+/// The first attempt fails, the second gets an item.
+fn racing() -> Subject {
+    getting_by(Queue::unbounded(), |queue| {
+        let attempts = [None, Some(queue.clone())].map(|queue| {
+            async move || match queue {
+                Some(queue) => queue.get().await.map_err(drop),
+                None => Err(()),
+            }
+        });
+        staggered_race(attempts, None).map(|won| won.expect("it is not shut down").1).boxed_local()
     })
 }
 

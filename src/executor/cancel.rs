@@ -355,6 +355,12 @@ impl Branches {
         self.cleaning |= cleaning;
     }
 
+    /// Whether a request is with those that were polled: offered now, or taken before by one that is still at it or resumes
+    /// it.
+    pub(crate) fn has_request(&self) -> bool {
+        self.outer.is_raised() || self.blocked || self.untaken || self.cleaning
+    }
+
     /// Leaves the offer for what stands outside, after a poll in which the whole is still pending.
     pub(crate) fn pending(self) {
         set_offer(match () {

@@ -18,8 +18,7 @@ use super::socket::Socket;
 use super::stream::TcpStream;
 use crate::op::net::Connect as ConnectOp;
 use crate::reactor::Op;
-use crate::task::timeout;
-use crate::time::{Sleep, sleep};
+use crate::task::{staggered_race, timeout};
 
 /// How long an attempt is alone before the next address is tried as well.
 const HEAD_START: Duration = Duration::from_millis(250);
@@ -70,16 +69,11 @@ impl<T> Connect<T> {
         let Connect { target, limit, nodelay, local, finish } = self;
         let socket = timeout(limit, async {
             let addresses = interleave(resolve(target).await?);
-            Attempts {
-                addresses,
-                next: 0,
-                nodelay,
-                local,
-                running: Vec::new(),
-                pause: None,
-                errors: Vec::new(),
-            }
-            .await
+            let attempts = addresses.iter().map(|&address| {
+                async move || Op::new(ConnectOp::new(open(address, nodelay, local)?, address)).await
+            });
+            let raced = staggered_race(attempts, HEAD_START).await;
+            raced.map(|(_, socket)| socket).map_err(|errors| failed(&addresses, errors))
         });
         finish(TcpStream::new(socket.await??))
     }
@@ -125,82 +119,25 @@ fn interleave(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     .collect()
 }
 
-/// The race of the attempts.
-struct Attempts {
-    addresses: Vec<SocketAddr>,
-    /// The address to try next.
-    next: usize,
-    nodelay: bool,
-    local: Option<SocketAddr>,
-    /// Attempts that have not ended.
-    running: Vec<(SocketAddr, Op<io::Result<Rc<Socket>>>)>,
-    /// The head start of the last attempt.
-    pause: Option<Sleep>,
-    /// How the others ended.
-    errors: Vec<(SocketAddr, io::Error)>,
+/// A socket for an attempt.
+fn open(address: SocketAddr, nodelay: bool, local: Option<SocketAddr>) -> io::Result<Rc<Socket>> {
+    let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_tcp_nodelay(nodelay)?;
+    if let Some(local) = local {
+        socket.bind(&local.into())?;
+    }
+    Ok(Rc::new(Socket::new(OwnedFd::from(socket))))
 }
 
-impl Attempts {
-    fn open(&self, address: SocketAddr) -> io::Result<Rc<Socket>> {
-        let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-        socket.set_tcp_nodelay(self.nodelay)?;
-        if let Some(local) = self.local {
-            socket.bind(&local.into())?;
-        }
-        Ok(Rc::new(Socket::new(OwnedFd::from(socket))))
-    }
-
-    /// Starts an attempt at the next address. False: there is none.
-    fn start(&mut self) -> bool {
-        let Some(&address) = self.addresses.get(self.next) else { return false };
-        self.next += 1;
-        match self.open(address) {
-            Ok(socket) => self.running.push((address, Op::new(ConnectOp::new(socket, address)))),
-            Err(error) => self.errors.push((address, error)),
-        }
-        self.pause = (self.next < self.addresses.len()).then(|| sleep(HEAD_START));
-        true
-    }
-
-    /// One error that tells of all.
-    fn failed(&mut self) -> io::Error {
-        let told: Vec<String> =
-            self.errors.iter().map(|(address, error)| format!("{address}: {error}")).collect();
-        match self.errors.len() {
-            0 => io::Error::new(io::ErrorKind::NotFound, "the name has no address to connect to"),
-            1 if self.errors[0].1.raw_os_error().is_some() => self.errors.remove(0).1,
-            _ => io::Error::new(self.errors[0].1.kind(), format!("no address answered: {}", told.join("; "))),
-        }
-    }
-}
-
-impl Future for Attempts {
-    type Output = io::Result<Rc<Socket>>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = &mut *self;
-        loop {
-            let mut index = 0;
-            while let Some((address, attempt)) = this.running.get_mut(index) {
-                match Pin::new(attempt).poll(cx) {
-                    Poll::Ready(Ok(socket)) => return Poll::Ready(Ok(socket)),
-                    Poll::Ready(Err(error)) => {
-                        let address = *address;
-                        drop(this.running.remove(index));
-                        this.errors.push((address, error));
-                        // The next need not wait for the head start of one that has lost.
-                        this.pause = None;
-                    }
-                    Poll::Pending => index += 1,
-                }
-            }
-            let waits = this.pause.as_mut().is_some_and(|pause| Pin::new(pause).poll(cx).is_pending());
-            if waits || (!this.start() && !this.running.is_empty()) {
-                return Poll::Pending;
-            }
-            if this.running.is_empty() && this.next == this.addresses.len() {
-                return Poll::Ready(Err(this.failed()));
-            }
+/// One error that tells of all, each address's.
+fn failed(addresses: &[SocketAddr], mut errors: Vec<io::Error>) -> io::Error {
+    match &errors[..] {
+        [] => io::Error::new(io::ErrorKind::NotFound, "the name has no address to connect to"),
+        [only] if only.raw_os_error().is_some() => errors.remove(0),
+        [first, ..] => {
+            let told: Vec<String> =
+                addresses.iter().zip(&errors).map(|(address, error)| format!("{address}: {error}")).collect();
+            io::Error::new(first.kind(), format!("no address answered: {}", told.join("; ")))
         }
     }
 }

@@ -7,6 +7,7 @@ mod join;
 mod join_all;
 mod select;
 mod set;
+mod staggered;
 mod timeout;
 mod wait;
 
@@ -25,6 +26,7 @@ pub use deadline::{Deadline, timeout_scope};
 pub use gather::{Gather, gather, gather_settled};
 pub use group::{Child, TaskGroup, task_group};
 pub use join_all::join_all;
+pub use staggered::staggered_race;
 pub use set::{JoinSet, TaskSet};
 pub use timeout::{timeout, timeout_at};
 pub use wait::{
