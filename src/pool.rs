@@ -14,7 +14,7 @@
 //! * `cpu`: the pool for what computes.
 //!
 //! Not here: results, cancellation and the caller's context, which `to_thread` wraps round a job; and the count
-//! of jobs that the paused clock goes by, which a loop keeps on its own thread (see
+//! of jobs that the paused clock goes by, which the loop keeps that hands them over (see
 //! [`ThreadPool::in_flight`]).
 
 mod cpu;

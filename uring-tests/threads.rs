@@ -1,13 +1,13 @@
 //! Work on other threads: the loop's pool, the pool for what computes, a user's own executor. What a single `to_thread` gives
 //! is tried with the tasks, what the loop's end does with jobs with the shutdown, the pool itself in `src/pool.rs`.
 
-use crate::harness::kinds::{run_on, turns};
+use crate::harness::kinds::{Reports, run_on, turns};
 use crate::harness::probes::poll_once;
 use crate::harness::{Ctx, Trial};
 use crate::io;
 use ringloop::{
-    CpuPool, Executor, Job, ThreadPool, create_task, run_in_executor, sleep, spawn_blocking, to_thread,
-    yield_now,
+    CpuPool, Executor, Job, ThreadPool, create_task, fs, net, run_in_executor, sleep, spawn_blocking,
+    to_thread, yield_now,
 };
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -20,6 +20,9 @@ pub const TRIALS: &[Trial] = &[
     io!(a_pool_computes_while_other_tasks_go_on),
     io!(an_executor_of_the_users_own_serves),
     io!(a_job_that_an_executor_drops_is_an_error),
+    io!(a_pool_of_the_users_own_serves_all_that_goes_to_threads),
+    io!(the_loops_end_leaves_a_pool_of_the_users_alone),
+    io!(a_default_executor_that_was_shut_down_refuses),
 ];
 
 /// Has the pool's only thread wait until the sender is dropped; a thread of it has begun that when this returns.
@@ -137,4 +140,57 @@ fn a_job_that_an_executor_drops_is_an_error(ctx: &Ctx) {
         drop(line);
         assert!(!waiting.await.expect("the task itself ends well").expect_err("nobody ran it").is_panic());
     });
+}
+
+/// Functions, file work and the look-up of names: all of them wait for the only thread.
+fn a_pool_of_the_users_own_serves_all_that_goes_to_threads(ctx: &Ctx) {
+    let (pool, path) = (ThreadPool::new("theirs", 1), ctx.file("file", "text"));
+    let release = occupy(&pool);
+    run_on(ctx.builder().thread_pool(5).default_executor(pool.clone()), async {
+        let name = to_thread(|| std::thread::current().name().map(String::from));
+        let listing = create_task(async move {
+            let mut entries =
+                fs::read_dir(path.parent().expect("it is in a folder")).await.expect("it is there");
+            entries.next().await.expect("it is not empty").expect("it can be read").file_name()
+        });
+        let lookup = create_task(net::lookup_host("localhost:80"));
+        turns(3).await;
+        assert!(!listing.is_done() && !lookup.is_done());
+        drop(release);
+        assert_eq!(name.await.expect("no panic").as_deref(), Some("theirs-0"));
+        assert_eq!(listing.await.expect("no panic"), "file");
+        lookup.await.expect("no panic").expect("every machine knows it");
+    });
+    let own = run_on(ctx.builder().default_executor(pool.clone()).thread_pool(1), async {
+        to_thread(|| std::thread::current().name().map(String::from)).await.expect("no panic")
+    });
+    assert_eq!(own.as_deref(), Some("ringloop-0"), "what was said last counts");
+    assert!(pool.join(None));
+}
+
+fn the_loops_end_leaves_a_pool_of_the_users_alone(ctx: &Ctx) {
+    let pool = ThreadPool::new("theirs", 1);
+    let release = occupy(&pool);
+    let (tell, told) = channel();
+    for number in 0..2 {
+        let tell = tell.clone();
+        // Strict about tasks and operations; the end does not wait for the thread, which is held until after it.
+        run_on(ctx.builder().default_executor(pool.clone()), async move {
+            to_thread(move || tell.send(number)).detach();
+        });
+    }
+    assert_eq!(pool.in_flight(), 3);
+    drop(release);
+    assert!(pool.join(None));
+    assert_eq!(told.try_iter().collect::<Vec<_>>(), [0, 1], "what was queued ran");
+}
+
+fn a_default_executor_that_was_shut_down_refuses(ctx: &Ctx) {
+    let (pool, reports) = (ThreadPool::new("theirs", 1), Reports::default());
+    pool.shutdown();
+    run_on(reports.builder(ctx.builder()).default_executor(pool), async {
+        assert!(!to_thread(|| ()).await.expect_err("nobody runs it").is_panic());
+    });
+    let reports = reports.take();
+    assert!(reports.iter().any(|report| report.contains("shut down")), "{reports:?}");
 }

@@ -9,8 +9,8 @@ use crate::harness::{Ctx, Trial};
 use crate::{io, once};
 use futures_util::future::join_all;
 use ringloop::{
-    catch_cancel, create_task, now, resume_cancel, sleep, sleep_until, testing, timeout, timeout_at,
-    to_thread, yield_now,
+    Executor, Job, ThreadPool, catch_cancel, create_task, now, resume_cancel, run_in_executor, sleep,
+    sleep_until, testing, timeout, timeout_at, to_thread, yield_now,
 };
 use std::future::{pending, ready};
 use std::io::Write;
@@ -260,6 +260,31 @@ fn the_paused_clock_waits_for_files_and_threads(ctx: &Ctx) {
             let job = to_thread(|| std::thread::sleep(ms(5)));
             timeout(ms(1), job).await.expect("no time passes on the loop's clock").expect("no panic");
         }
+        // Whoever's threads they are: those of another pool, and of what is no pool of this crate's.
+        struct Fresh;
+        impl Executor for Fresh {
+            fn execute(&self, job: Job) {
+                std::thread::spawn(job);
+            }
+        }
+        let pool = ThreadPool::new("own", 1);
+        for executor in [&pool as &dyn Executor, &Fresh] {
+            let job = run_in_executor(executor, || std::thread::sleep(ms(5)));
+            timeout(ms(1), job).await.expect("no time passes on the loop's clock").expect("no panic");
+        }
+        // A job that is given up holds it until a thread has passed it by; one that nobody runs, until it is dropped.
+        drop(run_in_executor(&pool, || ()));
+        struct Nobody;
+        impl Executor for Nobody {
+            fn execute(&self, job: Job) {
+                drop(job);
+            }
+        }
+        run_in_executor(&Nobody, || ()).await.expect_err("nobody runs it");
+        let before = now();
+        sleep(ms(1000)).await;
+        assert_eq!(now() - before, ms(1000));
+        assert!(pool.join(None));
     });
 }
 

@@ -19,8 +19,8 @@
 //! is computed from a fresh reading of the clock and compared with one.
 //!
 //! * `runner`: `run`, `Runner`, `Builder`, the shutdown. `handle`: `LoopRef`, `LoopHandle`, `SyncFuture`. `callback`:
-//!   `call_soon` and its like. `exceptions`: who is told of errors that nobody awaits. `interrupt`: Ctrl-C. `program`: what the
-//!   attributes expand to.
+//!   `call_soon` and its like. `exceptions`: who is told of errors that nobody awaits. `interrupt`: Ctrl-C. `jobs`: what the loop
+//!   has handed to other threads. `program`: what the attributes expand to.
 //! * `debug`: who holds the loop. `dump`: what the tasks do, as text. `inspect`: the same, from outside.
 
 mod callback;
@@ -31,6 +31,7 @@ mod exceptions;
 mod handle;
 mod inspect;
 mod interrupt;
+mod jobs;
 mod program;
 mod runner;
 
@@ -52,6 +53,7 @@ pub use exceptions::{ErrorContext, default_exception_handler};
 pub use handle::{LoopHandle, LoopRef, SyncFuture, current, try_current};
 use interrupt::Interrupts;
 pub use interrupt::Sigint;
+use jobs::Jobs;
 pub use program::{run_main, run_test};
 pub use runner::{Builder, PanicPolicy, Runner, run};
 
@@ -93,6 +95,8 @@ pub(crate) struct EventLoop {
     exceptions: Rc<Exceptions>,
     /// The default thread pool, made on first use.
     pool: OnceCell<ThreadPool>,
+    /// What other threads do for this loop.
+    jobs: Jobs,
     /// When timers fired last.
     last_timers: Cell<Option<Instant>>,
     /// Turns begun.
@@ -148,12 +152,14 @@ impl EventLoop {
         let executor = Executor::new(notify.into(), Box::new(on_lost));
         executor.set_panics_end_runs(options.panics_end_runs());
         let reactor = Reactor::new(ring, executor.number());
+        let jobs = Jobs::new(options.ring.clock);
         let event_loop = Rc::new(EventLoop {
             executor,
             reactor,
             options,
             exceptions,
             pool: OnceCell::new(),
+            jobs,
             last_timers: Cell::new(None),
             turns: Cell::new(0),
             detached: Detached::default(),
@@ -178,11 +184,6 @@ impl EventLoop {
     /// Tells the exception handler.
     pub(crate) fn report(&self, context: &ErrorContext) {
         self.exceptions.tell(context);
-    }
-
-    /// The default thread pool.
-    pub(crate) fn pool(&self) -> &ThreadPool {
-        self.pool.get_or_init(|| self.options.make_pool())
     }
 
     /// One turn, as the module head tells it; it ends after the batch if that was what `done` waits for.
@@ -263,8 +264,8 @@ impl EventLoop {
     /// With the paused clock: goes on to the next timer when nothing else can happen.
     fn idle_paused(&self, patience: Duration) -> io::Result<()> {
         self.reactor.enter_kernel(None)?;
-        // Asked before the inbox: a job leaves the pool's count after it has told the loop.
-        let busy = self.reactor.is_busy() || self.pool.get().is_some_and(|pool| pool.in_flight() > 0);
+        // Asked before the inbox: a job leaves the count after it has told the loop.
+        let busy = self.reactor.is_busy() || self.jobs.are_under_way();
         if self.reactor.has_completions() || !self.fall_asleep() {
             return Ok(());
         }

@@ -79,7 +79,7 @@ pub struct Builder {
     pub(super) name: String,
     pub(super) debug: bool,
     pub(super) slow_step: Duration,
-    threads: Option<usize>,
+    threads: Threads,
     shutdown_timeout: Duration,
     drain_timeout: Duration,
     pub(super) timer_spacing: Duration,
@@ -87,6 +87,17 @@ pub struct Builder {
     panics: PanicPolicy,
     pub(super) sigint: Sigint,
     pub(super) on_error: Option<ErrorHandler>,
+}
+
+/// The default thread pool.
+#[derive(Clone)]
+enum Threads {
+    /// The loop's own, of asyncio's size.
+    Usual,
+    /// The loop's own.
+    UpTo(usize),
+    /// The user's.
+    Of(ThreadPool),
 }
 
 /// What a panic of a task does besides reaching whoever awaits it; see [`Builder::on_panic`].
@@ -115,7 +126,7 @@ impl Builder {
             name: "ringloop".into(),
             debug: is_set("RINGLOOP_DEBUG") || inspect::wanted().is_some(),
             slow_step: Duration::from_millis(100),
-            threads: None,
+            threads: Threads::Usual,
             shutdown_timeout: Duration::from_secs(300),
             drain_timeout: Duration::from_secs(5),
             timer_spacing: Duration::from_micros(200),
@@ -192,7 +203,30 @@ impl Builder {
 
     /// How many threads `to_thread` may use. Default: the number of CPUs plus 4, at most 32, as in asyncio.
     pub fn thread_pool(mut self, threads: usize) -> Self {
-        self.threads = Some(threads);
+        self.threads = Threads::UpTo(threads);
+        self
+    }
+
+    /// The pool that `to_thread`, file work and name lookups use, in place of one of the loop's own; so several loops may
+    /// share their threads. (asyncio: `loop.set_default_executor`.)
+    ///
+    /// The loop's end does not end this pool and does not wait for its jobs: what is queued runs. A pool that is
+    /// [shut down](ThreadPool::shutdown) refuses the loop's jobs, and whoever awaits one gets an error. Of this and
+    /// [`thread_pool`](Self::thread_pool), what was said last counts.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), ringloop::RunError> {
+    /// let pool = ringloop::ThreadPool::new("shared", 2);
+    /// let builder = ringloop::Builder::new().default_executor(pool.clone());
+    /// let name = || std::thread::current().name().map(str::to_owned);
+    /// let ran_on = builder.build().unwrap().run(async move { ringloop::to_thread(name).await.unwrap() })?;
+    /// assert_eq!(ran_on.as_deref(), Some("shared-0"));
+    /// assert!(pool.join(None), "it is the user's to end");
+    /// # Ok(()) }
+    /// ```
+    #[doc(alias = "set_default_executor")]
+    pub fn default_executor(mut self, pool: ThreadPool) -> Self {
+        self.threads = Threads::Of(pool);
         self
     }
 
@@ -202,7 +236,7 @@ impl Builder {
         self
     }
 
-    /// How long the end waits for cancelled tasks, detached writers and the thread pool, together. Default 300 seconds.
+    /// How long the end waits for cancelled tasks, detached writers and the loop's own thread pool, together. Default 300 seconds.
     pub fn shutdown_timeout(mut self, limit: Duration) -> Self {
         self.shutdown_timeout = limit;
         self
@@ -287,10 +321,16 @@ impl Builder {
     }
 
     pub(super) fn make_pool(&self) -> ThreadPool {
-        match self.threads {
-            Some(threads) => ThreadPool::new(&self.name, threads),
-            None => ThreadPool::default(),
+        match &self.threads {
+            Threads::Usual => ThreadPool::default(),
+            Threads::UpTo(limit) => ThreadPool::new(&self.name, *limit),
+            Threads::Of(pool) => pool.clone(),
         }
+    }
+
+    /// Whether the default thread pool ends with the loop.
+    pub(super) fn owns_pool(&self) -> bool {
+        !matches!(self.threads, Threads::Of(_))
     }
 
     pub(super) fn panics_end_runs(&self) -> bool {
@@ -447,6 +487,7 @@ impl EventLoop {
             }
             let left = deadline.saturating_duration_since(self.reactor.now());
             if let Some(pool) = self.pool.get()
+                && self.options.owns_pool()
                 && !pool.join(Some(left))
             {
                 self.report(&ErrorContext::new(format!(

@@ -14,7 +14,7 @@ pub(super) fn errand<T: Send + 'static>(job: impl FnOnce() -> io::Result<T> + Se
 /// Gives a job to the pool of the running loop. A job that it does not take is dropped, and its operation says so.
 pub(super) fn hand_over(job: Job) {
     if let Some(event_loop) = event_loop::running()
-        && let Err(refused) = event_loop.pool().submit(job)
+        && let Err(refused) = event_loop.submit(job)
     {
         tracing::error!(target: "ringloop", error = %refused.reason, "file work was refused by the thread pool");
     }

@@ -90,7 +90,7 @@ impl Drop for Socket {
         match running() {
             // close(2) of a lingering socket waits for the peer: not on the loop's thread.
             Some(event_loop) if self.lingers.get() => {
-                let refused = event_loop.pool().submit(Box::new(move || drop(fd)));
+                let refused = event_loop.submit(Box::new(move || drop(fd)));
                 drop(refused);
             }
             _ => drop(fd),

@@ -18,6 +18,11 @@ pub enum Clock {
     #[default]
     Real,
     /// A clock that stands still while anything can run and jumps to the next timer when nothing can.
+    ///
+    /// What the outside world has to do with takes no time on it, as long as that ends by itself: file operations hold the
+    /// clock, and so do functions that this loop has given to threads (`to_thread`, `run_in_executor`), until they have run.
+    /// What may wait without end does not: sockets, and jobs in worker processes. Nor do jobs that a pool was given without the
+    /// loop, by `ThreadPool::submit`.
     Paused,
 }
 

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 
 use crate::context;
 use crate::error::JoinError;
-use crate::event_loop::{ErrorContext, expect_running};
+use crate::event_loop::{ErrorContext, expect_running, running};
 use crate::executor::{Meeting, meeting};
 use crate::pool::{Executor, Job};
 use crate::waiting::{Waiting, waits_for};
@@ -41,7 +41,7 @@ use crate::waiting::{Waiting, waits_for};
 pub fn to_thread<T: Send + 'static>(function: impl FnOnce() -> T + Send + 'static) -> Blocking<T> {
     let event_loop = expect_running("to_thread");
     let (job, blocking) = job(context::carried(function));
-    if let Err(refused) = event_loop.pool().submit(job) {
+    if let Err(refused) = event_loop.submit(job) {
         event_loop.report(&ErrorContext::new("a job was refused").with_error(refused.reason));
     }
     blocking
@@ -52,7 +52,8 @@ pub use to_thread as spawn_blocking;
 /// Runs `function` on an executor of the user's choice, a [`CpuPool`](crate::CpuPool) say, and gives its value; otherwise as
 /// [`to_thread`], but without the caller's context, as in asyncio. To take it along:
 /// `let context = Context::current(); move || context.run(function)`. It works outside of an event loop too; to await it, any
-/// runtime will do.
+/// runtime will do. On a loop whose [`Clock`](crate::Clock) is paused, the job holds the clock until it has run or was dropped,
+/// as those of `to_thread` do.
 ///
 /// ```
 /// # fn main() -> Result<(), ringloop::RunError> {
@@ -67,6 +68,10 @@ pub fn run_in_executor<T: Send + 'static>(
     function: impl FnOnce() -> T + Send + 'static,
 ) -> Blocking<T> {
     let (job, blocking) = job(function);
+    let job = match running() {
+        Some(event_loop) => event_loop.counted(job),
+        None => job,
+    };
     executor.execute(job);
     blocking
 }
