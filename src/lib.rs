@@ -49,7 +49,17 @@ pub mod net;
 #[cfg(feature = "process-pool")]
 pub mod process_pool;
 
+mod program;
+
 pub mod testing;
+
+/// What the macros and attributes expand to; not for use by hand.
+#[doc(hidden)]
+pub mod __private {
+    pub use crate::program::{run_main, run_test};
+    pub use crate::task::private::*;
+}
+
 pub use context::{Context, ContextScope, ContextVar, ResetError, Token};
 pub use error::*;
 pub use event_loop::{
@@ -72,8 +82,6 @@ pub use sync::{
     Barrier, Condition, Event, FutureValue, LifoQueue, Lock, Mutex, PriorityQueue, Promise, Queue, Semaphore,
     SharedFuture, new_future,
 };
-#[doc(hidden)]
-pub use task::private as __private;
 pub use task::{
     AllCompleted, AsCompleted, Child, Deadline, FirstCompleted, FirstException, Gather, JoinSet, ReturnWhen,
     TaskBuilder, TaskGroup, TaskSet, Wait, as_completed, cancel_and_wait, create_task, gather,

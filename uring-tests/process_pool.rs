@@ -52,6 +52,7 @@ pub const TRIALS: &[Trial] = &[
     once!(a_process_that_a_job_leaves_behind_does_not_hide_the_workers_end),
     once!(workers_end_with_a_program_that_is_killed),
     once!(a_program_that_hands_nothing_over_is_told_so),
+    once!(the_attributes_main_hands_workers_over_before_anything_else),
     once!(workers_that_start_workers_are_stopped),
     once!(a_pool_without_workers_is_refused),
 ];
@@ -172,8 +173,38 @@ process_fn! {
     }
 }
 
+/// In the environment of a program whose `main` is the attribute's, and of its workers: where they leave their marks.
+const ATTRIBUTED: &str = "RINGLOOP_TRIAL_ATTRIBUTED";
+
+mod attributed {
+    use super::{ATTRIBUTED, process};
+    use ringloop::ProcessPool;
+    use std::io::Write;
+
+    /// Notes which process evaluates the options.
+    fn noted() -> &'static str {
+        let marks = std::env::var_os(ATTRIBUTED).expect("this program has it in its environment");
+        let mut marks =
+            std::fs::File::options().append(true).create(true).open(marks).expect("it can be opened");
+        writeln!(marks, "{}", std::process::id()).expect("it can be written");
+        "attributed"
+    }
+
+    #[ringloop::main(name = noted())]
+    pub async fn main() -> Result<(), ringloop::ProcessError> {
+        let pool = ProcessPool::new(1);
+        println!("{} {}", std::process::id(), pool.run(process, ()).await?);
+        pool.close().await;
+        Ok(())
+    }
+}
+
 /// Makes a process that is a worker do nothing else: first in `main`.
 pub fn hand_over() {
+    if std::env::var_os(ATTRIBUTED).is_some() {
+        attributed::main().expect("the job is well");
+        std::process::exit(0);
+    }
     if std::env::var_os(FORGETFUL).is_none() {
         ringloop::process_pool::worker_main();
     }
@@ -624,6 +655,20 @@ fn a_program_that_hands_nothing_over_is_told_so(ctx: &Ctx) {
     let mut forgetful = this_trial_again(name, (FORGETFUL, Path::new("1")));
     let output = forgetful.stderr(Stdio::piped()).output().expect("it can be started");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// In this program the attribute is the only one who hands over: the suite's own `main` does not come to it.
+fn the_attributes_main_hands_workers_over_before_anything_else(ctx: &Ctx) {
+    let marks = ctx.path("marks");
+    let mut program = Command::new("/proc/self/exe");
+    program.env(ATTRIBUTED, &marks).stdin(Stdio::null());
+    let output = program.output().expect("it can be started");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    let (program, worker) = said.trim_end().split_once(' ').expect("two numbers");
+    assert_ne!(program, worker);
+    let evaluated = fs::read_to_string(marks).expect("the program leaves a mark");
+    assert_eq!(evaluated, format!("{program}\n"), "only the program looks at the options");
 }
 
 fn workers_that_start_workers_are_stopped(ctx: &Ctx) {

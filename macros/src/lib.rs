@@ -36,8 +36,10 @@ use options::Options;
 /// second ends the process at once. A main that catches the cancel and returns is a main that returns.
 ///
 /// Where there can be no event loop, the reason and the remedy go to stderr, and the exit status is 1. So it is if somebody
-/// cancels main. A program that wants to answer these itself calls `ringloop::run`; so does one with a `ProcessPool`, whose
-/// `worker_main` comes before any loop.
+/// cancels main. A program that wants to answer these itself calls `ringloop::run`.
+///
+/// With ringloop's feature `process-pool`, worker processes are handed over before anything else happens
+/// (`process_pool::worker_main`): such a program has nothing more to do for its `ProcessPool`.
 ///
 /// # Options
 ///
@@ -178,7 +180,7 @@ fn expand_main(options: Tokens, item: Tokens) -> Result<Tokens> {
         // Before the options, which may say otherwise.
         quote!(::ringloop::Builder::new().sigint(::ringloop::Sigint::Cancel)),
     );
-    Ok(function.around(Tokens::new(), |name| quote!(::ringloop::__private::run_main(#builder, #name()))))
+    Ok(function.around(Tokens::new(), |name| quote!(::ringloop::__private::run_main(|| #builder, #name()))))
 }
 
 fn expand_test(options: Tokens, item: Tokens) -> Result<Tokens> {

@@ -39,7 +39,7 @@ fn main_keeps_its_attributes_visibility_output_and_body() {
         pub(crate) fn main() -> Result<(), E> {
             async fn main() -> Result<(), E> { anything ?? at : all }
             ::ringloop::__private::run_main(
-                ::ringloop::Builder::new().sigint(::ringloop::Sigint::Cancel).debug(true).name(a::b("c", 1)),
+                || ::ringloop::Builder::new().sigint(::ringloop::Sigint::Cancel).debug(true).name(a::b("c", 1)),
                 main()
             )
         }"#,

@@ -20,7 +20,7 @@
 //!
 //! * `runner`: `run`, `Runner`, `Builder`, the shutdown. `handle`: `LoopRef`, `LoopHandle`, `SyncFuture`. `callback`:
 //!   `call_soon` and its like. `exceptions`: who is told of errors that nobody awaits. `interrupt`: Ctrl-C. `jobs`: what the loop
-//!   has handed to other threads. `program`: what the attributes expand to.
+//!   has handed to other threads.
 //! * `debug`: who holds the loop. `dump`: what the tasks do, as text. `inspect`: the same, from outside.
 
 mod callback;
@@ -32,7 +32,6 @@ mod handle;
 mod inspect;
 mod interrupt;
 mod jobs;
-mod program;
 mod runner;
 
 use std::cell::{Cell, OnceCell, RefCell};
@@ -54,7 +53,6 @@ pub use handle::{LoopHandle, LoopRef, SyncFuture, current, try_current};
 use interrupt::Interrupts;
 pub use interrupt::Sigint;
 use jobs::Jobs;
-pub use program::{run_main, run_test};
 pub use runner::{Builder, PanicPolicy, Runner, run};
 
 use crate::executor::{Executor, Lost, TaskRef};

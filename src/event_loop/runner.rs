@@ -43,16 +43,7 @@ pub fn run<F: IntoFuture>(main: F) -> Result<F::Output, RunError> {
         running().is_none(),
         "ringloop::run inside of an event loop: await the future, or give it to `create_task`, instead of running it"
     );
-    run_on(Builder::new(), main)
-}
-
-/// The whole life of a loop that has one main.
-#[track_caller]
-pub(super) fn run_on<F: IntoFuture>(builder: Builder, main: F) -> Result<F::Output, RunError> {
-    let mut runner = builder.build()?;
-    let output = runner.run(main);
-    runner.close()?;
-    output
+    Builder::new().run(main)
 }
 
 /// Whether a switch in the environment is on.
@@ -219,7 +210,7 @@ impl Builder {
     /// let pool = ringloop::ThreadPool::new("shared", 2);
     /// let builder = ringloop::Builder::new().default_executor(pool.clone());
     /// let name = || std::thread::current().name().map(str::to_owned);
-    /// let ran_on = builder.build().unwrap().run(async move { ringloop::to_thread(name).await.unwrap() })?;
+    /// let ran_on = builder.run(async move { ringloop::to_thread(name).await.unwrap() })?;
     /// assert_eq!(ran_on.as_deref(), Some("shared-0"));
     /// assert!(pool.join(None), "it is the user's to end");
     /// # Ok(()) }
@@ -318,6 +309,28 @@ impl Builder {
     /// [`SetupError`] tells what forbids io_uring here, and what to do about it.
     pub fn build(self) -> Result<Runner, SetupError> {
         Ok(Runner { event_loop: EventLoop::new(self)?, context: None, local: PhantomData })
+    }
+
+    /// Makes the loop, on this thread, runs `main` on it and closes it: [`run`] with these options.
+    ///
+    /// # Errors
+    /// As [`run`]; inside another loop of this thread as well.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), ringloop::RunError> {
+    /// let answer = ringloop::Builder::new().thread_pool(2).run(async { 6 * 7 })?;
+    /// assert_eq!(answer, 42);
+    /// # Ok(()) }
+    /// ```
+    #[track_caller]
+    pub fn run<F: IntoFuture>(self, main: F) -> Result<F::Output, RunError> {
+        if running().is_some() {
+            return Err(RunError::already_running());
+        }
+        let mut runner = self.build()?;
+        let output = runner.run(main);
+        runner.close()?;
+        output
     }
 
     pub(super) fn make_pool(&self) -> ThreadPool {

@@ -58,8 +58,8 @@ const GRACE: Duration = Duration::from_secs(1);
 ///
 /// The workers are this program again, started when they are needed and used again; they run functions made by
 /// [`process_fn!`](crate::process_fn). Arguments and results go by serde, through [postcard](https://docs.rs/postcard), which does
-/// not know what needs a self-describing format (`#[serde(untagged)]`, `flatten`, `serde_json::Value`). `main` must call
-/// [`worker_main`] first.
+/// not know what needs a self-describing format (`#[serde(untagged)]`, `flatten`, `serde_json::Value`).
+/// [`#[ringloop::main]`](macro@crate::main) hands the workers over; any other `main` must call [`worker_main`] first.
 ///
 /// **Isolation.** A worker that exits, aborts or is killed gives its job [`ProcessError::Died`]; one whose function panics lives
 /// on. In place of a dead worker the next job that needs one gets a new one. A worker that dies between two jobs is no job's
@@ -85,22 +85,20 @@ const GRACE: Duration = Duration::from_secs(1);
 ///     fn never(_: ()) { loop { std::thread::park() } }
 /// }
 ///
-/// fn main() -> Result<(), Box<dyn std::error::Error>> {
-///     ringloop::process_pool::worker_main();
-///     ringloop::run(async {
-///         let pool = ProcessPool::new(2);
-///         assert_eq!(pool.run(count, "to be or not".into()).await?, 4);
+/// #[ringloop::main]
+/// async fn main() -> Result<(), ProcessError> {
+///     let pool = ProcessPool::new(2);
+///     assert_eq!(pool.run(count, "to be or not".into()).await?, 4);
 ///
-///         let crashed = pool.run(crash, ()).await;
-///         assert!(matches!(crashed, Err(ProcessError::Died { .. })));
+///     let crashed = pool.run(crash, ()).await;
+///     assert!(matches!(crashed, Err(ProcessError::Died { .. })));
 ///
-///         let endless = timeout(Duration::from_millis(50), pool.run(never, ())).await;
-///         assert!(endless.is_err(), "and the worker is killed");
+///     let endless = timeout(Duration::from_millis(50), pool.run(never, ())).await;
+///     assert!(endless.is_err(), "and the worker is killed");
 ///
-///         assert_eq!(pool.run(count, "still here".into()).await?, 2);
-///         pool.close().await;
-///         Ok(())
-///     })?
+///     assert_eq!(pool.run(count, "still here".into()).await?, 2);
+///     pool.close().await;
+///     Ok(())
 /// }
 /// ```
 #[derive(Clone)]

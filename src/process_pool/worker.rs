@@ -36,6 +36,7 @@ const SOFTWARE: i32 = 70;
 static HANDED_OVER: AtomicBool = AtomicBool::new(false);
 
 /// Hands a worker process over to its pool: the first line of `main` in every program that has a [`ProcessPool`].
+/// [`#[ringloop::main]`](macro@crate::main) does it by itself.
 ///
 /// In a worker it runs jobs and never returns; in every other process it returns at once. What stands before it in `main`
 /// happens in every worker too. A program without it gets [`ProcessError::Start`] from its pools, and no process is
@@ -79,7 +80,8 @@ pub(super) fn end_if_lost() {
 
 /// What a program without the hand-over is told.
 pub(super) const MISSING: &str = "a worker process runs this program again, and `main` does not hand it over: \
-     call `ringloop::process_pool::worker_main()` first in `main`, whatever the arguments are";
+     call `ringloop::process_pool::worker_main()` first in `main`, whatever the arguments are, \
+     or have `#[ringloop::main]` do it";
 
 /// Runs jobs until the pool ends.
 fn serve() -> ! {

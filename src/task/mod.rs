@@ -16,7 +16,6 @@ pub mod private {
     pub use super::gather::{Children, GatherTuple, Gathering, gather_tuple};
     pub use super::join::{JoinTuple, join_tuple};
     pub use super::select::{Arm, Round};
-    pub use crate::event_loop::{run_main, run_test};
 }
 
 use std::borrow::Cow;
@@ -26,8 +25,8 @@ pub use deadline::{Deadline, timeout_scope};
 pub use gather::{Gather, gather, gather_settled};
 pub use group::{Child, TaskGroup, task_group};
 pub use join_all::join_all;
-pub use staggered::staggered_race;
 pub use set::{JoinSet, TaskSet};
+pub use staggered::staggered_race;
 pub use timeout::{timeout, timeout_at};
 pub use wait::{
     AllCompleted, AsCompleted, FirstCompleted, FirstException, ReturnWhen, Wait, as_completed,
