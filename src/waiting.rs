@@ -23,6 +23,9 @@ pub(crate) enum Waiting {
     Place { kind: &'static str, address: usize },
     /// A function on another thread.
     Thread,
+    /// A function in a worker process, of this number once it has begun.
+    #[cfg(feature = "process-pool")]
+    Process(Option<u32>),
     /// Another task's end. Only its name: tasks may wait for each other.
     Task(Rc<str>),
     /// The ends of several: what waits for them, and how many are left.
@@ -40,6 +43,10 @@ impl fmt::Display for Waiting {
             Waiting::Turn => f.write_str("its next turn"),
             Waiting::Place { kind, address } => write!(f, "{kind} {address:#x}"),
             Waiting::Thread => f.write_str("a thread"),
+            #[cfg(feature = "process-pool")]
+            Waiting::Process(None) => f.write_str("a worker process"),
+            #[cfg(feature = "process-pool")]
+            Waiting::Process(Some(number)) => write!(f, "worker process {number}"),
             Waiting::Task(name) => write!(f, "task '{name}'"),
             Waiting::Tasks { how, count } => write!(f, "{how} of {count} tasks"),
         }
@@ -169,5 +176,12 @@ mod tests {
         let tasks = Waiting::Tasks { how: "gather", count: 3 };
         let said = [recv, open, lock, tasks, Waiting::Task("a".into())].map(|waiting| waiting.to_string());
         assert_eq!(said, ["recv on descriptor 7", "open", "mutex 0x40", "gather of 3 tasks", "task 'a'"]);
+    }
+
+    #[test]
+    #[cfg(feature = "process-pool")]
+    fn a_worker_process_has_its_number_once_it_has_begun() {
+        let said = [None, Some(7)].map(|number| Waiting::Process(number).to_string());
+        assert_eq!(said, ["a worker process", "worker process 7"]);
     }
 }

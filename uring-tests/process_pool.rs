@@ -1,11 +1,10 @@
 //! Jobs in worker processes. The workers are this suite again: its `main` hands over first of all.
 //!
-//! What the frames look like and what a function answers is tried in `src/process_pool/`; here are the processes. PROC-03, that no
-//! context goes along, follows from what a worker is: another process, which gets what serde writes and no more.
+//! What the frames look like and what a function answers is tried in `src/process_pool/`; here are the processes.
 
 use crate::fork::in_a_fork;
 use crate::harness::aftermath::descriptors;
-use crate::harness::kinds::{settle, start, turns};
+use crate::harness::kinds::{run_on, settle, start, turns};
 use crate::harness::pairs::connected;
 use crate::harness::probes::poll_once;
 use crate::harness::process::{IN_PROCESS, patience};
@@ -17,7 +16,8 @@ use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::Pid;
 use ringloop::fs::File;
 use ringloop::{
-    Builder, ProcessError, ProcessPool, create_task, gather_settled, process_fn, sleep, timeout, yield_now,
+    Builder, ProcessError, ProcessPool, context_var, create_task, gather_settled, process_fn, sleep, timeout,
+    yield_now,
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::BTreeSet;
@@ -35,6 +35,8 @@ pub const TRIALS: &[Trial] = &[
     io!(a_worker_that_dies_gives_its_job_an_error_and_is_replaced),
     io!(a_panic_ends_the_job_and_not_the_worker),
     io!(a_value_that_serde_does_not_carry_is_an_error),
+    io!(a_job_sees_no_context_variable_of_its_caller),
+    once!(debug_mode_names_the_worker_that_is_waited_for),
     io!(more_than_a_megabyte_goes_there_and_back),
     io!(an_endless_job_is_killed_at_its_limit),
     io!(a_cancelled_jobs_worker_is_killed_and_reaped),
@@ -101,8 +103,17 @@ impl<'de> Deserialize<'de> for Unreadable {
     }
 }
 
+context_var! { static LEVEL: ContextVar<u32> }
+
 process_fn! {
     fn process(_: ()) -> u32 { std::process::id() }
+
+    /// What it sees of a context variable, and what the next job sees of what it sets.
+    fn level(_: ()) -> Option<u32> {
+        let seen = LEVEL.get();
+        LEVEL.set(7);
+        seen
+    }
 
     fn echo(bytes: Vec<u8>) -> Vec<u8> { bytes }
 
@@ -255,7 +266,7 @@ fn with_pool<F: Future<Output = ()>>(ctx: &Ctx, workers: usize, body: impl FnOnc
     });
 }
 
-/// PROC-01: by processes. PROC-03.
+/// PROC-01: by processes.
 fn a_function_runs_in_another_process_while_tasks_go_on(ctx: &Ctx) {
     with_pool(ctx, 2, async |pool| {
         assert_childless();
@@ -321,6 +332,41 @@ fn a_value_that_serde_does_not_carry_is_an_error(ctx: &Ctx) {
         let here = pool.run(write_what_cannot_be_read, ()).await.map(drop);
         assert!(matches!(here, Err(ProcessError::Output(_))), "{here:?}");
         assert_eq!(pool.run(process, ()).await.expect("it runs"), before, "the worker lives on");
+    });
+}
+
+/// PROC-03, and from one job to the next in the same worker neither.
+fn a_job_sees_no_context_variable_of_its_caller(ctx: &Ctx) {
+    with_pool(ctx, 1, async |pool| {
+        LEVEL.set(5);
+        for _ in 0..2 {
+            assert_eq!(pool.run(level, ()).await.expect("it runs"), None);
+        }
+        assert_eq!(LEVEL.get(), Some(5));
+    });
+}
+
+fn debug_mode_names_the_worker_that_is_waited_for(ctx: &Ctx) {
+    run_on(ctx.builder().debug(true), async {
+        let (pool, path) = (ProcessPool::new(1), ctx.path("begun"));
+        let (running, waiting) = (pool.clone(), pool.clone());
+        let job = path.clone();
+        let running = create_task(async move { running.run(never, job).await.map(drop) });
+        turns(1).await;
+        let shown = format!("{running:?}");
+        assert!(shown.contains("waiting for a worker process"), "{shown}");
+        let number = begun(&path).await;
+        let shown = format!("{running:?}");
+        assert!(shown.contains(&format!("waiting for worker process {number}")), "{shown}");
+        assert!(!shown.contains("recv"), "its socket goes without saying: {shown}");
+        let waiting = create_task(async move { waiting.run(process, ()).await.map(drop) });
+        turns(1).await;
+        let shown = format!("{waiting:?}");
+        assert!(shown.contains("waiting for semaphore"), "in line for the only worker: {shown}");
+        running.cancel();
+        assert!(running.await.expect_err("it was cancelled").is_cancelled());
+        waiting.await.expect("no panic").expect("it runs");
+        pool.close().await;
     });
 }
 

@@ -49,6 +49,11 @@ impl Child {
         self.ended.is_set() || self.process.has_ended()
     }
 
+    /// Its number, for messages.
+    pub(super) fn number(&self) -> u32 {
+        self.process.number()
+    }
+
     /// How it ended, if it has and that is known.
     pub(super) fn status(&self) -> Option<ExitStatus> {
         self.process.status()

@@ -23,6 +23,7 @@ mod worker;
 
 use std::cell::{Cell, RefCell};
 use std::fmt::{self, Debug, Formatter};
+use std::future::{Future, poll_fn};
 use std::num::NonZeroUsize;
 use std::pin::pin;
 use std::rc::Rc;
@@ -41,6 +42,7 @@ pub use worker::worker_main;
 
 use crate::sync::Semaphore;
 use crate::task::timeout;
+use crate::waiting::{Waiting, said, take_back, waits_for};
 
 #[doc(hidden)]
 pub mod private {
@@ -159,8 +161,9 @@ impl ProcessPool {
         let _turn = pool.turns.acquire().await;
         let mut tries = 1;
         let (tag, body) = loop {
-            let worker = pool.worker().await?;
-            match worker.ask(request.clone()).await {
+            let worker = in_process(None, pool.worker()).await?;
+            let number = Some(worker.child.number());
+            match in_process(number, worker.ask(request.clone())).await {
                 Asked::Answered(tag, body) => {
                     pool.idle.borrow_mut().push(worker);
                     break (tag, body);
@@ -234,6 +237,21 @@ impl Shared {
             None => Worker::start().await.map_err(ProcessError::Start),
         }
     }
+}
+
+/// In place of the threads and sockets that such a wait consists of, debug mode is told of the worker.
+async fn in_process<T>(number: Option<u32>, wait: impl Future<Output = T>) -> T {
+    let mut wait = pin!(wait);
+    poll_fn(|cx| {
+        let before = said();
+        let polled = wait.as_mut().poll(cx);
+        take_back(before);
+        if polled.is_pending() {
+            waits_for(|| Waiting::Process(number));
+        }
+        polled
+    })
+    .await
 }
 
 /// What came of a job that was given to a worker.

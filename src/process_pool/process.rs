@@ -23,6 +23,8 @@ const KILLED: Duration = Duration::from_secs(2);
 /// A process; its drop kills and reaps it.
 pub(super) struct Process {
     pidfd: OwnedFd,
+    /// For messages only.
+    number: u32,
     /// Who started it: a fork of that process has the descriptor too, but no say.
     parent: u32,
     /// Some once it is reaped: its exit status, or None if somebody else has taken that.
@@ -32,9 +34,10 @@ pub(super) struct Process {
 impl Process {
     /// Takes over a child that std has just started.
     pub(super) fn of(mut child: StdChild) -> io::Result<Self> {
-        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or(Errno::SRCH);
+        let number = child.id();
+        let pid = i32::try_from(number).ok().and_then(Pid::from_raw).ok_or(Errno::SRCH);
         match pid.and_then(|pid| pidfd_open(pid, PidfdFlags::empty())) {
-            Ok(pidfd) => Ok(Process { pidfd, parent: std::process::id(), ended: Cell::new(None) }),
+            Ok(pidfd) => Ok(Process { pidfd, number, parent: std::process::id(), ended: Cell::new(None) }),
             Err(error) => {
                 // No descriptor is left, say: without one it is not ours to keep.
                 let _ = child.kill();
@@ -47,6 +50,11 @@ impl Process {
     /// Whether it is this process's child, and not that of one which was forked from.
     pub(super) fn is_ours(&self) -> bool {
         self.parent == std::process::id()
+    }
+
+    /// Its number, for messages: another process may have it by now.
+    pub(super) fn number(&self) -> u32 {
+        self.number
     }
 
     /// Whether it has ended; then it is reaped.

@@ -20,6 +20,7 @@ use rustix::stdio::dup2_stdin;
 
 use super::frame::{self, Tag};
 use super::function::answer;
+use crate::context;
 
 /// The argument that makes a process of this program a worker.
 pub(super) const MARK: &str = "--ringloop-process-worker";
@@ -107,7 +108,8 @@ fn serve() -> ! {
         exit(SOFTWARE);
     }
     for request in line {
-        let answer = answer(&request);
+        // As on the threads of a pool: what one job sets of context variables, the next does not see.
+        let answer = context::run_in(None, || answer(&request));
         busy.store(false, Ordering::SeqCst);
         if socket.write_all(&answer).is_err() {
             break;
