@@ -7,7 +7,7 @@ use crate::{io, once};
 use futures_util::FutureExt;
 use ringloop::{
     Cancelled, Context, TaskBuilder, TaskSet, ThreadPool, catch_cancel, context_var, create_task, current,
-    current_task, fs, gather, join, run_in_executor, select, sleep, task_group, timeout, to_thread,
+    current_task, fs, gather, join, now, run_in_executor, select, sleep, task_group, timeout, to_thread,
     yield_now,
 };
 use std::future::pending;
@@ -27,6 +27,7 @@ pub const TRIALS: &[Trial] = &[
     once!(an_eager_task_changes_its_own_values_only),
     once!(a_done_callback_runs_in_a_copy_of_its_own),
     once!(a_call_runs_in_a_copy_or_in_the_context_it_names),
+    once!(a_timed_call_runs_in_a_copy_of_the_time_when_it_was_asked_for_or_in_the_context_it_names),
     once!(a_call_from_another_thread_brings_the_callers_values),
     once!(a_token_undoes_a_set_in_its_own_task_only),
     once!(the_exception_handler_runs_in_the_failing_tasks_context),
@@ -241,6 +242,39 @@ fn a_call_runs_in_a_copy_or_in_the_context_it_names(ctx: &Ctx) {
         turns(2).await;
         assert_eq!(log.all(), [1, 7]);
         assert_eq!((level(), named.run(level)), (2, 17));
+    });
+}
+
+/// CTX-05 for `call_later` and `call_at`
+fn a_timed_call_runs_in_a_copy_of_the_time_when_it_was_asked_for_or_in_the_context_it_names(ctx: &Ctx) {
+    ctx.run_paused(async {
+        let log = Log::new();
+        let named = Context::new();
+        named.run(|| LEVEL.set(7));
+        let note = || {
+            let log = log.clone();
+            move || {
+                log.push(level());
+                LEVEL.set(10 + level());
+            }
+        };
+        let second = Duration::from_secs(1);
+        LEVEL.set(1);
+        current().call_later(second, note());
+        LEVEL.set(2);
+        current().call_at(now() + second * 2, note());
+        for later in [true, false] {
+            let (runs, call) = (named.clone(), note());
+            let call = move || runs.run(call);
+            match later {
+                true => current().call_later(second * 3, call),
+                false => current().call_at(now() + second * 4, call),
+            };
+        }
+        LEVEL.set(3);
+        sleep(second * 5).await;
+        assert_eq!(log.all(), [1, 2, 7, 17], "the named one has what the first call in it has set");
+        assert_eq!((level(), named.run(level)), (3, 27));
     });
 }
 
