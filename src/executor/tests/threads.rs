@@ -40,6 +40,52 @@ fn a_wake_from_another_thread_ends_the_sleep() {
     assert!(polls.get() >= ROUNDS, "each poll had a wake of its own");
 }
 
+/// Such a one has whoever wakes a task without being polled in it, as the timer of a callback does: it comes from the name of a
+/// task, not from a poll, and has a reference of its own.
+#[test]
+fn a_waker_made_outside_of_a_poll_wakes_and_counts_for_itself() {
+    let (looped, log, polls) = (Loop::new(), Log::default(), Rc::new(Cell::new(0)));
+    let dropped = log.on_drop("dropped");
+    let waits = async move {
+        let _dropped = dropped;
+        pending::<()>().await;
+    };
+    let task = looped.spawn(counted(&polls, Box::pin(waits)));
+    let early = task.task_ref().waker();
+    early.wake_by_ref();
+    looped.settle();
+    assert_eq!(polls.get(), 1, "it was ready already");
+    early.wake_by_ref();
+    looped.settle();
+    let copy = early.clone();
+    assert!(copy.will_wake(&early));
+    copy.wake();
+    looped.settle();
+    assert_eq!(polls.get(), 3);
+    // On another thread: woken by value and by reference, cloned, dropped.
+    let there = early.clone();
+    let other = thread::spawn(move || {
+        there.wake_by_ref();
+        let copy = there.clone();
+        there.wake();
+        copy
+    });
+    let there = other.join().expect("it does not panic");
+    looped.settle();
+    looped.turn();
+    assert_eq!(polls.get(), 4, "two wakes before a turn are one poll");
+    // The last references to a task that has ended: it is woken in vain, and freed, here and there.
+    task.abort();
+    looped.settle();
+    assert_eq!(log.take(), "dropped");
+    drop(task);
+    early.wake();
+    looped.settle();
+    assert_eq!(polls.get(), 4);
+    thread::spawn(move || there.wake()).join().expect("it does not panic");
+    looped.turn();
+}
+
 /// Each foreign thread counts up, then wakes; the task must see every count before the loop sleeps for good.
 #[test]
 fn no_wake_of_four_threads_is_lost() {
