@@ -37,8 +37,11 @@ use crate::executor::{
 /// [`GroupError`], with everything that failed.
 ///
 /// # Cancellation
-/// A request is passed on to the body and the children; when all have ended it goes on outward, unless there are failures
-/// to report: then it hits the next await. Dropping the future cancels the children too, but cannot wait for them.
+/// A request is offered to the body, and in the same turn passed on to all children, which see it at their next poll, in no
+/// order that is promised; so body and children clean up side by side. (asyncio asks the children when the body has ended.
+/// A body that needs them in its clean-up holds the request off by [`uncancellable`](crate::uncancellable); the children are
+/// then asked after that section.) When all have ended the request goes on outward, unless there are failures to report:
+/// then it hits the next await. Dropping the future cancels the children too, but cannot wait for them.
 ///
 /// ```
 /// # fn main() -> Result<(), ringloop::RunError> {
