@@ -17,9 +17,7 @@
 //! * **B1 buffer**: as long as a buffer is neither moved nor touched, its pointer, length and capacity are the
 //!   same; the pointer is good for all of the capacity, and every byte below the length is initialised.
 //!
-//! Not here: buffers registered with the ring. They will be a type of their own that implements these traits;
-//! the operation can learn of the registration from one more method with a default, so nothing that is
-//! written against these traits today has to change.
+//! Not here: [`RegisteredBuf`](crate::fs::RegisteredBuf), which the kernel keeps ready.
 #![allow(unsafe_code)]
 
 use bytes::{Bytes, BytesMut};
@@ -45,6 +43,13 @@ pub unsafe trait IoBuf: Unpin + 'static {
 
     /// How many initialised bytes there are: what a write writes.
     fn len(&self) -> usize;
+
+    /// The index under which a ring keeps the memory ready, if one does: that of a
+    /// [`RegisteredBuf`](crate::fs::RegisteredBuf), or of what a buffer made of one asks it. It is looked up before it is used, so a
+    /// wrong one costs time and nothing else.
+    fn registered(&self) -> Option<u16> {
+        None
+    }
 
     /// Whether there is nothing to write.
     fn is_empty(&self) -> bool {
@@ -245,6 +250,10 @@ unsafe impl<B: IoBuf> IoBuf for Slice<B> {
 
     fn len(&self) -> usize {
         self.buf.len().min(self.end).saturating_sub(self.begin)
+    }
+
+    fn registered(&self) -> Option<u16> {
+        self.buf.registered()
     }
 }
 

@@ -41,6 +41,7 @@ mod ops;
 mod process_pool;
 mod programs;
 mod queues;
+mod registered;
 mod requests;
 mod ring;
 mod running;
@@ -95,6 +96,7 @@ const THEMES: &[(&str, &[Trial])] = &[
     ("waiting", waiting::TRIALS),
     ("groups", groups::TRIALS),
     ("files", files::TRIALS),
+    ("registered", registered::TRIALS),
     ("sockets", sockets::TRIALS),
     ("listener", listener::TRIALS),
     ("writers", writers::TRIALS),

@@ -9,7 +9,7 @@
 //! Nothing here blocks the loop: what may wait for a disk or a server goes through the ring, and what the ring cannot do goes
 //! to the thread pool. `op/route.rs` decides.
 //!
-//! * `file`, `options`, `positional`: opening, the positional side. `descriptor`: what a file and its operations in flight share.
+//! * `file`, `options`, `positional`: opening, the positional side, with `registered` buffers if it is to be fast. `descriptor`: what a file and its operations in flight share.
 //! * `cursor`, on `ahead` (what was read) and `behind` (what is to be written); `cursor_io`: its calls and traits.
 //! * `path`, `dir`, `metadata`, `error`: the rest, by name.
 //!
@@ -46,6 +46,7 @@ mod options;
 mod path;
 mod pool;
 mod positional;
+mod registered;
 
 pub use cursor_io::Lines;
 pub use dir::{DirEntry, ReadDir, create_dir_all, read_dir, remove_dir_all};
@@ -58,3 +59,5 @@ pub use path::{
     remove_file, rename, set_permissions, set_symlink_times, set_times, symlink, symlink_metadata,
     try_exists, write,
 };
+
+pub use crate::ring::RegisteredBuf;

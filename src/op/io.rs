@@ -280,7 +280,8 @@ unsafe impl<F: Routed, B: IoBufMut, P: Position> Operation for Read<F, B, P> {
     }
 
     fn call(&mut self, company: Company) -> Option<Outcome> {
-        if self.file.facts().waits || !route::reads_by_call(self.file.facts(), company) {
+        let registered = self.buf.registered().map(|_| self.len);
+        if self.file.facts().waits || !route::reads_by_call(self.file.facts(), registered, company) {
             return None;
         }
         let Read { file, buf, position, len, extent, progress } = self;
@@ -303,7 +304,11 @@ unsafe impl<F: Routed, B: IoBufMut, P: Position> Operation for Read<F, B, P> {
         let fd = types::Fd(file.as_raw_fd());
         progress.entry(fd, libc::POLLIN, |done| {
             let (start, count) = rest(buf.as_mut_ptr(), *len, done);
-            let entry = opcode::Read::new(fd, start, count).offset(position.offset(done)).build();
+            let offset = position.offset(done);
+            let entry = match buf.registered() {
+                Some(index) => opcode::ReadFixed::new(fd, start, count, index).offset(offset).build(),
+                None => opcode::Read::new(fd, start, count).offset(offset).build(),
+            };
             route::read_entry(file.facts(), entry)
         })
     }
@@ -373,7 +378,11 @@ unsafe impl<F: Routed, B: IoBuf> Operation for Write<F, B> {
         let fd = types::Fd(file.as_raw_fd());
         progress.entry(fd, libc::POLLOUT, |done| {
             let (start, count) = rest(buf.as_ptr(), buf.len(), done);
-            opcode::Write::new(fd, start, count).offset(position.offset(done)).build()
+            let offset = position.offset(done);
+            match buf.registered() {
+                Some(index) => opcode::WriteFixed::new(fd, start, count, index).offset(offset).build(),
+                None => opcode::Write::new(fd, start, count).offset(offset).build(),
+            }
         })
     }
 

@@ -8,7 +8,7 @@
 //! | open of what is there | the path is cached, and no file system with a server is mounted | `RESOLVE_CACHED` gives up where walking would wait, `O_NONBLOCK` where a lease or a pipe would |
 //! | open that makes a file | in a folder in memory, and the name is new (`O_EXCL`) | no disk; a file that is there would first be emptied, and a large one takes long |
 //! | read of at most [`AT_ONCE`] | of a regular file in memory, and nothing is swapped out | it copies |
-//! | read of at most [`AT_ONCE`] | of a regular file on a known disk file system, without `O_DIRECT`, what is cached, if nothing else is queued | `RWF_NOWAIT` gives up where it would wait; FUSE takes it, and waits for its server all the same |
+//! | read of at most [`AT_ONCE`] | of a regular file on a known disk file system, without `O_DIRECT`, what is cached, if nothing else is queued and the buffer is not a registered one of [`MANY`] bytes | `RWF_NOWAIT` gives up where it would wait; FUSE takes it, and waits for its server all the same |
 //! | write of at most [`AT_ONCE`] | of a regular file in memory that no other change is under way to | it copies; a longer one would hold the file's lock |
 //! | copy of at most [`AT_ONCE`] | between two folders in memory, the copy is new, and nothing is swapped out | as its read, its open and its write |
 //! | `stat` | the name's folder is in memory | no disk |
@@ -57,6 +57,9 @@ pub(super) const WANTED: u32 = libc::STATX_BASIC_STATS | libc::STATX_BTIME;
 
 /// The most bytes that a plain call moves: some tens of microseconds of copying.
 const AT_ONCE: usize = 256 << 10;
+
+/// As many registered bytes are read sooner through the ring.
+const MANY: usize = 32 << 10;
 
 /// Errors that a walk along cached names finds for certain.
 const CERTAIN: [Errno; 5] =
@@ -178,11 +181,12 @@ fn status_in_memory(path: &CStr, flags: i32) -> Option<Result<Status, Outcome>> 
 }
 
 /// Whether one read by itself should be tried as a plain call. What is cached, the ring copies inside the enter as well, and
-/// cheaper by what `preadv2` costs more than `pread`; worth it is the enter that is saved.
-pub(super) fn reads_by_call(facts: &Facts, company: Company) -> bool {
+/// cheaper by what `preadv2` costs more than `pread`; worth it is the enter that is saved. Into so many bytes that are `registered`
+/// it copies faster than any call can, and that outweighs the enter.
+pub(super) fn reads_by_call(facts: &Facts, registered: Option<usize>, company: Company) -> bool {
     match facts.reads.get() {
         Way::Plain => true,
-        Way::IfCached => company == Company::Alone,
+        Way::IfCached => company == Company::Alone && registered.is_none_or(|len| len < MANY),
         Way::Ring | Way::Worker => false,
     }
 }
@@ -473,7 +477,10 @@ mod tests {
     #[cfg_attr(miri, ignore = "asks the kernel")]
     fn a_file_that_refuses_to_be_read_without_waiting_is_not_tried_again() {
         let file = File::open("/proc/self/status").expect("procfs is there");
-        assert!(!reads_by_call(&facts(file.as_raw_fd()), Company::Alone), "not a file system that is known");
+        assert!(
+            !reads_by_call(&facts(file.as_raw_fd()), None, Company::Alone),
+            "not a file system that is known"
+        );
         let facts = Facts { reads: Cell::new(Way::IfCached), ..Facts::new(true, true) };
         let mut room = [0; 16];
         // SAFETY: L1: the room is as long as that.

@@ -21,12 +21,16 @@ use std::rc::Rc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
+
 pub use submit::Op;
 pub(crate) use timers::TimerKey;
 
 use crate::executor::{Hidden, is_another_ready, step_number, wake};
 use crate::op::{self, Abandoned, Company, Completed, Key, Ledger, Lent, Operation, Polled, Raw, Table, Why};
-use crate::ring::{Buffers, Completion, Counters, Features, Notifier, Outcome, Ring, descriptor};
+use crate::ring::{
+    Buffers, Completion, Counters, Features, Notifier, Outcome, RegisteredBuf, Ring, descriptor,
+};
 use timers::Timers;
 
 thread_local! {
@@ -327,6 +331,14 @@ impl Reactor {
     /// The loop's buffer ring; None where there is none to be had.
     pub(crate) fn buffers(&self) -> Option<Rc<Buffers>> {
         self.core.borrow_mut().ring.as_mut()?.buffers()
+    }
+
+    /// A buffer that the loop's ring keeps ready, if it can.
+    pub(crate) fn registered_buffer(&self, len: usize) -> Result<RegisteredBuf, Errno> {
+        match &self.core.borrow().ring {
+            Some(ring) => ring.registered_buffer(len),
+            None => Err(Errno::ENXIO),
+        }
     }
 
     /// What the kernel offers; None after the loop's end.

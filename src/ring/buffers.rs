@@ -8,9 +8,9 @@
 //!
 //! * **H1 one hand**: a buffer is in one hand at a time, and nobody else reads or writes it.
 //!
-//! A loan may outlive the ring: the mapping is owned by count, and after `close` nothing is published any
-//! more. If the ring ends while a receive may still hold a buffer, the count is leaked, and the mapping with
-//! it.
+//! A loan may outlive the ring: the mapping is owned by count, of loans and of the ring until the kernel has given the group
+//! up (K3), and after `close` nothing is published any more. If the ring ends while a receive may still hold a
+//! buffer, the count is leaked, and the mapping with it.
 //!
 //! Not here: buffers that are consumed in parts, bundles of several buffers, more than one group.
 
@@ -18,13 +18,11 @@
 
 use std::cell::Cell;
 use std::fmt;
-use std::num::NonZeroUsize;
 use std::ops::{Deref, DerefMut};
-use std::ptr::NonNull;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU16, Ordering};
 
-use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous, munmap};
+use super::mapping::Mapping;
 
 /// The group that entries name to have a buffer picked from here.
 pub(super) const GROUP: u16 = 0;
@@ -56,9 +54,7 @@ enum Hand {
 /// The buffer ring of one loop.
 pub(crate) struct Buffers {
     /// Descriptions, then buffers.
-    memory: NonNull<u8>,
-    /// Bytes of the mapping.
-    mapped: NonZeroUsize,
+    memory: Mapping,
     /// Offset of the first buffer.
     data: usize,
     /// Bytes of one buffer.
@@ -81,18 +77,15 @@ impl Buffers {
             return None;
         }
         let data = (usize::from(count) * size_of::<Description>()).next_multiple_of(4096);
-        let mapped = NonZeroUsize::new(data.checked_add(usize::from(count).checked_mul(size as usize)?)?)?;
-        let access = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
-        // SAFETY: M1: a new private mapping, at an address of the kernel's choice: it covers nothing that exists.
-        let memory = unsafe { mmap_anonymous(None, mapped, access, MapFlags::MAP_PRIVATE) }.ok()?.cast();
+        let memory = Mapping::new(data.checked_add(usize::from(count).checked_mul(size as usize)?)?).ok()?;
         let hands = (0..count).map(|_| Cell::new(Hand::Kernel)).collect();
         let (tail, closed) = (Cell::new(0), Cell::new(false));
-        Some(Buffers { memory, mapped, data, size, hands, free: Cell::new(0), tail, closed })
+        Some(Buffers { memory, data, size, hands, free: Cell::new(0), tail, closed })
     }
 
     /// Where the descriptions are, for the registration.
     pub(super) fn address(&self) -> u64 {
-        self.memory.as_ptr() as u64
+        self.memory.start().as_ptr() as u64
     }
 
     /// Gives the kernel all buffers, once, after the registration.
@@ -159,7 +152,7 @@ impl Buffers {
     /// The first byte of a buffer.
     fn buffer(&self, id: u16) -> *mut u8 {
         // SAFETY: M1: every id is below `count`, so the offset is inside the mapping.
-        unsafe { self.memory.as_ptr().add(self.data + usize::from(id) * self.size()) }
+        unsafe { self.memory.start().as_ptr().add(self.data + usize::from(id) * self.size()) }
     }
 
     /// Gives one buffer to the kernel.
@@ -168,7 +161,7 @@ impl Buffers {
         if self.closed.get() {
             return;
         }
-        let ring = self.memory.cast::<Description>().as_ptr();
+        let ring = self.memory.start().cast::<Description>().as_ptr();
         let place = usize::from(self.tail.get() & (self.count() - 1));
         let tail = self.tail.get().wrapping_add(1);
         // SAFETY: M1: `place` is below `count`, so the description is inside the mapping; H1: the kernel does
@@ -184,14 +177,6 @@ impl Buffers {
         }
         self.tail.set(tail);
         self.free.set(self.free.get() + 1);
-    }
-}
-
-impl Drop for Buffers {
-    fn drop(&mut self) {
-        // SAFETY: M1: nothing refers to the mapping: loans hold a count, and so does the ring until the
-        // kernel has given the group up (K3). Failure would leave it mapped, which harms nobody.
-        let _ = unsafe { munmap(self.memory.cast(), self.mapped.get()) };
     }
 }
 

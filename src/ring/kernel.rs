@@ -8,7 +8,7 @@
 
 use std::io;
 use std::mem::ManuallyDrop;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, RawFd};
 use std::ptr;
 use std::rc::Rc;
 use std::time::Duration;
@@ -22,6 +22,7 @@ use nix::errno::Errno;
 use super::buffers::{Buffers, GROUP};
 use super::features::{FeatureMask, Features};
 use super::fork::Birth;
+use super::mapping::Mapping;
 
 /// `IORING_ENTER_GETEVENTS`: run deferred work; without it nothing ever completes on this kind of ring.
 const GETEVENTS: u32 = 1;
@@ -34,6 +35,8 @@ const NO_IOWAIT: u32 = 1 << 7;
 
 /// `IORING_REGISTER_RING_FDS`.
 const REGISTER_RING_FDS: u32 = 20;
+/// `IORING_REGISTER_BUFFERS_UPDATE`.
+const BUFFERS_UPDATE: u32 = 16;
 /// `IORING_UNREGISTER_RING_FDS`.
 const UNREGISTER_RING_FDS: u32 = 21;
 
@@ -59,6 +62,23 @@ struct Slot {
     reserved: u32,
     /// The descriptor.
     fd: u64,
+}
+
+/// The kernel's `io_uring_rsrc_update2`.
+#[repr(C)]
+struct BufferUpdate {
+    /// The first index.
+    index: u32,
+    /// Zero.
+    reserved: u32,
+    /// Address of so many vectors.
+    vectors: u64,
+    /// Address of tags: none.
+    tags: u64,
+    /// How many vectors.
+    count: u32,
+    /// Zero.
+    more: u32,
 }
 
 /// One ring of the kernel: descriptor, mapped queues, registered slot. Dropping it gives all of them back, in
@@ -213,10 +233,60 @@ impl Kernel {
         Ok(Rc::new(buffers))
     }
 
+    /// Makes the table of registered buffers, empty.
+    pub(super) fn register_table(&self, entries: u32) -> io::Result<RegisteredTable> {
+        self.uring.submitter().register_buffers_sparse(entries)?;
+        Ok(RegisteredTable { fd: self.uring.as_raw_fd(), birth: self.birth })
+    }
+
     /// Takes the buffer ring from the kernel: it picks no buffer any more.
     pub(super) fn unregister_buffers(&self) {
         // An error means that the ring does not know the group: then there is nothing to take.
         let _ = self.uring.submitter().unregister_buf_ring(GROUP);
+    }
+}
+
+/// The kernel's table of registered buffers, for as long as the ring is open.
+pub(super) struct RegisteredTable {
+    /// The ring's descriptor.
+    fd: RawFd,
+    /// The process that the ring belongs to.
+    birth: Birth,
+}
+
+impl RegisteredTable {
+    /// Registers memory under an index that is vacant. ENOMEM: locked memory is short.
+    pub(super) fn set(&self, index: u32, memory: &Mapping) -> Result<(), Errno> {
+        self.update(index, memory.start().as_ptr().cast(), memory.len())
+    }
+
+    /// Makes an index vacant. What is under way keeps the memory until it has ended.
+    pub(super) fn clear(&self, index: u32) {
+        // The kernel refuses this to nobody who has the ring.
+        let _ = self.update(index, ptr::null_mut(), 0);
+    }
+
+    fn update(&self, index: u32, start: *mut libc::c_void, len: usize) -> Result<(), Errno> {
+        if self.birth.is_elsewhere() {
+            // The ring is the parent's, and so is its table.
+            return Err(Errno::ENXIO);
+        }
+        let memory = libc::iovec { iov_base: start, iov_len: len };
+        let change = BufferUpdate {
+            index,
+            reserved: 0,
+            vectors: &raw const memory as u64,
+            tags: 0,
+            count: 1,
+            more: 0,
+        };
+        let size = size_of::<BufferUpdate>();
+        // SAFETY: L1: the change and the vector live to the end of the call; the kernel pins the pages that the vector names, so it
+        // needs their address no more.
+        let done = unsafe {
+            libc::syscall(libc::SYS_io_uring_register, self.fd, BUFFERS_UPDATE, &raw const change, size)
+        };
+        Errno::result(done).map(drop)
     }
 }
 

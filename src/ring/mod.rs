@@ -7,7 +7,8 @@
 //! * `setup` makes the ring (the ladder of flags and sizes) and keeps one for the thread's next loop;
 //!   `features` says what the kernel gave, `diagnosis` why it gave nothing.
 //! * `submit` is the traffic: queue, enter, reap. What does not fit waits in the `backlog`.
-//! * `buffers` is the provided-buffer ring, `notifier` the wake from other threads, `clock` the time, `fault`
+//! * `buffers` is the provided-buffer ring, `registered` the buffers that the kernel keeps ready, both on memory of `mapping`;
+//!   `notifier` the wake from other threads, `clock` the time, `fault`
 //!   the optional filter that makes rare things happen in tests, `fork` the mark by which a forked child
 //!   knows that it has no ring, `sigint` the way of Ctrl-C to the rings that ask for it.
 //!
@@ -37,7 +38,9 @@ mod fault;
 mod features;
 mod fork;
 mod kernel;
+mod mapping;
 mod notifier;
+mod registered;
 mod setup;
 mod sigint;
 mod submit;
@@ -61,6 +64,7 @@ pub use doctor::{Diagnosis, diagnose};
 pub use fault::FaultPlan;
 pub use features::{FeatureMask, Features};
 pub(crate) use notifier::Notifier;
+pub use registered::RegisteredBuf;
 pub(crate) use setup::release_parked;
 pub(crate) use sigint::{Watch, die};
 
@@ -68,6 +72,7 @@ use backlog::Backlog;
 use clock::Time;
 use fault::Faults;
 use kernel::Kernel;
+use registered::Registry;
 use setup::{LATE, PATIENCE};
 
 /// The submission entry of one operation.
@@ -245,6 +250,8 @@ pub(crate) struct Ring {
     faults: Option<Box<Faults>>,
     /// The provided buffers, registered when first asked for; None inside: the kernel refused.
     buffers: OnceCell<Option<Rc<Buffers>>>,
+    /// The registered buffers; None inside: the kernel refused.
+    registry: OnceCell<Option<Rc<Registry>>>,
     /// What other threads write to.
     notifier: Notifier,
     /// Whether the poll on the notifier is with the kernel, or queued.
@@ -317,6 +324,13 @@ impl Ring {
         }
         tracing::debug!("locked memory is short: no buffer ring");
         None
+    }
+
+    /// A buffer that this ring keeps ready, if the kernel lets it; else one like any other.
+    pub(crate) fn registered_buffer(&self, len: usize) -> Result<RegisteredBuf, Errno> {
+        let open = || self.kernel.register_table(Registry::ENTRIES).ok().map(Registry::new);
+        let registry = self.registry.get_or_init(|| if self.is_elsewhere() { None } else { open() });
+        RegisteredBuf::make(len, registry.as_ref())
     }
 
     /// The time: real, or paused.

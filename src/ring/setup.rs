@@ -84,6 +84,7 @@ impl Ring {
             ready: VecDeque::new(),
             faults: Faults::start(&config.faults),
             buffers: OnceCell::new(),
+            registry: OnceCell::new(),
             notifier,
             listening: false,
             time: Time::start(config.clock),
@@ -121,6 +122,9 @@ impl Ring {
 
 impl Drop for Ring {
     fn drop(&mut self) {
+        if let Some(Some(registry)) = self.registry.get() {
+            registry.close();
+        }
         *CLOSED.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
         if let Some(Some(buffers)) = self.buffers.get() {
             buffers.close();

@@ -18,6 +18,7 @@ use io_uring::opcode::PollAdd;
 use io_uring::types::Fd;
 use nix::errno::Errno;
 
+use super::transfer::Transfer;
 use super::{Completion, Entry, FORKED, IGNORE, NOTIFY, Outcome, Ring, Where};
 
 /// How long to wait for the kernel to find memory for a request, when there is nothing else to do.
@@ -36,6 +37,12 @@ impl Ring {
             && faults.replaces(&mut entry)
         {
             return Where::Ring;
+        }
+        if let Some((index, start, len)) = Transfer::of(&mut entry).registered() {
+            let registry = self.registry.get().and_then(Option::as_deref);
+            if !registry.is_some_and(|registry| registry.has(index, start, len)) {
+                Transfer::of(&mut entry).count_on_nothing();
+            }
         }
         self.place(slice::from_ref(&entry))
     }

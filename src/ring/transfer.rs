@@ -1,5 +1,5 @@
-//! An entry seen as what it asks the kernel to move, for the fault filter: can it be less, and then how much
-//! less.
+//! An entry seen as what it asks the kernel to move: for the fault filter, can it be less, and then how much less; for the
+//! registered buffers, where it moves it.
 //!
 //! Only where the kernel itself may be short is an entry shortened. A datagram has a boundary that a shorter
 //! length would destroy; an eventfd wants its eight bytes; direct I/O wants whole blocks; a file of `/proc`
@@ -9,7 +9,7 @@
 
 use std::os::fd::BorrowedFd;
 
-use io_uring::opcode::{Read, Readv, Recv, Send, SendZc, Write, Writev};
+use io_uring::opcode::{Read, ReadFixed, Readv, Recv, Send, SendZc, Write, WriteFixed, Writev};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::socket::{SockType, getsockopt, sockopt};
 use nix::sys::stat::{SFlag, fstat};
@@ -56,8 +56,12 @@ pub(super) struct Transfer {
     address: u64,
     /// Bytes, or vectors.
     len: u32,
+    /// Flags of the operation, and the user data.
+    between: [u32; 3],
+    /// The index of a registered buffer, or a group of provided ones.
+    buffer: u16,
     /// What does not matter here.
-    rest: [u32; 9],
+    rest: [u16; 11],
 }
 
 const _: () =
@@ -79,6 +83,19 @@ impl Transfer {
     /// Whether this is the operation of that code.
     pub(super) fn is(&self, code: u8) -> bool {
         self.opcode == code
+    }
+
+    /// The index and the memory of a transfer that counts on a registered buffer.
+    #[inline]
+    pub(super) fn registered(&self) -> Option<(u16, usize, usize)> {
+        let counts = self.is(ReadFixed::CODE) || self.is(WriteFixed::CODE);
+        counts.then_some((self.buffer, self.address as usize, self.len as usize))
+    }
+
+    /// Makes a transfer that counts on a registered buffer one that does not.
+    pub(super) fn count_on_nothing(&mut self) {
+        self.opcode = if self.is(ReadFixed::CODE) { Read::CODE } else { Write::CODE };
+        self.buffer = 0;
     }
 
     /// Whether this is a receive for which the kernel picks a buffer.
@@ -114,9 +131,9 @@ impl Transfer {
         let fd = unsafe { BorrowedFd::borrow_raw(self.fd) };
         match self.opcode {
             Send::CODE | SendZc::CODE | Recv::CODE => is_stream_socket(fd),
-            Read::CODE | Readv::CODE => is_stream_file(fd, |_| true),
+            Read::CODE | ReadFixed::CODE | Readv::CODE => is_stream_file(fd, |_| true),
             // A pipe takes so much at once or nothing; a vector's bytes are not known here.
-            Write::CODE => {
+            Write::CODE | WriteFixed::CODE => {
                 is_stream_file(fd, |kind| kind != SFlag::S_IFIFO || self.len as usize > libc::PIPE_BUF)
             }
             Writev::CODE => is_stream_file(fd, |kind| kind != SFlag::S_IFIFO),
