@@ -33,13 +33,16 @@ pub struct Known {
 pub const OURS: &str = "ringloop";
 /// The same, where sockets lend the buffers into which the kernel puts data, and take them back to send.
 pub const OURS_BY_CHUNK: &str = "ringloop-chunks";
+/// The same, where the buffers into which blocks of a file are read are registered with the ring.
+pub const OURS_REGISTERED: &str = "ringloop-registered";
 
 /// All contenders, in the order of the tables.
-pub const ALL: [Known; 12] = [
+pub const ALL: [Known; 13] = [
     Known { name: RAW, program: "contender-raw", of: Some("io-uring") },
     Known { name: SYNC, program: "contender-sync", of: None },
     Known { name: OURS, program: "contender-ringloop", of: Some("ringloop") },
     Known { name: OURS_BY_CHUNK, program: "contender-ringloop", of: Some("ringloop") },
+    Known { name: OURS_REGISTERED, program: "contender-ringloop", of: Some("ringloop") },
     Known { name: "tokio", program: "contender-tokio", of: Some("tokio") },
     Known { name: "smol", program: "contender-smol", of: Some("smol") },
     Known { name: "monoio", program: "contender-monoio", of: Some("monoio") },
@@ -53,7 +56,7 @@ pub const ALL: [Known; 12] = [
 impl Known {
     /// Whether it is a runtime that a user could choose instead.
     pub fn is_peer(&self) -> bool {
-        ![RAW, SYNC, OURS, OURS_BY_CHUNK].contains(&self.name)
+        ![RAW, SYNC, OURS, OURS_BY_CHUNK, OURS_REGISTERED].contains(&self.name)
     }
 }
 

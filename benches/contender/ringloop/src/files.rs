@@ -3,10 +3,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use ringloop::buf::{IoBuf, IoBufMut};
-use ringloop::fs::{self, File};
+use ringloop::fs::{self, File, RegisteredBuf};
 use ringloop_benches::files::{Access, Files, O_DIRECT, Pages};
 
-use crate::Ringloop;
+use crate::With;
 
 /// Pages as this runtime wants its buffers.
 pub struct Buffer(Pages);
@@ -47,9 +47,60 @@ unsafe impl IoBufMut for Buffer {
     unsafe fn set_len(&mut self, _len: usize) {}
 }
 
-impl Files for Ringloop {
+/// The same, kept ready by the kernel.
+pub struct Registered(RegisteredBuf);
+
+impl From<Pages> for Registered {
+    fn from(pages: Pages) -> Self {
+        let mut buffer = RegisteredBuf::new(pages.len()).expect("there is memory");
+        assert!(buffer.is_registered(), "the kernel locks as little as that");
+        buffer.copy_from_slice(&pages);
+        Registered(buffer)
+    }
+}
+
+impl AsRef<[u8]> for Registered {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// What ringloop takes from such a buffer, and gives back.
+pub trait Lent: From<Pages> + AsRef<[u8]> + 'static {
+    type Buf: IoBufMut;
+
+    fn lend(self) -> Self::Buf;
+
+    fn back(buf: Self::Buf) -> Self;
+}
+
+impl Lent for Buffer {
+    type Buf = Buffer;
+
+    fn lend(self) -> Buffer {
+        self
+    }
+
+    fn back(buf: Buffer) -> Self {
+        buf
+    }
+}
+
+impl Lent for Registered {
+    type Buf = RegisteredBuf;
+
+    fn lend(self) -> RegisteredBuf {
+        self.0
+    }
+
+    fn back(buf: RegisteredBuf) -> Self {
+        Registered(buf)
+    }
+}
+
+impl<B: Lent> Files for With<B> {
     type File = File;
-    type Buffer = Buffer;
+    type Buffer = B;
 
     async fn open(path: &Path, access: Access) -> io::Result<File> {
         match access {
@@ -67,13 +118,13 @@ impl Files for Ringloop {
         file.sync_all().await
     }
 
-    async fn read_at(file: &File, buffer: Buffer, offset: u64) -> io::Result<Buffer> {
-        let len = buffer.len();
-        Ok(file.read_exact_at(buffer, offset, len).await?.1)
+    async fn read_at(file: &File, buffer: B, offset: u64) -> io::Result<B> {
+        let len = buffer.as_ref().len();
+        Ok(B::back(file.read_exact_at(buffer.lend(), offset, len).await?.1))
     }
 
-    async fn write_at(file: &File, buffer: Buffer, offset: u64) -> io::Result<Buffer> {
-        Ok(file.write_all_at(buffer, offset).await?.1)
+    async fn write_at(file: &File, buffer: B, offset: u64) -> io::Result<B> {
+        Ok(B::back(file.write_all_at(buffer.lend(), offset).await?.1))
     }
 
     async fn length(path: &Path) -> io::Result<u64> {

@@ -2,10 +2,9 @@ use std::future::Future;
 use std::io;
 
 use ringloop::net::{TcpListener, TcpStream};
-use ringloop_benches::contender::Runtime;
 use ringloop_benches::net::Net;
 
-use crate::Ringloop;
+use crate::{Ringloop, With};
 
 /// Plain reads and writes.
 impl Net for Ringloop {
@@ -35,19 +34,7 @@ impl Net for Ringloop {
 /// What arrives is sent from the buffer it lies in: a connection has no buffer of its own.
 pub struct Chunks;
 
-impl Runtime for Chunks {
-    type Join<T: 'static> = <Ringloop as Runtime>::Join<T>;
-
-    fn run<T: 'static>(&self, main: impl Future<Output = T> + 'static) -> T {
-        Ringloop::default().run(main)
-    }
-
-    fn spawn<F: Future<Output: 'static> + 'static>(task: F) -> Self::Join<F::Output> {
-        Ringloop::spawn(task)
-    }
-}
-
-impl Net for Chunks {
+impl Net for With<Chunks> {
     type Listener = TcpListener;
     type Stream = TcpStream;
 
