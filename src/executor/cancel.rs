@@ -83,42 +83,38 @@ impl Drop for Hidden {
 
 /// A handler's place in its task's list, held while it is pending below a waker that is not the task's own.
 #[derive(Default)]
-pub(crate) struct Listed(Option<(TaskRef, usize)>);
+pub(crate) struct Listed(Option<Place>);
+
+/// A place that is taken.
+struct Place {
+    task: TaskRef,
+    key: usize,
+}
 
 impl Listed {
     /// Notes the waker of a pending poll, if a wake of the task would not reach this handler.
     #[inline]
     pub(crate) fn pending(&mut self, cx: &Context<'_>) {
-        if self.is_listed() || !is_within_reach(cx.waker()) {
+        if self.0.is_some() || !is_within_reach(cx.waker()) {
             self.list(cx);
         }
     }
 
     fn list(&mut self, cx: &Context<'_>) {
-        let Some(task) = task_behind(cx.waker()) else { return self.clear() };
-        if self.0.as_ref().is_some_and(|(listed, _)| !listed.same(&task)) {
-            self.clear();
-        }
-        let key = task.list_handler(self.0.as_ref().map(|(_, key)| *key), cx.waker().clone());
-        self.0 = Some((task, key));
-    }
-
-    pub(crate) fn is_listed(&self) -> bool {
-        self.0.is_some()
-    }
-
-    #[inline]
-    fn clear(&mut self) {
-        if let Some((task, key)) = self.0.take() {
-            task.unlist_handler(key);
+        let Some(task) = task_behind(cx.waker()) else { return self.0 = None };
+        match &self.0 {
+            Some(place) if place.task.same(&task) => task.renew_handler(place.key, cx.waker().clone()),
+            _ => {
+                let key = task.list_handler(cx.waker().clone());
+                self.0 = Some(Place { task, key });
+            }
         }
     }
 }
 
-impl Drop for Listed {
-    #[inline]
+impl Drop for Place {
     fn drop(&mut self) {
-        self.clear();
+        self.task.unlist_handler(self.key);
     }
 }
 

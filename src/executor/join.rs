@@ -3,16 +3,17 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::future::Future;
+use std::mem;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-use super::cancel::take_offer;
+use super::cancel::{Listed, take_offer};
 use super::task::{
     ABORT, AGAIN, CANCEL, CANCELLED, COMPLETE, Cold, HANDLE, HIDDEN, OFFERED, OUTPUT, PANICKED, REQUEST,
     RUNNING, Ref, SEEN, STARTED, Typed,
 };
-use super::{Lost, current, current_task, is_within_reach, wake};
+use super::{Lost, current, current_task, wake};
 use crate::error::JoinError;
 
 /// Names a task: cancel it, ask for its state. Cheap to clone; keeps the task's memory, not its future.
@@ -196,14 +197,16 @@ impl TaskRef {
         self.0.header().is(CANCEL)
     }
 
-    /// Lists the waker of a cancel handler, in its old place if it has one.
-    pub(super) fn list_handler(&self, key: Option<usize>, waker: Waker) -> usize {
-        let (key, before) = self.0.header().with_cold(|cold| match key {
-            Some(key) => (key, cold.handlers.get_mut(key).and_then(|place| place.replace(waker))),
-            None => (cold.handlers.insert(Some(waker)), None),
-        });
-        drop(before);
-        key
+    /// Lists the waker of a cancel handler.
+    pub(super) fn list_handler(&self, waker: Waker) -> usize {
+        self.0.header().with_cold(|cold| cold.handlers.insert(Some(waker)))
+    }
+
+    /// Lists another waker in the handler's place.
+    pub(super) fn renew_handler(&self, key: usize, waker: Waker) {
+        let mut waker = Some(waker);
+        self.0.header().peek_cold(|cold| cold.handlers.get_mut(key).map(|place| mem::swap(place, &mut waker)));
+        drop(waker);
     }
 
     pub(super) fn unlist_handler(&self, key: usize) {
@@ -248,29 +251,23 @@ impl TaskRef {
         Poll::Pending
     }
 
-    /// The handle is a handler in the task that awaits it: it keeps its place in that task's list, see `cancel::Listed`,
-    /// and what it takes goes to this task.
-    #[inline]
-    fn take_cancels(&self, cx: &Context<'_>) {
-        // Who is not listed, and need not be, has no place to keep.
-        if self.0.header().peek_cold(|_| ()).is_some() || !is_within_reach(cx.waker()) {
-            self.keep_place(cx);
-        }
-        if take_offer()
-            && let Some(current) = current_task()
-        {
-            current.pass_cancel_to(self);
+    /// After completion the output goes with its handle, and a panic that nobody saw is reported where there is a loop.
+    #[cold]
+    fn lose_output(&self) {
+        match current() {
+            Some(executor) => executor.discard(&self.0),
+            None => drop(self.0.discard()),
         }
     }
 
+    /// What is kept for the handle goes with it, and the context if the task has ended.
     #[cold]
-    fn keep_place(&self, cx: &Context<'_>) {
+    fn lose_cold_part(&self) {
         let header = self.0.header();
-        let mut listed = header.peek_cold(|cold| std::mem::take(&mut cold.listed)).unwrap_or_default();
-        listed.pending(cx);
-        if listed.is_listed() {
-            header.with_cold(|cold| cold.listed = listed);
-        }
+        drop(header.peek_cold(|cold| {
+            let context = if header.is(COMPLETE) { cold.context.take() } else { None };
+            (cold.take_awaiters(), context)
+        }));
     }
 
     /// The state in a word.
@@ -328,13 +325,15 @@ impl super::Executor {
 pub struct Task<T> {
     /// The task, with the right to its output.
     typed: Typed<T>,
+    /// The handle is a handler in the task that awaits it: its place there.
+    listed: Listed,
 }
 
 impl<T> Unpin for Task<T> {}
 
 impl<T> Task<T> {
     pub(super) fn new(typed: Typed<T>) -> Self {
-        Task { typed }
+        Task { typed, listed: Listed::default() }
     }
 
     /// A name for this task that may be kept and cloned.
@@ -471,7 +470,13 @@ impl<T> Future for Task<T> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let polled = self.poll_output(cx);
         if polled.is_pending() {
-            self.typed.task.take_cancels(cx);
+            self.listed.pending(cx);
+            // What the handle takes goes to its task.
+            if take_offer()
+                && let Some(current) = current_task()
+            {
+                current.pass_cancel_to(&self);
+            }
         }
         polled
     }
@@ -481,18 +486,13 @@ impl<T> Drop for Task<T> {
     fn drop(&mut self) {
         let header = self.typed.task.0.header();
         header.clear(HANDLE);
-        // After completion the output goes with its handle, and a panic that nobody saw is reported where there is a loop.
         if header.is(OUTPUT) {
-            match current() {
-                Some(executor) => executor.discard(&self.typed.task.0),
-                None => drop(self.typed.task.0.discard()),
-            }
+            self.typed.task.lose_output();
         }
         header.awaiter.forget();
-        drop(header.peek_cold(|cold| {
-            let context = if header.is(COMPLETE) { cold.context.take() } else { None };
-            (std::mem::take(&mut cold.listed), cold.take_awaiters(), context)
-        }));
+        if header.has_cold() {
+            self.typed.task.lose_cold_part();
+        }
     }
 }
 

@@ -50,7 +50,6 @@ use std::task::{Context, RawWaker, RawWakerVTable, Waker};
 use slab::Slab;
 
 use super::awaiter::Awaiter;
-use super::cancel::Listed;
 use super::join::TaskRef;
 use super::lost::Lost;
 use super::on_done::Callbacks;
@@ -107,8 +106,8 @@ pub(super) struct Header {
     next: Cell<Option<NonNull<Header>>>,
     /// Who awaits the handle.
     pub(super) awaiter: Awaiter,
-    /// What most tasks never need.
-    cold: Cell<Option<Box<Cold>>>,
+    /// What most tasks never need. `free` drops it.
+    cold: ManuallyDrop<Cell<Option<Box<Cold>>>>,
 }
 
 /// The part of a task that is allocated when it is first used.
@@ -125,8 +124,6 @@ pub(super) struct Cold {
     pub(super) context: Option<context::Context>,
     /// Wakers of the cancel handlers that wait below wakers which are not the task's own.
     pub(super) handlers: Slab<Option<Waker>>,
-    /// The handle's place in that list of the task which awaits it: a handle is a handler.
-    pub(super) listed: Listed,
     /// To be called at the end; empty from then on.
     pub(super) callbacks: Callbacks,
     /// What debug mode knows of the task.
@@ -158,6 +155,13 @@ union Stage<F: Future> {
 struct TaskCell<F: Future> {
     header: Header,
     stage: UnsafeCell<Stage<F>>,
+}
+
+/// Drops a cold part, out of the way of tasks that have none.
+#[cold]
+#[inline(never)]
+fn lose(cold: Box<Cold>) {
+    drop(cold);
 }
 
 /// Runs `f`; a panic becomes its payload.
@@ -262,6 +266,9 @@ impl<F: Future> TaskCell<F> {
         // SAFETY: C1: the last reference is gone, and the stage's content with the owner before it: a union drops nothing, but the
         // header may have a cold part. `Ref::new` took the block (F1).
         unsafe {
+            if let Some(cold) = task.as_ref().cold.take() {
+                lose(cold);
+            }
             task.cast::<TaskCell<F>>().drop_in_place();
             block::free(task.cast(), Self::CLASS);
         }
@@ -319,6 +326,11 @@ impl Header {
         self.with_cold(|cold| cold.context.get_or_insert_default().clone())
     }
 
+    /// Whether anything was noted that most tasks do not have.
+    pub(super) fn has_cold(&self) -> bool {
+        self.peek_cold(|_| ()).is_some()
+    }
+
     /// The cold part if there is one, for the time of one call. `f` must run no user code.
     pub(super) fn peek_cold<R>(&self, f: impl FnOnce(&mut Cold) -> R) -> Option<R> {
         let mut cold = self.cold.take()?;
@@ -353,7 +365,7 @@ impl Ref {
             id,
             next: Cell::new(None),
             awaiter: Awaiter::new(),
-            cold: Cell::new(None),
+            cold: ManuallyDrop::default(),
         };
         let stage = UnsafeCell::new(Stage { future: ManuallyDrop::new(future) });
         // SAFETY: F1: the block is ours, and large and aligned enough for the cell.
