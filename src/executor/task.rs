@@ -718,6 +718,25 @@ unsafe fn wake(task: NonNull<Header>) {
     }
 }
 
+/// A wake and a release in one: the reference becomes the queue's, if the task is to go there.
+///
+/// # Safety
+/// C1: the caller gives up a reference it holds.
+#[inline]
+unsafe fn wake_and_release(task: NonNull<Header>) {
+    // SAFETY: C1: the caller's reference keeps the cell alive.
+    let header = unsafe { task.as_ref() };
+    if header.is_here() && !header.is(SCHEDULED | COMPLETE) {
+        header.set(SCHEDULED);
+        return READY.with(|ready| ready.push(Ref(task)));
+    }
+    // SAFETY: C1: as the caller says.
+    unsafe {
+        wake(task);
+        release(task);
+    }
+}
+
 /// A wake on a foreign thread.
 #[cold]
 fn wake_elsewhere(task: NonNull<Header>, header: &Header) {
@@ -744,10 +763,7 @@ static WAKER: RawWakerVTable = RawWakerVTable::new(
     |task| {
         let task = NonNull::new(task as *mut Header).expect("a task's waker points to its cell");
         // SAFETY: C1: the waker holds a reference and gives it up.
-        unsafe {
-            wake(task);
-            release(task);
-        }
+        unsafe { wake_and_release(task) };
     },
     |task| {
         let task = NonNull::new(task as *mut Header).expect("a task's waker points to its cell");
