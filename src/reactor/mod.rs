@@ -297,10 +297,11 @@ impl Reactor {
     }
 
     /// Whether a turn that does not sleep has anything to do here: enter, reap, or see which timers are due.
+    #[inline(always)]
     pub(crate) fn has_work(&self) -> bool {
         let core = self.core.borrow();
-        let ring = core.ring.as_ref().is_some_and(|ring| ring.should_enter() || ring.has_completions());
-        ring || core.timers.next().is_some_and(|next| self.recent().is_none_or(|now| next <= now))
+        core.ring.as_ref().is_some_and(Ring::has_work)
+            || core.timers.next().is_some_and(|next| self.recent().is_none_or(|now| next <= now))
     }
 
     pub(crate) fn add_timer(&self, at: Instant, waker: Waker) -> TimerKey {

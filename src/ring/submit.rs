@@ -108,6 +108,12 @@ impl Ring {
         !self.ready.is_empty() || (!self.kernel.is_elsewhere() && self.kernel.has_completions())
     }
 
+    /// Whether an enter or a reap would bring somebody something now. While nothing is in flight there is nothing to look for.
+    #[inline]
+    pub(crate) fn has_work(&self) -> bool {
+        (self.in_flight != 0 || self.is_faulty()) && (self.should_enter() || self.has_completions())
+    }
+
     /// Enters the kernel: submits all that is queued, runs deferred work and waits for at least one
     /// completion, but no longer than `wait`. None does not wait, `Duration::MAX` waits without limit. It may
     /// come back early, with nothing: after a signal, or when the kernel had no memory for a request. Entries
@@ -304,6 +310,19 @@ pub(super) mod tests {
         assert!(!ring.retract(ticket));
         assert_eq!(drain(&mut ring), [0, 1, 2, 3, 4, 6, 7]);
         assert!(!ring.retract(ticket));
+    }
+
+    #[test]
+    fn what_nobody_waits_for_is_no_work() {
+        let mut ring = ring(4, 16);
+        assert!(!ring.has_work());
+        queue(&mut ring, nop(1));
+        assert!(ring.has_work(), "an entry is to be submitted");
+        ring.enter(None).expect("the ring works");
+        assert!(ring.has_work(), "a completion is to be reaped");
+        ring.reap(&mut Vec::new());
+        queue(&mut ring, AsyncCancel::new(1).build().user_data(IGNORE));
+        assert!(ring.should_enter() && !ring.has_work());
     }
 
     #[test]
