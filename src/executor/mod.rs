@@ -82,9 +82,7 @@ pub(crate) fn step_number() -> u64 {
 
 /// Whether a task other than the one that is polled is ready to run.
 pub(crate) fn is_another_ready() -> bool {
-    let ready =
-        |current: &RefCell<Option<Rc<Executor>>>| current.borrow().as_ref().is_some_and(|own| own.is_ready());
-    CURRENT.try_with(ready).unwrap_or(false)
+    Ready::here(Ready::count) > 0
 }
 
 /// The executor of the loop this thread is inside.
@@ -372,19 +370,20 @@ impl Executor {
         tasks.push(task.clone());
     }
 
-    /// Whether a task waits for its turn.
+    /// Whether a task waits for its turn. Only from inside the loop.
     pub(crate) fn is_ready(&self) -> bool {
         self.ready_count() > 0
     }
 
+    /// How many tasks wait for their turn. Only from inside the loop.
     pub(crate) fn ready_count(&self) -> usize {
-        match current_number() == self.number {
-            true => Ready::here(Ready::count),
-            false => self.ready.count(),
-        }
+        debug_assert_eq!(current_number(), self.number);
+        Ready::here(Ready::count)
     }
 
     /// Polls up to `limit` ready tasks. Only from inside the loop.
+    // This and what follows to the poll itself is inlined: left alone, the compiler makes three calls of it.
+    #[inline(always)]
     pub(crate) fn run(&self, limit: usize) {
         debug_assert_eq!(current_number(), self.number);
         for _ in 0..limit {
@@ -394,6 +393,7 @@ impl Executor {
     }
 
     /// One step of a task whose turn it is.
+    #[inline(always)]
     fn step(&self, task: Ref) {
         if task.header().is(COMPLETE | ABORT | CANCEL) && !self.deliver(&task) {
             return;
@@ -416,6 +416,7 @@ impl Executor {
     }
 
     /// One poll of one task, and what follows from it.
+    #[inline(always)]
     fn poll(&self, task: &Ref) {
         let header = task.header();
         let state = header.state.get();
