@@ -205,7 +205,9 @@ impl TaskRef {
     /// Lists another waker in the handler's place.
     pub(super) fn renew_handler(&self, key: usize, waker: Waker) {
         let mut waker = Some(waker);
-        self.0.header().peek_cold(|cold| cold.handlers.get_mut(key).map(|place| mem::swap(place, &mut waker)));
+        self.0
+            .header()
+            .peek_cold(|cold| cold.handlers.get_mut(key).map(|place| mem::swap(place, &mut waker)));
         drop(waker);
     }
 

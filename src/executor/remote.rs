@@ -6,6 +6,7 @@
 //!
 //! The loop goes to sleep in this order: set `asleep`, look into the inbox under its lock, enter the kernel. A pusher
 //! takes the lock, pushes and looks at `asleep` before it lets go. Whoever has the lock first, one of the two sees the other.
+//! A loop that is woken is awake for all: the first pusher that sees it asleep takes the flag and wakes it.
 
 #[cfg(all(test, loom))]
 use loom::sync::{Mutex, MutexGuard, atomic::AtomicBool};
@@ -102,11 +103,17 @@ impl Shared {
         inbox.mail.push(mail);
         self.mail.store(true, Release);
         // Under the lock: once it is let go, the place may have another owner, whose flag this is not.
-        if self.asleep.load(Relaxed) {
-            self.asleep.store(false, Relaxed);
-            if let Some(notify) = &inbox.notify {
-                notify.wake_by_ref();
+        let notify = match self.asleep.load(Relaxed) {
+            true => {
+                self.asleep.store(false, Relaxed);
+                inbox.notify.clone()
             }
+            false => None,
+        };
+        // The loop wakes at once and wants the lock: on this thread's core it would sleep again, until this one has let go.
+        drop(inbox);
+        if let Some(notify) = notify {
+            notify.wake();
         }
         true
     }
