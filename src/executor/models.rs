@@ -204,21 +204,23 @@ fn a_cell_in_the_inbox_is_not_freed_by_the_drop_of_its_last_reference() {
 
 #[test]
 fn a_cell_is_freed_once_though_its_loop_ends_meanwhile() {
-    loom::model(|| {
+    let model = |then: fn(Waker)| {
         let looped = Loop::new();
         let (task, _, waker) = looped.spawn(|| false);
-        let threads = [waker.clone(), waker].map(|waker| {
-            thread::spawn(move || {
-                waker.wake_by_ref();
-                drop(waker);
-            })
-        });
+        let threads = [waker.clone(), waker].map(|waker| thread::spawn(move || then(waker)));
         looped.executor.close();
         // Still inside of the loop, as a caller of its end may be.
         drop(task);
         drop(looped);
         threads.into_iter().for_each(|thread| thread.join().expect("it does not panic"));
+    };
+    loom::model(move || {
+        model(|waker| {
+            waker.wake_by_ref();
+            drop(waker);
+        })
     });
+    loom::model(move || model(Waker::wake));
 }
 
 #[test]

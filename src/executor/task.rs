@@ -726,14 +726,15 @@ unsafe fn wake(task: NonNull<Header>) {
 unsafe fn wake_and_release(task: NonNull<Header>) {
     // SAFETY: C1: the caller's reference keeps the cell alive.
     let header = unsafe { task.as_ref() };
-    if header.is_here() && !header.is(SCHEDULED | COMPLETE) {
+    if !header.is_here() {
+        // SAFETY: C1: passed on.
+        unsafe { wake_and_release_elsewhere(task) }
+    } else if header.is(SCHEDULED | COMPLETE) {
+        // SAFETY: C1: as the caller says.
+        unsafe { release(task) }
+    } else {
         header.set(SCHEDULED);
-        return READY.with(|ready| ready.push(Ref(task)));
-    }
-    // SAFETY: C1: as the caller says.
-    unsafe {
-        wake(task);
-        release(task);
+        READY.with(|ready| ready.push(Ref(task)));
     }
 }
 
@@ -742,6 +743,20 @@ unsafe fn wake_and_release(task: NonNull<Header>) {
 fn wake_elsewhere(task: NonNull<Header>, header: &Header) {
     if header.refs.wake_remote() {
         push(task, header.shared, header.number);
+    }
+}
+
+/// In one step: in two the owner might take the cell from its inbox between them, and find it there once more.
+///
+/// # Safety
+/// C1: the caller, on a foreign thread, gives up a reference it holds.
+#[cold]
+unsafe fn wake_and_release_elsewhere(task: NonNull<Header>) {
+    // SAFETY: C1: the reference keeps the cell alive until it is given back below.
+    let header = unsafe { task.as_ref() };
+    let (number, shared) = (header.number, header.shared);
+    if header.refs.wake_and_drop_remote() {
+        push(task, shared, number);
     }
 }
 
