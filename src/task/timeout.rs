@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use crate::error::Elapsed;
 use crate::executor::{Hidden, Listed, Offer, current_task, offer, set_offer};
-use crate::time::{Sleep, now, sleep_until};
+use crate::time::{Sleep, now, sleep, sleep_until};
 use crate::waiting::{said, take_back};
 
 /// Runs `future`, at most for `limit`; `None` means without a limit. The limit counts from the first await that suspends.
@@ -105,18 +105,14 @@ impl When {
 
     /// Starts the clock and the timer, now that the inside is pending.
     fn start(&mut self, cx: &mut Context<'_>) {
-        if let When::After(limit) = self {
-            *self = now().checked_add(*limit).map_or(When::Never, When::At);
-        }
-        if let When::First(deadline) = self {
-            *self = When::At(*deadline);
-        }
-        if let When::At(deadline) = self {
-            *self = When::Waiting(sleep_until(*deadline));
-            if self.passed(cx).is_some() {
-                // The poll of the inside took that long: the offer is made in the next.
-                cx.waker().wake_by_ref();
-            }
+        *self = When::Waiting(match self {
+            When::After(limit) => sleep(*limit),
+            When::First(deadline) | When::At(deadline) => sleep_until(*deadline),
+            _ => return,
+        });
+        if self.passed(cx).is_some() {
+            // The poll of the inside took that long: the offer is made in the next.
+            cx.waker().wake_by_ref();
         }
     }
 }

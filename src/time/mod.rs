@@ -90,12 +90,17 @@ impl Sleep {
         }
     }
 
-    /// Waits on this loop.
-    fn register(&mut self, reactor: &Rc<Reactor>, deadline: Instant, cx: &mut Context<'_>) -> Poll<()> {
+    /// Waits on this loop, unless the deadline has passed.
+    fn wait_until(&mut self, reactor: &Rc<Reactor>, deadline: Instant, cx: &mut Context<'_>) -> Poll<()> {
         if deadline <= reactor.now() {
             self.state = State::Done;
             return Poll::Ready(());
         }
+        self.register(reactor, deadline, cx)
+    }
+
+    /// Waits on this loop for a deadline that is known to lie ahead.
+    fn register(&mut self, reactor: &Rc<Reactor>, deadline: Instant, cx: &mut Context<'_>) -> Poll<()> {
         let timer = reactor.add_timer(deadline, cx.waker().clone());
         waits_for(|| Waiting::Timer(deadline));
         self.state = State::Waiting { number: reactor.number(), timer };
@@ -123,7 +128,7 @@ impl Future for Sleep {
                 let deadline = reactor.after(duration);
                 self.register(&reactor, deadline, cx)
             }
-            State::Until(deadline) => self.register(&reactor, deadline, cx),
+            State::Until(deadline) => self.wait_until(&reactor, deadline, cx),
             State::Waiting { number, timer } if number == reactor.number() => {
                 if reactor.keep_timer(timer, cx.waker()) {
                     waits_for(|| Waiting::Timer(timer.at));
@@ -135,7 +140,7 @@ impl Future for Sleep {
             // It was kept beyond its loop's end, or carried to another: the deadline stays.
             State::Waiting { timer, .. } => {
                 self.leave();
-                self.register(&reactor, timer.at, cx)
+                self.wait_until(&reactor, timer.at, cx)
             }
             State::Done | State::Yielded => Poll::Ready(()),
         }
