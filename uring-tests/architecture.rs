@@ -1,5 +1,5 @@
 //! The house keeps its order: arrows between modules point down, the kernel's words and `unsafe` stay in their rooms,
-//! each unsafe block names its invariant, nothing unwraps.
+//! each unsafe block names its invariant, nothing unwraps, the compiler warns of a future that nobody awaits.
 //!
 //! An invariant is stated once, in the head of the module that it belongs to, as `//! * **K1 residence**: ..`; the list in
 //! `docs/architecture.md` has them all, and no others. A SAFETY comment names at least one of them.
@@ -21,6 +21,7 @@ pub const TRIALS: &[Trial] = &[
     once!(unsafe_stays_in_its_rooms_and_names_its_invariant),
     once!(each_invariant_is_stated_once_and_listed),
     once!(nothing_in_src_unwraps),
+    once!(the_compiler_warns_of_every_future_that_nobody_awaits),
     once!(each_check_sees_its_violation),
 ];
 
@@ -28,6 +29,9 @@ pub const TRIALS: &[Trial] = &[
 const KERNEL_ROOMS: &[&str] = &["ring/", "op/"];
 /// Where `unsafe` may stand.
 const UNSAFE_ROOMS: &[&str] = &["ring/", "op/", "block.rs", "buf.rs", "executor/task.rs"];
+
+/// Futures of what goes on although nobody awaits it.
+const RUN_ANYWAY: &[&str] = &["Task", "Child"];
 
 fn imports_point_down(ctx: &Ctx) {
     let sources = Sources::read(ctx);
@@ -55,6 +59,13 @@ fn each_invariant_is_stated_once_and_listed(ctx: &Ctx) {
 
 fn nothing_in_src_unwraps(ctx: &Ctx) {
     expect_none(Sources::read(ctx).unwraps());
+}
+
+/// DEBUG-05: of the functions that are async it warns by itself.
+fn the_compiler_warns_of_every_future_that_nobody_awaits(ctx: &Ctx) {
+    let sources = Sources::read(ctx);
+    assert!(sources.futures().count() > 20, "{:?}", sources.futures().collect::<Vec<_>>());
+    expect_none(sources.futures_that_may_be_forgotten());
 }
 
 fn each_check_sees_its_violation(_: &Ctx) {
@@ -121,6 +132,24 @@ fn each_check_sees_its_violation(_: &Ctx) {
 
     assert_eq!(check("op/mod.rs", "a.unwrap();\n/// b.unwrap();\nc.unwrap_or(1);").unwraps().len(), 1);
     assert_eq!(check("op/mod.rs", "#[cfg(test)]\nmod tests {\n a.unwrap(); }").unwraps().len(), 0);
+
+    let forgotten = |text: &str| check("net/mod.rs", text).futures_that_may_be_forgotten().len();
+    let future = "impl<T> Future for Nap<T> {";
+    assert_eq!(forgotten(&format!("#[derive(Debug)]\npub struct Nap<T> {{}}\n{future}")), 1);
+    assert_eq!(
+        forgotten(&format!(
+            "#[must_use = \"why\"]\n/// A\npub struct Naps {{}}\npub struct Nap<T>;\n{future}"
+        )),
+        1
+    );
+    assert_eq!(
+        forgotten(&format!(
+            "#[must_use = \"why\"]\n#[derive(Debug)]\n// a\npub struct Nap<T> {{}}\n{future}"
+        )),
+        0
+    );
+    assert_eq!(forgotten(&format!("struct Nap<T> {{}}\n{future}")), 0, "only ours");
+    assert_eq!(forgotten("pub struct Task<T> {}\nimpl<T> Future for Task<T> {"), 0, "it runs all the same");
 }
 
 fn expect_none(violations: Vec<String>) {
@@ -261,6 +290,37 @@ impl Sources {
 
     fn unwraps(&self) -> Vec<String> {
         self.lines_outside(&[], |_, _, line| line.contains(".unwrap()").then_some("unwraps"))
+    }
+
+    /// The types that are futures, or become one: the file, its code, and the name.
+    fn futures(&self) -> impl Iterator<Item = (&str, Vec<String>, String)> {
+        self.code().flat_map(|(path, lines)| {
+            let name_of = |line: &String| {
+                let (_, after) = line.trim().strip_prefix("impl")?.split_once("Future for ")?;
+                Some(after.split(['<', ' ']).next()?.to_owned())
+            };
+            let names: Vec<String> = lines.iter().filter_map(name_of).collect();
+            names.into_iter().map(move |name| (path, lines.clone(), name))
+        })
+    }
+
+    fn futures_that_may_be_forgotten(&self) -> Vec<String> {
+        let mut violations = Vec::new();
+        for (path, lines, name) in self.futures().filter(|(.., name)| !RUN_ANYWAY.contains(&&**name)) {
+            let declared = |line: &String| {
+                line.trim().strip_prefix("pub struct ").is_some_and(|rest| {
+                    rest.strip_prefix(&*name)
+                        .is_some_and(|rest| !rest.starts_with(|c: char| c.is_alphanumeric()))
+                })
+            };
+            let Some(place) = lines.iter().position(declared) else { continue };
+            let above = lines[..place].iter().rev().map(|line| line.trim());
+            let mut attributes = above.take_while(|line| line.is_empty() || line.starts_with('#'));
+            if !attributes.any(|line| line.starts_with("#[must_use")) {
+                violations.push(format!("src/{path}:{}: {name} is a future without #[must_use]", place + 1));
+            }
+        }
+        violations
     }
 
     /// The lines of code outside `rooms` that `judge` objects to.
