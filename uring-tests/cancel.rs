@@ -117,6 +117,7 @@ fn an_accept_that_timed_out_is_served_by_the_next(ctx: &Ctx) {
     });
 }
 
+/// SOCK-02
 fn a_read_dropped_before_its_data_loses_no_byte(ctx: &Ctx) {
     ctx.run(async {
         let (ours, mut theirs) = connected().await;
@@ -131,6 +132,7 @@ fn a_read_dropped_before_its_data_loses_no_byte(ctx: &Ctx) {
     });
 }
 
+/// SOCK-02
 fn a_read_dropped_after_its_data_came_loses_no_byte(ctx: &Ctx) {
     ctx.run(async {
         let (ours, mut theirs) = connected().await;

@@ -43,7 +43,7 @@ fn noting(log: &Log<String>) -> impl Fn(&ErrorContext) + 'static {
     move |context| log.push(context.to_string())
 }
 
-/// DEBUG-07
+/// DEBUG-07, TASK-13: the place of its creation. Where it panicked the panic hook has told.
 fn a_handler_gets_the_task_its_panic_and_its_place(_: &Ctx) {
     let (builder, told) = hearing(Builder::new().debug(true).slow_step(Duration::from_secs(3600)));
     run_on(builder, async {

@@ -416,6 +416,7 @@ async fn fill_kernel(stream: &TcpStream) -> usize {
     }
 }
 
+/// DEBUG-11: asyncio warns from the fifth write on; here none seems to succeed.
 fn an_error_surfaces_on_the_next_write(ctx: &Ctx) {
     ctx.run(async {
         let (ours, theirs) = connected().await;

@@ -252,7 +252,7 @@ fn the_current_task_is_the_one_that_runs() {
     assert!(current_task().is_none());
 }
 
-/// INTRO-06, INTRO-12
+/// INTRO-06
 #[test]
 fn a_tasks_text_shows_its_state() {
     let (looped, gate) = (Loop::new(), Gate::default());
