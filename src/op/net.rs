@@ -35,18 +35,20 @@ fn is_transient(outcome: Outcome) -> bool {
 pub(crate) struct Recv<S: AsRawFd + 'static> {
     socket: Rc<S>,
     into: Target,
-    /// Wait for readiness first: data is not expected to be there.
-    poll_first: bool,
 }
 
 impl<S: AsRawFd> Recv<S> {
     pub(crate) fn new(socket: Rc<S>, buffers: Option<Rc<Buffers>>, poll_first: bool) -> Self {
-        Recv { socket, into: buffers.map_or_else(Target::own, Target::Picked), poll_first }
+        let into = match buffers {
+            Some(from) => Target::Picked { from, poll_first },
+            None => Target::own(poll_first),
+        };
+        Recv { socket, into }
     }
 
     /// Only waits: the reader takes the data by [`try_recv`].
     pub(crate) fn readiness(socket: Rc<S>) -> Self {
-        Recv { socket, into: Target::None, poll_first: true }
+        Recv { socket, into: Target::None }
     }
 }
 
@@ -58,21 +60,24 @@ pub(crate) enum Received {
     Readiness,
 }
 
-/// Where a receive goes. Thousands of receives wait at the same time: small.
+/// Where a receive goes, and whether it waits for readiness first: data is not expected to be there.
 enum Target {
     /// A buffer that the kernel picks from here.
-    Picked(Rc<Buffers>),
+    Picked { from: Rc<Buffers>, poll_first: bool },
     /// Memory of its own.
-    Own(Vec<u8>),
+    Own { memory: Box<[u8; OWN]>, poll_first: bool },
     /// Nowhere.
     None,
 }
 
 impl Target {
-    fn own() -> Target {
-        Target::Own(Vec::with_capacity(OWN))
+    fn own(poll_first: bool) -> Target {
+        Target::Own { memory: Box::new([0; OWN]), poll_first }
     }
 }
+
+/// Thousands of receives wait at the same time: small.
+const _: () = assert!(size_of::<Recv<OwnedFd>>() == 24);
 
 /// `IORING_RECVSEND_POLL_FIRST`.
 const POLL_FIRST: u16 = 1;
@@ -88,24 +93,31 @@ unsafe impl<S: AsRawFd + 'static> Operation for Recv<S> {
 
     fn entry(&mut self) -> Entry {
         let fd = types::Fd(self.socket.as_raw_fd());
-        let ioprio = if self.poll_first { POLL_FIRST } else { 0 };
+        let ioprio = |poll_first| if poll_first { POLL_FIRST } else { 0 };
         match &mut self.into {
-            Target::Picked(buffers) => opcode::Recv::new(fd, std::ptr::null_mut(), buffers.size() as u32)
-                .buf_group(buffers.group())
-                .ioprio(ioprio)
-                .build()
-                .flags(squeue::Flags::BUFFER_SELECT),
-            Target::Own(own) => {
-                opcode::Recv::new(fd, own.as_mut_ptr(), own.capacity() as u32).ioprio(ioprio).build()
+            Target::Picked { from, poll_first } => {
+                opcode::Recv::new(fd, std::ptr::null_mut(), from.size() as u32)
+                    .buf_group(from.group())
+                    .ioprio(ioprio(*poll_first))
+                    .build()
+                    .flags(squeue::Flags::BUFFER_SELECT)
+            }
+            Target::Own { memory, poll_first } => {
+                let (memory, len) = (memory.as_mut_ptr(), OWN as u32);
+                opcode::Recv::new(fd, memory, len).ioprio(ioprio(*poll_first)).build()
             }
             Target::None => opcode::PollAdd::new(fd, libc::POLLIN as u32).build(),
         }
     }
 
     fn advance(&mut self, outcome: Outcome) -> Next {
-        if -outcome.result == libc::ENOBUFS && matches!(self.into, Target::Picked(_)) {
-            // All buffers are with readers: this one receive brings its own.
-            self.into = Target::own();
+        if -outcome.result == libc::ENOBUFS
+            && let Target::Picked { from, .. } = &self.into
+        {
+            if !from.give_rest() {
+                // All buffers are with readers: this one receive brings its own.
+                self.into = Target::own(false);
+            }
             return Next::Again;
         }
         if is_transient(outcome) { Next::Again } else { Next::Finish }
@@ -113,17 +125,16 @@ unsafe impl<S: AsRawFd + 'static> Operation for Recv<S> {
 
     fn finish(self, outcome: Outcome) -> Self::Output {
         let count = outcome.count();
+        let len = *count.as_ref().unwrap_or(&0);
         let chunk = match (self.into, outcome.buffer_id()) {
             // It goes back to the ring with its loan, also when the result is an error or nobody listens.
-            (Target::Picked(buffers), Some(id)) => {
-                Chunk::from(buffers.take(id, *count.as_ref().unwrap_or(&0)))
-            }
+            (Target::Picked { from, .. }, Some(id)) => Chunk::from(from.take(id, len)),
             // None was picked: the end, or an error.
-            (Target::Picked(_), None) => Chunk::from(Vec::new()),
-            (Target::Own(mut own), _) => {
-                // SAFETY: B1: the kernel has filled `count` bytes from the start.
-                unsafe { own.set_len((*count.as_ref().unwrap_or(&0)).min(own.capacity())) };
-                Chunk::from(own)
+            (Target::Picked { .. }, None) => Chunk::from(Vec::new()),
+            (Target::Own { memory, .. }, _) => {
+                let mut bytes = (memory as Box<[u8]>).into_vec();
+                bytes.truncate(len);
+                Chunk::from(bytes)
             }
             (Target::None, _) => return count.map(|_| Received::Readiness),
         };

@@ -27,6 +27,9 @@ use super::mapping::Mapping;
 /// The group that entries name to have a buffer picked from here.
 pub(super) const GROUP: u16 = 0;
 
+/// So many buffers the kernel gets at first.
+const FIRST: u16 = 16;
+
 /// The kernel's `io_uring_buf`: where one buffer is.
 #[repr(C)]
 struct Description {
@@ -43,7 +46,7 @@ struct Description {
 /// Who has a buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Hand {
-    /// The kernel: published, or not yet named by a completion.
+    /// The kernel: published, or not yet named by a completion. Or it is kept for the kernel.
     Kernel,
     /// A completion has named it and `take` was not called yet.
     Delivered,
@@ -61,8 +64,10 @@ pub(crate) struct Buffers {
     size: u32,
     /// Who has each buffer.
     hands: Box<[Cell<Hand>]>,
-    /// Buffers that the kernel has.
+    /// Buffers that are neither delivered nor lent.
     free: Cell<usize>,
+    /// Whether the kernel has been given only the [`FIRST`] ones.
+    keeps: Cell<bool>,
     /// The tail that was last published.
     tail: Cell<u16>,
     /// Whether the ring has ended: nothing is published any more.
@@ -79,8 +84,9 @@ impl Buffers {
         let data = (usize::from(count) * size_of::<Description>()).next_multiple_of(4096);
         let memory = Mapping::new(data.checked_add(usize::from(count).checked_mul(size as usize)?)?).ok()?;
         let hands = (0..count).map(|_| Cell::new(Hand::Kernel)).collect();
+        let (free, keeps) = (Cell::new(usize::from(count)), Cell::new(count > FIRST));
         let (tail, closed) = (Cell::new(0), Cell::new(false));
-        Some(Buffers { memory, data, size, hands, free: Cell::new(0), tail, closed })
+        Some(Buffers { memory, data, size, hands, free, keeps, tail, closed })
     }
 
     /// Where the descriptions are, for the registration.
@@ -88,9 +94,18 @@ impl Buffers {
         self.memory.start().as_ptr() as u64
     }
 
-    /// Gives the kernel all buffers, once, after the registration.
+    /// Gives the kernel the first buffers, once, after the registration.
     pub(super) fn open(&self) {
-        (0..self.count()).for_each(|id| self.publish(id));
+        (0..self.count().min(FIRST)).for_each(|id| self.publish(id));
+    }
+
+    /// Gives the kernel the rest, because it has found none. False: it had all.
+    pub(crate) fn give_rest(&self) -> bool {
+        let kept = self.keeps.replace(false);
+        if kept {
+            (FIRST..self.count()).for_each(|id| self.publish(id));
+        }
+        kept
     }
 
     /// The group to name in an entry that wants a buffer from here.
@@ -108,8 +123,8 @@ impl Buffers {
         self.size as usize
     }
 
-    /// How many buffers the kernel has to pick from; those that it has picked and not yet told about count as
-    /// its own.
+    /// How many buffers the kernel has to pick from, or can be given; those that it has picked and not yet told about
+    /// count as its own.
     pub(crate) fn free(&self) -> usize {
         self.free.get()
     }
@@ -155,12 +170,17 @@ impl Buffers {
         unsafe { self.memory.start().as_ptr().add(self.data + usize::from(id) * self.size()) }
     }
 
+    /// A loan of this buffer is over.
+    fn give_back(&self, id: u16) {
+        self.hands[usize::from(id)].set(Hand::Kernel);
+        if !self.closed.get() {
+            self.free.set(self.free.get() + 1);
+            self.publish(id);
+        }
+    }
+
     /// Gives one buffer to the kernel.
     fn publish(&self, id: u16) {
-        self.hands[usize::from(id)].set(Hand::Kernel);
-        if self.closed.get() {
-            return;
-        }
         let ring = self.memory.start().cast::<Description>().as_ptr();
         let place = usize::from(self.tail.get() & (self.count() - 1));
         let tail = self.tail.get().wrapping_add(1);
@@ -176,7 +196,6 @@ impl Buffers {
             AtomicU16::from_ptr(&raw mut (*ring).tail).store(tail, Ordering::Release);
         }
         self.tail.set(tail);
-        self.free.set(self.free.get() + 1);
     }
 }
 
@@ -215,7 +234,7 @@ impl DerefMut for Loan {
 
 impl Drop for Loan {
     fn drop(&mut self) {
-        self.buffers.publish(self.id);
+        self.buffers.give_back(self.id);
     }
 }
 
@@ -288,6 +307,22 @@ mod tests {
         assert_eq!(empty.result, -libc::ENOBUFS);
         drop(first);
         assert_eq!(take(&mut ring, &far).len(), 22);
+    }
+
+    #[test]
+    fn the_kernel_gets_few_at_first_and_all_when_they_do_not_suffice() {
+        let count = 2 * FIRST;
+        let (mut ring, mut near, far) = start(count);
+        near.write_all(&vec![b'x'; 64 * usize::from(count)]).expect("the socket takes it");
+        let mut loans: Vec<_> = (0..FIRST).map(|_| take(&mut ring, &far)).collect();
+        let buffers = ring.buffers().expect("they are there");
+        assert_eq!(buffers.free(), usize::from(count - FIRST), "those that are kept can be had");
+        assert_eq!(receive(&mut ring, &far).result, -libc::ENOBUFS);
+        assert!(buffers.give_rest());
+        loans.extend((FIRST..count).map(|_| take(&mut ring, &far)));
+        assert_eq!((loans.len(), buffers.free()), (usize::from(count), 0));
+        assert_eq!(receive(&mut ring, &far).result, -libc::ENOBUFS);
+        assert!(!buffers.give_rest(), "it has had all");
     }
 
     #[test]
