@@ -4,7 +4,7 @@
 //! The loop that writes is the one that the bytes are with, which is not always the one that runs when the owner goes: an owner
 //! may go between two runs, or while another loop of the thread runs. So a writer remembers its loop, its [`Home`].
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
@@ -86,23 +86,26 @@ impl Drop for Writer {
 
 /// The loop that a writer's bytes are with.
 #[derive(Default)]
-pub(crate) struct Home(RefCell<Weak<EventLoop>>);
+pub(crate) struct Home(Cell<Weak<EventLoop>>);
 
 impl Home {
     /// From now on it is the loop that runs now, if one does. Only for a writer that has nothing in flight elsewhere.
     pub(crate) fn settle(&self) {
         let _ = CURRENT.try_with(|current| {
-            if let Some(current) = &*current.borrow()
-                && !std::ptr::eq(self.0.borrow().as_ptr(), &**current)
-            {
-                self.0.replace(Rc::downgrade(current));
+            if let Some(current) = &*current.borrow() {
+                let before = self.0.take();
+                let stays = std::ptr::eq(before.as_ptr(), &**current);
+                self.0.set(if stays { before } else { Rc::downgrade(current) });
             }
         });
     }
 
     /// The loop, be it running or standing still; None after its end.
     pub(crate) fn event_loop(&self) -> Option<Rc<EventLoop>> {
-        self.0.borrow().upgrade().filter(|event_loop| !event_loop.executor.is_closed())
+        let home = self.0.take();
+        let event_loop = home.upgrade();
+        self.0.set(home);
+        event_loop.filter(|event_loop| !event_loop.executor.is_closed())
     }
 
     /// Starts an operation there that nobody waits for; after the loop's end it is finished with that.

@@ -120,13 +120,13 @@ fn interleave(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
 }
 
 /// A socket for an attempt.
-fn open(address: SocketAddr, nodelay: bool, local: Option<SocketAddr>) -> io::Result<Rc<Socket>> {
+fn open(address: SocketAddr, nodelay: bool, local: Option<SocketAddr>) -> io::Result<Socket> {
     let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_tcp_nodelay(nodelay)?;
     if let Some(local) = local {
         socket.bind(&local.into())?;
     }
-    Ok(Rc::new(Socket::new(OwnedFd::from(socket))))
+    Ok(Socket::new(OwnedFd::from(socket)))
 }
 
 /// One error that tells of all, each address's.

@@ -131,7 +131,7 @@ impl TcpListener {
         loop {
             let taken = self.ready.borrow_mut().pop_front();
             if let Some((fd, peer)) = taken {
-                let stream = TcpStream::new(Rc::new(Socket::new(fd)));
+                let stream = TcpStream::new(Socket::new(fd));
                 return Poll::Ready(address(Ok(peer)).map(|peer| (stream, peer)));
             }
             if let Some((mut pause, closes)) = self.pause.take()

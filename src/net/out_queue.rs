@@ -7,7 +7,7 @@
 //! With nothing queued, a write of much, or one that would enter the kernel for itself alone, first tries a plain
 //! non-blocking send from the caller's slice, and copies only the rest. Above the high-water mark a write waits.
 
-use std::cell::{Cell, RefCell, RefMut};
+use std::cell::{Cell, OnceCell, RefCell, RefMut};
 use std::collections::VecDeque;
 use std::io;
 use std::net::Shutdown;
@@ -60,7 +60,8 @@ fn recycle(mut segment: Vec<u8>) {
 
 /// The outgoing side of a connection.
 pub(super) struct OutQueue {
-    pub(super) socket: Rc<Socket>,
+    /// The socket, of both directions: what is in flight in either holds it by the queue's count.
+    pub(super) socket: Socket,
     /// Bytes accepted, and not yet taken by the kernel.
     pending: Cell<usize>,
     /// A send is in flight.
@@ -70,7 +71,7 @@ pub(super) struct OutQueue {
     /// The side shall end, or has ended, behind what is queued.
     shutdown: Cell<bool>,
     /// Made when it is needed: most connections answer before they are asked again, and a thousand of them rest.
-    behind: RefCell<Option<Box<Behind>>>,
+    behind: OnceCell<Box<RefCell<Behind>>>,
     /// Who writes.
     pub(super) turns: Turns,
 }
@@ -87,14 +88,14 @@ struct Behind {
 }
 
 impl OutQueue {
-    pub(super) fn new(socket: Rc<Socket>) -> Rc<Self> {
+    pub(super) fn new(socket: Socket) -> Rc<Self> {
         Rc::new(OutQueue {
             socket,
             pending: Cell::new(0),
             sending: Cell::new(false),
             home: Home::default(),
             shutdown: Cell::new(false),
-            behind: RefCell::default(),
+            behind: OnceCell::new(),
             turns: Turns::new(),
         })
     }
@@ -105,12 +106,12 @@ impl OutQueue {
     }
 
     fn behind(&self) -> RefMut<'_, Behind> {
-        RefMut::map(self.behind.borrow_mut(), |behind| &mut **behind.get_or_insert_default())
+        self.behind.get_or_init(Box::default).borrow_mut()
     }
 
     /// The first error.
     fn error(&self) -> Option<io::Error> {
-        self.behind.borrow().as_ref()?.error.as_ref().map(repeat)
+        self.behind.get()?.borrow().error.as_ref().map(repeat)
     }
 
     pub(super) fn check(&self) -> io::Result<()> {
@@ -202,7 +203,7 @@ impl OutQueue {
         if self.sending.get() {
             return;
         }
-        let next = self.behind.borrow_mut().as_mut().and_then(|behind| behind.waiting.pop_front());
+        let next = self.behind.get().and_then(|behind| behind.borrow_mut().waiting.pop_front());
         match next {
             Some(segment) => self.send(segment, 0),
             None if self.shutdown.get() => {
@@ -297,7 +298,7 @@ impl OutQueue {
     }
 
     fn wake(&self) {
-        if self.behind.borrow().as_ref().is_none_or(|behind| behind.wakers.is_empty()) {
+        if self.behind.get().is_none_or(|behind| behind.borrow().wakers.is_empty()) {
             return;
         }
         let mut woken = std::mem::take(&mut self.behind().wakers);
@@ -307,6 +308,12 @@ impl OutQueue {
         if wakers.is_empty() {
             *wakers = woken;
         }
+    }
+}
+
+impl AsRawFd for OutQueue {
+    fn as_raw_fd(&self) -> RawFd {
+        self.socket.as_raw_fd()
     }
 }
 
@@ -334,3 +341,6 @@ impl SendQueue for OutQueue {
         self.wake();
     }
 }
+
+/// Thousands of connections rest.
+const _: () = assert!(size_of::<OutQueue>() == 56);

@@ -8,13 +8,12 @@
 use std::cell::RefCell;
 use std::io;
 use std::mem::{replace, take};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, RawFd};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use super::socket::Socket;
 use super::turn::Turns;
 use crate::op::net::{Chunk, Received, Recv, try_recv};
 use crate::reactor::{self, Op};
@@ -58,13 +57,17 @@ impl Receiver {
     }
 
     /// Waits until there is data, or the end: true if there is data.
-    pub(super) fn poll_fill(&self, socket: &Rc<Socket>, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+    pub(super) fn poll_fill(
+        &self,
+        socket: &Rc<impl AsRawFd + 'static>,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<bool>> {
         self.incoming.borrow_mut().poll_fill(socket, cx)
     }
 
     pub(super) fn poll_read(
         &self,
-        socket: &Rc<Socket>,
+        socket: &Rc<impl AsRawFd + 'static>,
         cx: &mut Context<'_>,
         to: &mut [u8],
     ) -> Poll<io::Result<usize>> {
@@ -74,7 +77,7 @@ impl Receiver {
     /// The data with its buffer; None at the end.
     pub(super) fn poll_chunk(
         &self,
-        socket: &Rc<Socket>,
+        socket: &Rc<impl AsRawFd + 'static>,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<Option<Chunk>>> {
         self.incoming.borrow_mut().poll_chunk(socket, cx)
@@ -109,7 +112,11 @@ impl Receiver {
 }
 
 impl Incoming {
-    fn poll_fill(&mut self, socket: &Rc<Socket>, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+    fn poll_fill(
+        &mut self,
+        socket: &Rc<impl AsRawFd + 'static>,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<bool>> {
         loop {
             match self.stage {
                 Stage::Filled(_) => return Poll::Ready(Ok(true)),
@@ -121,7 +128,7 @@ impl Incoming {
 
     fn poll_read(
         &mut self,
-        socket: &Rc<Socket>,
+        socket: &Rc<impl AsRawFd + 'static>,
         cx: &mut Context<'_>,
         to: &mut [u8],
     ) -> Poll<io::Result<usize>> {
@@ -139,7 +146,7 @@ impl Incoming {
                 }
                 Stage::Ended => return Poll::Ready(Ok(0)),
                 Stage::Empty if straight && self.much && self.more => {
-                    if let Some(count) = self.read_straight(socket, to)? {
+                    if let Some(count) = self.read_straight(socket.as_raw_fd(), to)? {
                         return Poll::Ready(Ok(count));
                     }
                 }
@@ -149,7 +156,11 @@ impl Incoming {
         }
     }
 
-    fn poll_chunk(&mut self, socket: &Rc<Socket>, cx: &mut Context<'_>) -> Poll<io::Result<Option<Chunk>>> {
+    fn poll_chunk(
+        &mut self,
+        socket: &Rc<impl AsRawFd + 'static>,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<Option<Chunk>>> {
         if !ready!(self.poll_fill(socket, cx))? {
             return Poll::Ready(Ok(None));
         }
@@ -167,7 +178,7 @@ impl Incoming {
     /// Waits for a receive to end and keeps what it brings. It may leave to the reader what has yet to come.
     fn poll_receive(
         &mut self,
-        socket: &Rc<Socket>,
+        socket: &Rc<impl AsRawFd + 'static>,
         cx: &mut Context<'_>,
         leaves: bool,
     ) -> Poll<io::Result<()>> {
@@ -200,9 +211,9 @@ impl Incoming {
 
     /// Has a plain call put what is in the socket into the reader's memory, with no buffer between. None: nothing is there, or
     /// it is not the time for plain calls.
-    fn read_straight(&mut self, socket: &Socket, to: &mut [u8]) -> io::Result<Option<usize>> {
+    fn read_straight(&mut self, socket: RawFd, to: &mut [u8]) -> io::Result<Option<usize>> {
         let Some(reactor) = reactor::current().filter(|reactor| reactor.may_call()) else { return Ok(None) };
-        match try_recv(socket.as_raw_fd(), to) {
+        match try_recv(socket, to) {
             Ok(count) => {
                 reactor.count_bytes(count);
                 self.note(count, count == to.len());
@@ -236,4 +247,4 @@ impl Incoming {
 }
 
 /// Thousands of connections rest.
-const _: () = assert!(size_of::<Receiver>() == 80);
+const _: () = assert!(size_of::<Receiver>() == 72);

@@ -8,9 +8,9 @@ use std::task::{Context, Poll, ready};
 
 use futures_util::io::{AsyncBufRead, AsyncRead, AsyncWrite};
 
+use super::out_queue::OutQueue;
 use super::owned::WriteOwned;
 use super::receiver::Receiver;
-use super::socket::Socket;
 use super::stream::{WriteEnd, poll_close, read, read_exact, write, write_all};
 use crate::buf::IoBuf;
 use crate::error::BufResult;
@@ -19,7 +19,7 @@ use crate::op::net::Chunk;
 /// The reading half of a [`TcpStream`](super::TcpStream); its calls mean what the stream's do.
 pub struct OwnedReadHalf {
     pub(super) receiver: Box<Receiver>,
-    pub(super) socket: Rc<Socket>,
+    pub(super) socket: Rc<OutQueue>,
 }
 
 impl OwnedReadHalf {

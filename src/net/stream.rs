@@ -92,7 +92,7 @@ impl Drop for WriteEnd {
 }
 
 impl TcpStream {
-    pub(super) fn new(socket: Rc<Socket>) -> Self {
+    pub(super) fn new(socket: Socket) -> Self {
         TcpStream { receiver: Box::new(Receiver::new()), out: WriteEnd::new(OutQueue::new(socket)) }
     }
 
@@ -108,10 +108,10 @@ impl TcpStream {
     pub fn from_std(stream: std::net::TcpStream) -> io::Result<Self> {
         let socket = Socket::new(OwnedFd::from(stream));
         socket.options().r#type()?;
-        Ok(Self::new(Rc::new(socket)))
+        Ok(Self::new(socket))
     }
 
-    fn socket(&self) -> &Rc<Socket> {
+    fn socket(&self) -> &Socket {
         &self.out.socket
     }
 
@@ -123,7 +123,7 @@ impl TcpStream {
     /// # Cancellation
     /// Nothing is lost: what arrives is given to the next read.
     pub async fn read(&self, buf: &mut [u8]) -> io::Result<usize> {
-        read(&self.receiver, self.socket(), buf).await
+        read(&self.receiver, &self.out, buf).await
     }
 
     /// Fills `buf`.
@@ -134,7 +134,7 @@ impl TcpStream {
     /// # Cancellation
     /// What has been copied into `buf` is consumed; what has not arrived is left to the next read.
     pub async fn read_exact(&self, buf: &mut [u8]) -> io::Result<()> {
-        read_exact(&self.receiver, self.socket(), buf).await
+        read_exact(&self.receiver, &self.out, buf).await
     }
 
     /// The next bytes in the buffer into which the kernel put them, without a copy; None at the end.
@@ -146,7 +146,7 @@ impl TcpStream {
     /// Nothing is lost.
     pub async fn read_chunk(&self) -> io::Result<Option<Chunk>> {
         let _turn = self.receiver.turns.take().await;
-        std::future::poll_fn(|cx| self.receiver.poll_chunk(self.socket(), cx)).await
+        std::future::poll_fn(|cx| self.receiver.poll_chunk(&self.out, cx)).await
     }
 
     /// Accepts what fits of `buf` and returns how much that is; waits while the queue is above its high-water mark.
@@ -225,7 +225,7 @@ impl TcpStream {
     /// Two halves for two tasks. They are joined again by nothing: the connection ends with the second.
     pub fn into_split(self) -> (OwnedReadHalf, OwnedWriteHalf) {
         let TcpStream { receiver, out } = self;
-        (OwnedReadHalf { receiver, socket: out.socket.clone() }, OwnedWriteHalf { out })
+        (OwnedReadHalf { receiver, socket: out.clone() }, OwnedWriteHalf { out })
     }
 
     /// Hands the connection on: sends what is queued, ends the receive in flight, and gives std's stream together with the
@@ -295,14 +295,14 @@ pub(super) fn address(found: io::Result<socket2::SockAddr>) -> io::Result<Socket
         .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the socket has no IP address"))
 }
 
-pub(super) async fn read(receiver: &Receiver, socket: &Rc<Socket>, buf: &mut [u8]) -> io::Result<usize> {
+pub(super) async fn read(receiver: &Receiver, socket: &Rc<OutQueue>, buf: &mut [u8]) -> io::Result<usize> {
     let _turn = receiver.turns.take().await;
     std::future::poll_fn(|cx| receiver.poll_read(socket, cx, buf)).await
 }
 
 pub(super) async fn read_exact(
     receiver: &Receiver,
-    socket: &Rc<Socket>,
+    socket: &Rc<OutQueue>,
     mut buf: &mut [u8],
 ) -> io::Result<()> {
     let _turn = receiver.turns.take().await;
@@ -338,7 +338,7 @@ pub(super) fn poll_close(out: &Rc<OutQueue>, cx: &mut Context<'_>) -> Poll<io::R
 
 impl AsyncRead for &TcpStream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
-        self.receiver.poll_read(self.socket(), cx, buf)
+        self.receiver.poll_read(&self.out, cx, buf)
     }
 }
 
@@ -380,7 +380,7 @@ impl AsyncWrite for TcpStream {
 impl AsyncBufRead for TcpStream {
     fn poll_fill_buf(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<&[u8]>> {
         let stream = self.get_mut();
-        ready!(stream.receiver.poll_fill(&stream.out.socket, cx))?;
+        ready!(stream.receiver.poll_fill(&stream.out, cx))?;
         Poll::Ready(Ok(stream.receiver.filled()))
     }
 

@@ -258,19 +258,19 @@ unsafe impl<S: AsRawFd + 'static> Operation for Accept<S> {
 
 /// connect(2). After a cancel the socket is good for nothing but closing.
 pub(crate) struct Connect<S: AsRawFd + 'static> {
-    socket: Rc<S>,
+    socket: S,
     address: SockAddr,
 }
 
 impl<S: AsRawFd> Connect<S> {
-    pub(crate) fn new(socket: Rc<S>, address: SocketAddr) -> Self {
+    pub(crate) fn new(socket: S, address: SocketAddr) -> Self {
         Connect { socket, address: address.into() }
     }
 }
 
 // SAFETY: O1: the entry points to the address, which is the operation's own.
 unsafe impl<S: AsRawFd + 'static> Operation for Connect<S> {
-    type Output = io::Result<Rc<S>>;
+    type Output = io::Result<S>;
     const NAME: &'static str = "connect";
 
     fn nature(&self) -> Nature {

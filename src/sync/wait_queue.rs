@@ -31,7 +31,7 @@
 //! loop.
 
 use slab::Slab;
-use std::cell::{RefCell, RefMut};
+use std::cell::{OnceCell, RefCell, RefMut};
 use std::fmt::{self, Debug, Formatter};
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -44,7 +44,7 @@ const NOBODY: usize = usize::MAX;
 pub(crate) struct WaitQueue<T> {
     /// Made when somebody waits for the first time: most locks never see a second user, and an idle socket
     /// has two.
-    line: RefCell<Option<Box<Line<T>>>>,
+    line: OnceCell<Box<RefCell<Line<T>>>>,
 }
 
 /// The slots and the order of the waiters.
@@ -96,12 +96,12 @@ impl Place {
 impl<T> WaitQueue<T> {
     /// Nobody waits.
     pub(crate) const fn new() -> Self {
-        WaitQueue { line: RefCell::new(None) }
+        WaitQueue { line: OnceCell::new() }
     }
 
     /// How many wait. Those that were granted do not wait any more.
     pub(crate) fn waiting(&self) -> usize {
-        self.line.borrow().as_ref().map_or(0, |line| line.waiting)
+        self.line.get().map_or(0, |line| line.borrow().waiting)
     }
 
     /// Whether nobody waits.
@@ -202,7 +202,8 @@ impl<T> WaitQueue<T> {
     /// `fits` runs under the borrow: it does the primitive's arithmetic and nothing else.
     pub(crate) fn grant_while(&self, mut fits: impl FnMut(&mut T) -> bool) -> usize {
         let mut granted = 0;
-        if let Some(line) = self.line.borrow_mut().as_mut() {
+        if let Some(line) = self.line.get() {
+            let line = &mut *line.borrow_mut();
             while let Some(waiter) = line.slots.get_mut(line.turn)
                 && fits(&mut waiter.payload)
             {
@@ -220,7 +221,7 @@ impl<T> WaitQueue<T> {
 
     /// The line, made if there was none. Held for a few instructions, in which no user code runs (R1).
     fn line(&self) -> RefMut<'_, Line<T>> {
-        RefMut::map(self.line.borrow_mut(), |line| &mut **line.get_or_insert_default())
+        self.line.get_or_init(Box::default).borrow_mut()
     }
 
     /// Wakes who was granted and has not been woken. If a waker panics the others are woken all the same, and
@@ -304,7 +305,7 @@ impl<T> Line<T> {
 /// How many are in it: for the `Debug` of the primitives.
 impl<T> Debug for WaitQueue<T> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let inside = self.line.borrow().as_ref().map_or(0, |line| line.slots.len());
+        let inside = self.line.get().map_or(0, |line| line.borrow().slots.len());
         let waiting = self.waiting();
         write!(f, "{waiting} waiting, {} granted", inside - waiting)
     }
@@ -314,7 +315,10 @@ impl<T> Debug for WaitQueue<T> {
 impl<T> WaitQueue<T> {
     /// How many slots are in use, and how many were ever made: for the tests of the primitives.
     pub(crate) fn slots(&self) -> (usize, usize) {
-        self.line.borrow().as_ref().map_or((0, 0), |line| (line.slots.len(), line.slots.capacity()))
+        self.line.get().map_or((0, 0), |line| {
+            let line = line.borrow();
+            (line.slots.len(), line.slots.capacity())
+        })
     }
 }
 
@@ -373,8 +377,8 @@ mod tests {
     }
 
     #[test]
-    fn an_unused_queue_is_one_pointer_and_a_flag() {
-        assert_eq!(size_of::<WaitQueue<usize>>(), 2 * size_of::<usize>());
+    fn an_unused_queue_is_one_pointer() {
+        assert_eq!(size_of::<WaitQueue<usize>>(), size_of::<usize>());
         assert_eq!(size_of::<Place>(), size_of::<usize>());
     }
 
