@@ -48,6 +48,16 @@ impl Beginnings {
         end
     }
 
+    /// The race of such attempts: name, seconds and end of each.
+    async fn race<const N: usize>(
+        &self,
+        cast: [(&'static str, u64, Result<&'static str, &'static str>); N],
+        delay: Duration,
+    ) -> Result<(usize, &'static str), Vec<&'static str>> {
+        let attempts = cast.map(|(name, seconds, end)| move || self.attempt(name, seconds, end));
+        staggered_race(attempts, delay).await
+    }
+
     fn seconds(&self) -> u64 {
         (now() - self.start).as_secs()
     }
@@ -77,11 +87,7 @@ fn an_older_failure_does_not_shorten_the_head_start(ctx: &Ctx) {
     ctx.run_paused(async {
         let began = Beginnings::new();
         let cast = [("a", 3, Err("a's")), ("b", 99, Err("never")), ("c", 1, Ok("c's"))];
-        let attempts = cast.map(|(name, seconds, end)| {
-            let began = &began;
-            move || began.attempt(name, seconds, end)
-        });
-        assert_eq!(staggered_race(attempts, SECOND * 2).await, Ok((2, "c's")));
+        assert_eq!(began.race(cast, SECOND * 2).await, Ok((2, "c's")));
         assert_eq!((began.log.all(), began.seconds()), (vec![("a", 0), ("b", 2), ("c", 4)], 5));
     });
 }
@@ -91,11 +97,7 @@ fn without_a_winner_all_errors_come_in_the_order_of_the_attempts(ctx: &Ctx) {
     ctx.run_paused(async {
         let began = Beginnings::new();
         let cast = [("a", 9, Err("a's")), ("b", 6, Err("b's")), ("c", 0, Err("c's"))];
-        let attempts = cast.map(|(name, seconds, end)| {
-            let began = &began;
-            move || began.attempt(name, seconds, end)
-        });
-        assert_eq!(staggered_race(attempts, SECOND).await, Err(vec!["a's", "b's", "c's"]));
+        assert_eq!(began.race(cast, SECOND).await, Err(vec!["a's", "b's", "c's"]));
         assert_eq!((began.log.all(), began.seconds()), (vec![("a", 0), ("b", 1), ("c", 2)], 9));
     });
 }
@@ -104,11 +106,7 @@ fn of_attempts_that_end_in_the_same_turn_the_earlier_wins(ctx: &Ctx) {
     ctx.run_paused(async {
         let began = Beginnings::new();
         let cast = [("a", 3, Err("a's")), ("b", 2, Ok("b's")), ("c", 1, Ok("c's"))];
-        let attempts = cast.map(|(name, seconds, end)| {
-            let began = &began;
-            move || began.attempt(name, seconds, end)
-        });
-        assert_eq!(staggered_race(attempts, SECOND).await, Ok((1, "b's")));
+        assert_eq!(began.race(cast, SECOND).await, Ok((1, "b's")));
         assert_eq!(began.seconds(), 3);
     });
 }
