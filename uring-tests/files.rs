@@ -11,14 +11,16 @@ use futures_util::future::join_all;
 use futures_util::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
-use ringloop::create_task;
 use ringloop::fs::{self, File, OpenOptions};
+use ringloop::{create_task, current_task, yield_now};
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::fs::Permissions;
 use std::future::pending;
 use std::io::{ErrorKind, Read, SeekFrom};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::rc::Rc;
 use std::sync::mpsc::channel;
 use std::task::Poll;
 
@@ -56,7 +58,9 @@ pub const TRIALS: &[Trial] = &[
     io!(a_copy_in_memory_is_what_std_makes),
     io!(a_link_out_of_memory_is_followed),
     io!(a_pipe_with_a_name_is_opened_without_its_other_end).needs(&[Need::OpensInPlace]),
+    io!(calls_one_after_the_other_let_others_run),
     io!(many_calls_of_one_poll_go_both_ways),
+    io!(a_call_that_takes_offers_does_not_give_way),
 ];
 
 fn what_is_written_is_read_back(ctx: &Ctx) {
@@ -723,19 +727,68 @@ fn a_pipe_with_a_name_is_opened_without_its_other_end(ctx: &Ctx) {
 }
 
 /// A task that never suspends of itself uses up what a poll may cost, and goes on through the ring.
-fn many_calls_of_one_poll_go_both_ways(ctx: &Ctx) {
+/// A task that finds everything at hand gives way all the same.
+fn calls_one_after_the_other_let_others_run(ctx: &Ctx) {
     let bytes = Dice(ctx.seed).bytes(400 * 1024);
     let path = ctx.file("file", &bytes);
     ctx.run(async {
         let file = File::open(&path).await.expect("it is there");
-        let before = ringloop::testing::stats().started;
+        let turns = Rc::new(Cell::new(0));
+        let other = create_task({
+            let turns = turns.clone();
+            async move {
+                loop {
+                    turns.set(turns.get() + 1);
+                    yield_now().await;
+                }
+            }
+        });
         let mut buffer = vec![0; 1024];
         for index in 0..400 {
             (_, buffer) = file.read_exact_at(buffer, index * 1024, 1024).await.expect("long enough");
             let begin = index as usize * 1024;
             assert!(buffer == bytes[begin..begin + 1024], "part {index}");
         }
-        let through = ringloop::testing::stats().started - before;
-        assert!(through >= 400 / 33, "{through} of 400 went through the ring");
+        let turns = turns.get();
+        assert!(turns >= 400 / 33, "the other task ran {turns} times beside 400 calls");
+        other.abort();
+    });
+}
+
+/// Several calls in one poll: those that find the poll's share used up do not wait for each other's turns.
+fn many_calls_of_one_poll_go_both_ways(ctx: &Ctx) {
+    let bytes = Dice(ctx.seed).bytes(400 * 1024);
+    let path = ctx.file("file", &bytes);
+    ctx.run(async {
+        let file = File::open(&path).await.expect("it is there");
+        let before = ringloop::testing::stats();
+        let reads = (0..400).map(|index| file.read_exact_at(vec![0; 1024], index * 1024, 1024));
+        for (index, read) in join_all(reads).await.into_iter().enumerate() {
+            let (_, buffer) = read.expect("long enough");
+            assert!(buffer == bytes[index * 1024..][..1024], "part {index}");
+        }
+        let after = ringloop::testing::stats();
+        let through = after.started - before.started;
+        assert!(through >= 400 / 2, "{through} of 400 went through the ring");
+    });
+}
+
+/// An operation that answers cancel requests must be there to answer one, also where the share of the poll is used up.
+fn a_call_that_takes_offers_does_not_give_way(ctx: &Ctx) {
+    let path = ctx.file("file", vec![1; 1024]);
+    ctx.run(async {
+        let file = File::open(&path).await.expect("it is there");
+        let mut buffer = vec![0; 1024];
+        let reader = current_task().expect("the body is a task");
+        reader.cancel();
+        // Nothing in here suspends before the share is used up, so the request is still to be delivered then.
+        for _ in 0..40 {
+            buffer = match file.read_exact_at(buffer, 0, 1024).cancellable().await {
+                Ok((_, buffer)) => buffer,
+                Err(error) => error.into_buf(),
+            };
+        }
+        assert_eq!(buffer.capacity(), 1024, "no read took the buffer with it");
+        reader.uncancel();
     });
 }

@@ -215,7 +215,7 @@ impl Incoming {
         let Some(reactor) = reactor::current().filter(|reactor| reactor.may_call()) else { return Ok(None) };
         match try_recv(socket, to) {
             Ok(count) => {
-                reactor.count_bytes(count);
+                reactor.made_call(count);
                 self.note(count, count == to.len());
                 Ok(Some(count))
             }

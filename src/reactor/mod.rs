@@ -63,8 +63,9 @@ pub(crate) fn expect_current(what: &str) -> Rc<Reactor> {
     }
 }
 
-/// What plain calls may cost per poll of a task before its operations have to go through the ring: a call costs one, and one
-/// for each of so many bytes.
+/// What plain calls may cost per poll of a task: one that is tried costs one, and one for each of so many bytes. Then, if any
+/// was made, the operation gives way and goes on with the next poll. If the task goes on all the same, because it does several
+/// things at once, those go through the ring: would each give way, all of them would be polled again for each few that are done.
 const CALLS_PER_STEP: u32 = 32;
 /// As many bytes take about as long to copy as a call takes.
 const BYTES_PER_CALL: usize = 16 << 10;
@@ -74,6 +75,19 @@ const NEVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
 /// After so many polls of tasks the last reading of the clock is too old to say which timers are due.
 const STALE: u64 = 16;
+
+/// No step has this number.
+const NO_STEP: u64 = u64::MAX;
+
+/// How an operation goes that has a plain call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Admission {
+    /// By a plain call, if it can.
+    Call,
+    /// Not yet: the task has made enough calls in this poll.
+    GiveWay,
+    Ring,
+}
 
 /// Something to do outside of the borrow.
 enum Deferred {
@@ -103,6 +117,8 @@ pub(crate) struct Reactor {
     inside: Cell<bool>,
     /// The executor's step in which plain calls were counted last, and how many.
     calls: Cell<(u64, u32)>,
+    /// The executor's step in which one was made that nobody has given way for.
+    made: Cell<u64>,
     /// The last reading of the clock that may still serve, and the executor's step in which it was made.
     read: Cell<Option<(Instant, u64)>>,
 }
@@ -129,6 +145,7 @@ impl Reactor {
             is_faulty,
             inside: Cell::new(false),
             calls: Cell::new((0, 0)),
+            made: Cell::new(NO_STEP),
             read: Cell::new(None),
         });
         // Where the thread is ending the reactor is just not listed: futures then find no loop.
@@ -160,11 +177,28 @@ impl Reactor {
 
     /// Whether a plain call may be made now, and counts it: tasks that never suspend must not starve the others.
     pub(crate) fn may_call(&self) -> bool {
+        self.count_call() && !self.prefers_ring()
+    }
+
+    /// How an operation that has a plain call goes, and counts the call.
+    fn admit(&self) -> Admission {
+        if self.prefers_ring() {
+            return Admission::Ring;
+        }
+        match self.count_call() {
+            true => Admission::Call,
+            false if self.made.replace(NO_STEP) == step_number() => Admission::GiveWay,
+            false => Admission::Ring,
+        }
+    }
+
+    /// Counts one more call of this step. False: there were enough.
+    fn count_call(&self) -> bool {
         let step = step_number();
         let (counted, calls) = self.calls.get();
         let calls = if counted == step { calls + 1 } else { 1 };
         self.calls.set((step, calls));
-        calls <= CALLS_PER_STEP && !self.prefers_ring()
+        calls <= CALLS_PER_STEP
     }
 
     /// Who else goes to the kernel with the next enter.
@@ -173,10 +207,11 @@ impl Reactor {
         if queued || is_another_ready() { Company::Others } else { Company::Alone }
     }
 
-    /// Counts what a plain call has moved.
-    pub(crate) fn count_bytes(&self, bytes: usize) {
+    /// A plain call was made, and this is what it has moved.
+    pub(crate) fn made_call(&self, bytes: usize) {
         let (step, calls) = self.calls.get();
         self.calls.set((step, calls + (bytes / BYTES_PER_CALL) as u32));
+        self.made.set(step);
     }
 
     /// Whether rare things are to happen to an operation, which can only happen in the ring.

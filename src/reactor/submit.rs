@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use super::{Reactor, TimerKey, expect_current};
+use super::{Admission, Reactor, TimerKey, expect_current};
 use crate::executor::{Listed, take_offer};
 use crate::op::{Lent, Methods, Next, Operation, Polled, Why};
 use crate::waiting::{Waiting, waits_for};
@@ -94,16 +94,27 @@ impl<T> Op<T> {
         matches!(self.state, State::Submitted { .. })
     }
 
-    /// Puts an idle operation into the current loop's table. Some: it ended at once.
+    /// Puts an idle operation into the current loop's table, or leaves it idle for a turn. Some: it ended at once.
     fn submit(&mut self, cx: &mut Context<'_>) -> Option<T> {
         let State::Idle(mut lent) = std::mem::replace(&mut self.state, State::Ended) else {
             unreachable!("only an idle operation is submitted");
         };
         let reactor = expect_current(lent.name());
-        while lent.has_call() && reactor.may_call() {
+        while lent.has_call() {
+            match reactor.admit() {
+                Admission::Call => {}
+                // One that takes offers must take them from now on.
+                Admission::GiveWay if self.control.is_none() => {
+                    self.state = State::Idle(lent);
+                    cx.waker().wake_by_ref();
+                    waits_for(|| Waiting::Turn);
+                    return None;
+                }
+                Admission::GiveWay | Admission::Ring => break,
+            }
             let Some(outcome) = lent.call(reactor.company()) else { break };
             // What is no count of bytes is a descriptor: a small number.
-            reactor.count_bytes(outcome.result.max(0) as usize);
+            reactor.made_call(outcome.result.max(0) as usize);
             if let Next::Finish = lent.advance(outcome) {
                 return Some(lent.finish(outcome));
             }
