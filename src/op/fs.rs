@@ -13,7 +13,6 @@ mod whole;
 
 use std::ffi::{CStr, CString};
 use std::io;
-use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::rc::Rc;
 
@@ -210,7 +209,7 @@ pub(crate) struct Stat<T: 'static> {
     /// Of what.
     subject: Subject,
     /// Where the kernel puts it.
-    status: MaybeUninit<Status>,
+    status: Status,
     /// Makes the output.
     tell: fn(io::Result<&Status>) -> T,
     /// How often it was tried in vain.
@@ -219,7 +218,7 @@ pub(crate) struct Stat<T: 'static> {
 
 impl<T> Stat<T> {
     pub(crate) fn new(subject: Subject, tell: fn(io::Result<&Status>) -> T) -> Self {
-        Stat { subject, status: MaybeUninit::zeroed(), tell, patience: Patience::default() }
+        Stat { subject, status: route::unknown_status(), tell, patience: Patience::default() }
     }
 }
 
@@ -235,17 +234,10 @@ unsafe impl<T: 'static> Operation for Stat<T> {
     }
 
     fn call(&mut self, _company: Company) -> Option<Outcome> {
-        let status = match &self.subject {
-            Subject::Path(path) => route::status_at_once_by_path(path, 0)?,
-            Subject::Link(path) => route::status_at_once_by_path(path, libc::O_NOFOLLOW)?,
-            Subject::File(file) => Ok(route::status_at_once(file.as_raw_fd())?),
-        };
-        match status {
-            Ok(status) => {
-                self.status.write(status);
-                Some(Outcome { result: 0, flags: 0 })
-            }
-            Err(outcome) => Some(outcome),
+        match &self.subject {
+            Subject::Path(path) => route::status_at_once_by_path(path, 0, &mut self.status),
+            Subject::Link(path) => route::status_at_once_by_path(path, libc::O_NOFOLLOW, &mut self.status),
+            Subject::File(file) => route::status_at_once(file.as_raw_fd(), &mut self.status),
         }
     }
 
@@ -255,7 +247,7 @@ unsafe impl<T: 'static> Operation for Stat<T> {
             Subject::Link(path) => (HERE, path.as_ptr(), libc::AT_SYMLINK_NOFOLLOW),
             Subject::File(file) => (types::Fd(file.as_raw_fd()), c"".as_ptr(), libc::AT_EMPTY_PATH),
         };
-        opcode::Statx::new(fd, path, self.status.as_mut_ptr().cast()).flags(flags).mask(route::WANTED).build()
+        opcode::Statx::new(fd, path, (&raw mut self.status).cast()).flags(flags).mask(route::WANTED).build()
     }
 
     fn advance(&mut self, outcome: Outcome) -> Next {
@@ -263,8 +255,6 @@ unsafe impl<T: 'static> Operation for Stat<T> {
     }
 
     fn finish(self, outcome: Outcome) -> T {
-        // SAFETY: P1: zeroed at first.
-        let status = unsafe { self.status.assume_init_ref() };
-        (self.tell)(outcome.count().map(|_| status))
+        (self.tell)(outcome.count().map(|_| &self.status))
     }
 }

@@ -43,7 +43,8 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::{Mode, fchmod};
 
-use self::medium::{Machine, Medium, open_cached, place_of, remembered, status};
+pub(super) use self::medium::unknown_status;
+use self::medium::{Machine, Medium, ask, open_cached, place_of, remember, remembered};
 use super::{Company, called};
 use crate::ring::{Entry, Outcome};
 
@@ -64,6 +65,9 @@ const MANY: usize = 32 << 10;
 /// Errors that a walk along cached names finds for certain.
 const CERTAIN: [Errno; 5] =
     [Errno::ENOENT, Errno::ENOTDIR, Errno::EACCES, Errno::EISDIR, Errno::ENAMETOOLONG];
+
+/// The outcome of a call that has no number to tell.
+const DONE: Outcome = Outcome { result: 0, flags: 0 };
 
 /// An outcome that is an error.
 fn failed(errno: Errno) -> Outcome {
@@ -137,7 +141,8 @@ pub(super) fn let_wait(fd: RawFd, flags: i32) {
 /// plain calls, which tell where the path leads. What they cannot tell is not cached: that goes to a worker without being told.
 pub(super) fn opens_on_worker(path: &CStr) -> bool {
     Machine::look().has_servers
-        && place_of(path, 0).is_ok_and(|place| status_at_once(place.as_raw_fd()).is_none())
+        && place_of(path, 0)
+            .is_ok_and(|place| status_at_once(place.as_raw_fd(), &mut unknown_status()).is_none())
 }
 
 /// Whether what a path leads to may keep an open waiting without end, as far as the kernel has it in its cache.
@@ -149,34 +154,34 @@ pub(super) fn may_wait(path: &CStr) -> bool {
 }
 
 /// The status of an open file, if it can be had without waiting and is not stale.
-pub(super) fn status_at_once(fd: RawFd) -> Option<Status> {
-    remembered(fd).filter(is_local)
+pub(super) fn status_at_once(fd: RawFd, status: &mut Status) -> Option<Outcome> {
+    (remember(fd, status) && is_local(status)).then_some(DONE)
 }
 
 /// The status of what a path leads to, or why it leads nowhere, if that can be had without waiting and is not stale.
 /// `O_NOFOLLOW` is the only flag that makes sense.
-pub(super) fn status_at_once_by_path(path: &CStr, flags: i32) -> Option<Result<Status, Outcome>> {
+pub(super) fn status_at_once_by_path(path: &CStr, flags: i32, status: &mut Status) -> Option<Outcome> {
     if medium::in_memory(path)
-        && let Some(status) = status_in_memory(path, flags)
+        && let Some(outcome) = status_in_memory(path, flags, status)
     {
-        return Some(status);
+        return Some(outcome);
     }
     match place_of(path, flags) {
-        Ok(place) => status_at_once(place.as_raw_fd()).map(Ok),
-        Err(errno) => CERTAIN.contains(&errno).then(|| Err(failed(errno))),
+        Ok(place) => status_at_once(place.as_raw_fd(), status),
+        Err(errno) => CERTAIN.contains(&errno).then(|| failed(errno)),
     }
 }
 
 /// The status of a name in a folder that lies in memory; None if it is a link to somewhere else, or the place of another mount.
-fn status_in_memory(path: &CStr, flags: i32) -> Option<Result<Status, Outcome>> {
+fn status_in_memory(path: &CStr, flags: i32, status: &mut Status) -> Option<Outcome> {
     let own = libc::AT_SYMLINK_NOFOLLOW | libc::AT_NO_AUTOMOUNT | libc::AT_STATX_DONT_SYNC;
-    match status(libc::AT_FDCWD, path, own) {
-        Ok(status) => {
+    match ask(libc::AT_FDCWD, path, own, status) {
+        Ok(()) => {
             let is_link = u32::from(status.stx_mode) & libc::S_IFMT == libc::S_IFLNK;
             let answers = !is_link || flags & libc::O_NOFOLLOW != 0;
-            (answers && Medium::of(&status) == Medium::Memory).then_some(Ok(status))
+            (answers && Medium::of(status) == Medium::Memory).then_some(DONE)
         }
-        Err(errno) => CERTAIN.contains(&errno).then(|| Err(failed(errno))),
+        Err(errno) => CERTAIN.contains(&errno).then(|| failed(errno)),
     }
 }
 
@@ -407,7 +412,11 @@ mod tests {
         assert_eq!(measure(file.as_raw_fd()).0, file.metadata().expect("it is open").len());
         let procfs = File::open("/proc/self/status").expect("procfs is there");
         let (size, facts) = measure(procfs.as_raw_fd());
-        assert!(size == 0 && !facts.closes_at_once && status_at_once(procfs.as_raw_fd()).is_none());
+        assert!(
+            size == 0
+                && !facts.closes_at_once
+                && status_at_once(procfs.as_raw_fd(), &mut unknown_status()).is_none()
+        );
         assert_eq!(measure(-1).0, 0);
     }
 
@@ -416,7 +425,9 @@ mod tests {
     fn a_path_says_the_same_at_once_as_through_the_file_system() {
         use std::os::unix::fs::MetadataExt;
         let by_path = |path: &CStr, flags| {
-            status_at_once_by_path(path, flags).map(|status| status.map(|status| status.stx_ino))
+            let mut status = unknown_status();
+            let outcome = status_at_once_by_path(path, flags, &mut status)?;
+            Some(if outcome == DONE { Ok(status.stx_ino) } else { Err(outcome) })
         };
         let inode = |path: &str| std::fs::metadata(path).expect("Linux has it").ino();
         // Where the kernel cannot tell what is local there is no answer, and never another one.

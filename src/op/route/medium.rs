@@ -5,9 +5,7 @@
 //! magic number, which a thread remembers. Where the kernel has no such call, or a sandbox refuses it, nothing is known.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use std::ffi::CStr;
-use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
@@ -45,9 +43,33 @@ const KNOWN: [(FsType, Medium); 7] = [
 /// The kernel's `RAMFS_MAGIC`.
 const RAMFS_MAGIC: libc::c_long = 0x8584_58f6_u32 as libc::c_long;
 
+/// Things and what is known of them, the one that was asked for last at the front: programs ask for the same thing many times.
+struct Known<K, V>(Vec<(K, V)>);
+
+impl<K, V: Copy> Known<K, V> {
+    /// So many are remembered.
+    const MOST: usize = 256;
+
+    const fn new() -> Self {
+        Known(Vec::new())
+    }
+
+    fn get(&mut self, is_it: impl Fn(&K) -> bool) -> Option<V> {
+        let place = self.0.iter().position(|(key, _)| is_it(key))?;
+        self.0.swap(0, place);
+        Some(self.0[0].1)
+    }
+
+    /// What is not known yet; if there are too many, another is forgotten.
+    fn put(&mut self, key: K, value: V) {
+        self.0.truncate(Self::MOST - 1);
+        self.0.push((key, value));
+    }
+}
+
 thread_local! {
     /// The mounts met so far. A mount's number is never used again, so no entry gets wrong.
-    static MOUNTS: RefCell<HashMap<u64, Medium>> = RefCell::default();
+    static MOUNTS: RefCell<Known<u64, Medium>> = const { RefCell::new(Known::new()) };
 }
 
 impl Medium {
@@ -57,8 +79,14 @@ impl Medium {
         if status.stx_mask & libc::STATX_MNT_ID_UNIQUE == 0 {
             return Medium::Unknown;
         }
-        let known = |mounts: &RefCell<HashMap<u64, Medium>>| {
-            *mounts.borrow_mut().entry(status.stx_mnt_id).or_insert_with(|| of_mount(status.stx_mnt_id))
+        let mount = status.stx_mnt_id;
+        let known = |mounts: &RefCell<Known<u64, Medium>>| {
+            let mut mounts = mounts.borrow_mut();
+            mounts.get(|&number| number == mount).unwrap_or_else(|| {
+                let medium = of_mount(mount);
+                mounts.put(mount, medium);
+                medium
+            })
         };
         MOUNTS.try_with(known).unwrap_or(Medium::Unknown)
     }
@@ -66,17 +94,26 @@ impl Medium {
 
 /// What the kernel has in memory about an open file, with the number of its mount; it waits for nobody.
 pub(super) fn remembered(fd: RawFd) -> Option<Status> {
-    status(fd, c"", libc::AT_EMPTY_PATH | libc::AT_STATX_DONT_SYNC).ok()
+    let mut status = unknown_status();
+    remember(fd, &mut status).then_some(status)
+}
+
+/// The same, put where the caller says. False: it cannot be had.
+pub(super) fn remember(fd: RawFd, status: &mut Status) -> bool {
+    ask(fd, c"", libc::AT_EMPTY_PATH | libc::AT_STATX_DONT_SYNC, status).is_ok()
+}
+
+/// The status of nothing.
+pub(crate) fn unknown_status() -> Status {
+    // SAFETY: P1: plain numbers.
+    unsafe { std::mem::zeroed() }
 }
 
 /// statx(2).
-pub(super) fn status(fd: RawFd, path: &CStr, flags: i32) -> nix::Result<Status> {
-    let mut status = MaybeUninit::<Status>::zeroed();
+pub(super) fn ask(fd: RawFd, path: &CStr, flags: i32, status: &mut Status) -> nix::Result<()> {
     let mask = WANTED | libc::STATX_MNT_ID_UNIQUE;
     // SAFETY: L1: the path outlives the call, and the place is as large as what the kernel writes.
-    Errno::result(unsafe { libc::statx(fd, path.as_ptr(), flags, mask, status.as_mut_ptr()) })?;
-    // SAFETY: P1: zero where the kernel wrote nothing.
-    Ok(unsafe { status.assume_init() })
+    Errno::result(unsafe { libc::statx(fd, path.as_ptr(), flags, mask, status) }).map(drop)
 }
 
 /// openat2(2), if the way to the file is in the kernel's cache. `RESOLVE_CACHED` gives up with EAGAIN where walking would have
@@ -157,14 +194,11 @@ fn lately() -> Duration {
 }
 
 /// Folders by their paths: whether they lie in memory, and when that was seen.
-type Folders = HashMap<Box<[u8]>, (bool, Duration)>;
-
-/// How many folders are remembered.
-const FOLDERS: usize = 256;
+type Folders = Known<Box<[u8]>, (bool, Duration)>;
 
 thread_local! {
     /// What was seen of folders.
-    static IN_MEMORY: RefCell<Folders> = RefCell::default();
+    static IN_MEMORY: RefCell<Folders> = const { RefCell::new(Known::new()) };
     /// What was seen of the machine, and when.
     static MACHINE: Cell<Option<(Machine, Duration)>> = const { Cell::new(None) };
 }
@@ -174,19 +208,23 @@ thread_local! {
 pub(super) fn in_memory(path: &CStr) -> bool {
     let Some(folder) = folder(path.to_bytes()) else { return false };
     let now = lately();
-    let fresh = |&&(_, seen): &&(bool, Duration)| now.saturating_sub(seen) < TRUST;
     let known = |folders: &RefCell<Folders>| {
         let mut folders = folders.borrow_mut();
-        if let Some(&(in_memory, _)) = folders.get(folder).filter(fresh) {
+        let known = folders.get(|path| **path == *folder);
+        if let Some((in_memory, seen)) = known
+            && now.saturating_sub(seen) < TRUST
+        {
             return in_memory;
         }
         // What is not cached is not remembered either: it will be.
         let Some(medium) = medium_of_folder(folder) else { return false };
-        if folders.len() == FOLDERS {
-            folders.clear();
+        let in_memory = medium == Medium::Memory;
+        match known {
+            // It has come to the front.
+            Some(_) => folders.0[0].1 = (in_memory, now),
+            None => folders.put(folder.into(), (in_memory, now)),
         }
-        folders.insert(folder.into(), (medium == Medium::Memory, now));
-        medium == Medium::Memory
+        in_memory
     };
     IN_MEMORY.try_with(known).unwrap_or(false)
 }
@@ -281,6 +319,19 @@ fn may_have_server(mount: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_asked_for_last_is_kept_longest() {
+        let mut known = Known::new();
+        let most = Known::<usize, usize>::MOST;
+        for number in 0..2 * most {
+            assert_eq!(known.get(|&key| key == number), None);
+            known.put(number, number + 1);
+            assert_eq!(known.get(|&key| key == 7), (number >= 7).then_some(8), "it is used all the time");
+            assert!(known.0.len() <= most);
+        }
+        assert_eq!(known.get(|&key| key == 2 * most - 1), Some(2 * most));
+    }
 
     #[test]
     fn a_mount_is_known_by_its_file_system() {
