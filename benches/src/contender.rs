@@ -36,6 +36,9 @@ pub const OURS_BY_CHUNK: &str = "ringloop-chunks";
 /// The same, where the buffers into which blocks of a file are read are registered with the ring.
 pub const OURS_REGISTERED: &str = "ringloop-registered";
 
+/// All ways to use it.
+pub const OUR_WAYS: [&str; 3] = [OURS, OURS_BY_CHUNK, OURS_REGISTERED];
+
 /// All contenders, in the order of the tables.
 pub const ALL: [Known; 13] = [
     Known { name: RAW, program: "contender-raw", of: Some("io-uring") },
@@ -56,7 +59,7 @@ pub const ALL: [Known; 13] = [
 impl Known {
     /// Whether it is a runtime that a user could choose instead.
     pub fn is_peer(&self) -> bool {
-        ![RAW, SYNC, OURS, OURS_BY_CHUNK, OURS_REGISTERED].contains(&self.name)
+        ![RAW, SYNC].contains(&self.name) && !OUR_WAYS.contains(&self.name)
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::record::{Rounds, reason, values};
 use super::verdict::{Judged, judge};
-use crate::contender::{Known, OURS};
+use crate::contender::{Known, OUR_WAYS, OURS};
 use crate::document::table;
 use crate::ratio::{ratio, spread};
 use crate::workload::{Figure, Limit, Workload};
@@ -53,9 +53,16 @@ fn line(workload: &Workload, rounds: &Rounds, contenders: &[&Known]) -> Vec<Stri
             format!("{:.2} to {:.2}", ratio.rounds.least, ratio.rounds.most)
         }),
     );
-    let judged: Vec<Judged> = workload.targets.iter().map(|&target| judge(target, rounds)).collect();
-    line.push(join(judged.iter().map(aim)));
-    line.push(join(judged.iter().map(standing)));
+    let judged = |way| workload.targets.iter().map(move |&target| judge(target, rounds, way));
+    line.push(join(judged(OURS).map(|judged| aim(&judged))));
+    let ways = OUR_WAYS.iter().filter(|way| **way == OURS || !values(rounds, way, workload.key).is_empty());
+    line.push(join(ways.map(|way| {
+        let standing = join(judged(way).map(|judged| standing(&judged)));
+        match way.strip_prefix(OURS) {
+            Some("") | None => standing,
+            Some(other) => format!("{}: {standing}", other.trim_start_matches('-')),
+        }
+    })));
     line
 }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::record::{Rounds, values};
-use crate::contender::{self, OURS};
+use crate::contender;
 use crate::ratio::{Ratio, ratio, spread};
 use crate::workload::{Figure, Limit, Target};
 
@@ -41,9 +41,9 @@ pub struct Judged {
     pub verdict: Verdict,
 }
 
-/// Judges a target by these rounds.
-pub fn judge(target: Target, rounds: &Rounds) -> Judged {
-    let ours = values(rounds, OURS, target.figure);
+/// Judges a target by these rounds, for one way to use ringloop.
+pub fn judge(target: Target, rounds: &Rounds, way: &str) -> Judged {
+    let ours = values(rounds, way, target.figure);
     let beside = |name: &str| ratio(&ours, &values(rounds, name, target.figure));
     let both = |ratio: Ratio| (ratio.rounds.median, ratio.best);
     let (most, with, reached) = match target.limit {
@@ -78,6 +78,7 @@ mod tests {
 
     use super::super::record::Outcome;
     use super::*;
+    use crate::contender::OURS;
     use crate::meter::Cost;
     use crate::session::Done;
     use crate::workload::{cpu, cpu_of_best_peer};
@@ -102,7 +103,8 @@ mod tests {
 
     #[test]
     fn a_target_against_raw_is_met_by_the_median_or_at_best_or_not() {
-        let verdict = |ours| judge(cpu(1.1, "raw"), &rounds(&[(OURS, ours), ("raw", &[100; 3])])).verdict;
+        let verdict =
+            |ours| judge(cpu(1.1, "raw"), &rounds(&[(OURS, ours), ("raw", &[100; 3])]), OURS).verdict;
         assert_eq!(verdict(&[105, 110, 150]), Verdict::Met);
         assert_eq!(verdict(&[105, 120, 150]), Verdict::MetAtBest);
         assert_eq!(verdict(&[115, 120, 150]), Verdict::Missed);
@@ -110,26 +112,26 @@ mod tests {
 
     #[test]
     fn what_was_not_measured_is_not_judged() {
-        assert_eq!(judge(cpu(1.0, "raw"), &rounds(&[(OURS, &[1])])).verdict, Verdict::Unknown);
-        assert_eq!(judge(cpu(1.0, "raw"), &rounds(&[("raw", &[1])])).verdict, Verdict::Unknown);
+        assert_eq!(judge(cpu(1.0, "raw"), &rounds(&[(OURS, &[1])]), OURS).verdict, Verdict::Unknown);
+        assert_eq!(judge(cpu(1.0, "raw"), &rounds(&[("raw", &[1])]), OURS).verdict, Verdict::Unknown);
         let failed = Outcome::Failed("it hung".into());
         let mut rounds = rounds(&[(OURS, &[1])]);
         rounds.insert("raw".into(), vec![failed]);
-        assert_eq!(judge(cpu(1.0, "raw"), &rounds).verdict, Verdict::Unknown);
+        assert_eq!(judge(cpu(1.0, "raw"), &rounds, OURS).verdict, Verdict::Unknown);
     }
 
     #[test]
     fn the_best_peer_is_neither_raw_nor_sync_nor_ringloop() {
         let rounds =
             rounds(&[(OURS, &[90]), ("raw", &[10]), ("sync", &[20]), ("tokio", &[100]), ("smol", &[80])]);
-        let judged = judge(cpu_of_best_peer(1.0), &rounds);
+        let judged = judge(cpu_of_best_peer(1.0), &rounds, OURS);
         assert_eq!((judged.with, judged.verdict), (Some("smol"), Verdict::Missed));
     }
 
     #[test]
     fn a_limit_may_be_in_the_figures_own_unit() {
         let target = Target { figure: Figure::Noted("bytes", "B"), limit: Limit::AtMost(110.0) };
-        let judged = judge(target, &rounds(&[(OURS, &[100, 120, 108])]));
+        let judged = judge(target, &rounds(&[(OURS, &[100, 120, 108])]), OURS);
         assert_eq!((judged.reached, judged.verdict), (Some((108.0, 100.0)), Verdict::Met));
     }
 }
