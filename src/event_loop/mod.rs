@@ -184,33 +184,45 @@ impl EventLoop {
         self.exceptions.tell(context);
     }
 
-    /// One turn, as the module head tells it; it ends after the batch if that was what `done` waits for.
-    fn turn(&self, done: impl Fn() -> bool) -> io::Result<()> {
+    /// One turn, as the module head tells it; it ends after the batch if that was what `done` waits for. Says whether that
+    /// has come.
+    fn turn(&self, done: impl Fn() -> bool) -> io::Result<bool> {
         self.turns.set(self.turns.get() + 1);
         self.executor.take_mail();
         self.run_batch()?;
         if done() {
-            return Ok(());
+            return Ok(true);
         }
-        if self.executor.is_ready() {
-            // The most frequent turn by far: tasks wake each other, and the kernel has nothing to say.
-            return match self.reactor.has_work() {
-                true => self.look().map(|()| self.collect()),
-                false => Ok(()),
-            };
+        // The most frequent turn by far: tasks wake each other, and the kernel has nothing to say.
+        if self.executor.is_ready() && !self.reactor.has_work() {
+            return Ok(false);
         }
-        match self.patience() {
-            None => self.look()?,
-            Some(patience) if self.options.ring.clock == Clock::Paused => self.idle_paused(patience)?,
-            Some(patience) if self.fall_asleep() => {
-                let slept = self.reactor.enter_kernel(Some(patience));
-                self.executor.wake_up();
-                slept?;
-            }
-            Some(_) => self.look()?,
+        self.meet_kernel()?;
+        Ok(done())
+    }
+
+    /// The kernel's part of a turn.
+    fn meet_kernel(&self) -> io::Result<()> {
+        match self.executor.is_ready() {
+            true => self.look()?,
+            false => self.sleep()?,
         }
         self.collect();
         Ok(())
+    }
+
+    /// Sleeps until something happens or a timer is due, if nothing has and none is.
+    fn sleep(&self) -> io::Result<()> {
+        match self.patience() {
+            None => self.look(),
+            Some(patience) if self.options.ring.clock == Clock::Paused => self.idle_paused(patience),
+            Some(patience) if self.fall_asleep() => {
+                let slept = self.reactor.enter_kernel(Some(patience));
+                self.executor.wake_up();
+                slept
+            }
+            Some(_) => self.look(),
+        }
     }
 
     /// Runs the tasks that are ready now. Inlined, as most batches are of a task or two.

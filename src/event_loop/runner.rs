@@ -440,11 +440,12 @@ impl EventLoop {
     /// Turns until the root has ended, or a stop or a panic ends the run.
     fn drive(&self, root: &TaskRef) -> io::Result<()> {
         let is_over = || root.is_done() || self.stopping.get() || self.executor.has_panicked();
-        while !is_over() {
+        let mut over = is_over();
+        while !over {
             if self.is_interrupted() {
                 self.answer_interrupts(root);
             }
-            self.turn(is_over)?;
+            over = self.turn(is_over)?;
         }
         Ok(())
     }
