@@ -95,9 +95,13 @@ impl Listed {
     /// Notes the waker of a pending poll, if a wake of the task would not reach this handler.
     #[inline]
     pub(crate) fn pending(&mut self, cx: &Context<'_>) {
-        if self.0.is_some() || !is_within_reach(cx.waker()) {
+        if self.is_listed() || !is_within_reach(cx.waker()) {
             self.list(cx);
         }
+    }
+
+    pub(super) fn is_listed(&self) -> bool {
+        self.0.is_some()
     }
 
     fn list(&mut self, cx: &Context<'_>) {

@@ -8,12 +8,12 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-use super::cancel::{Listed, take_offer};
+use super::cancel::take_offer;
 use super::task::{
-    ABORT, AGAIN, CANCEL, CANCELLED, COMPLETE, Cold, HANDLE, HIDDEN, OFFERED, OUTPUT, PANICKED, REQUEST,
-    RUNNING, Ref, SEEN, STARTED, Typed,
+    ABORT, AGAIN, CANCEL, CANCELLED, COMPLETE, HANDLE, HIDDEN, OFFERED, OUTPUT, PANICKED, REQUEST, RUNNING,
+    Rare, Ref, SEEN, STARTED, Typed,
 };
-use super::{Lost, current, current_task, wake};
+use super::{Lost, current, current_task, is_within_reach, wake};
 use crate::error::JoinError;
 
 /// Names a task: cancel it, ask for its state. Cheap to clone; keeps the task's memory, not its future.
@@ -47,7 +47,7 @@ impl TaskRef {
     /// As [`cancel`](Self::cancel), with a reason that whoever awaits the task finds in its [`JoinError`].
     pub fn cancel_with(&self, reason: impl Into<Cow<'static, str>>) -> bool {
         if !self.is_done() {
-            let before = self.0.header().with_cold(|cold| cold.reason.replace(reason.into()));
+            let before = self.0.header().with_rare(|rare| rare.reason.replace(reason.into()));
             drop(before);
         }
         self.cancel()
@@ -108,12 +108,12 @@ impl TaskRef {
 
     /// The name that was given to it, if one was.
     pub(crate) fn given_name(&self) -> Option<Rc<str>> {
-        self.0.header().peek_cold(|cold| cold.name.as_deref().map(Rc::from)).flatten()
+        self.0.header().peek_rare(|rare| rare.name.as_deref().map(Rc::from)).flatten()
     }
 
     /// Gives the task another name.
     pub fn set_name(&self, name: impl Into<Cow<'static, str>>) {
-        let before = self.0.header().with_cold(|cold| cold.name.replace(name.into()));
+        let before = self.0.header().with_rare(|rare| rare.name.replace(name.into()));
         drop(before);
     }
 
@@ -199,7 +199,7 @@ impl TaskRef {
 
     /// Lists the waker of a cancel handler.
     pub(super) fn list_handler(&self, waker: Waker) -> usize {
-        self.0.header().with_cold(|cold| cold.handlers.insert(Some(waker)))
+        self.0.header().with_rare(|rare| rare.handlers.insert(Some(waker)))
     }
 
     /// Lists another waker in the handler's place.
@@ -207,22 +207,22 @@ impl TaskRef {
         let mut waker = Some(waker);
         self.0
             .header()
-            .peek_cold(|cold| cold.handlers.get_mut(key).map(|place| mem::swap(place, &mut waker)));
+            .peek_rare(|rare| rare.handlers.get_mut(key).map(|place| mem::swap(place, &mut waker)));
         drop(waker);
     }
 
     pub(super) fn unlist_handler(&self, key: usize) {
-        let waker = self.0.header().peek_cold(|cold| cold.handlers.try_remove(key));
+        let waker = self.0.header().peek_rare(|rare| rare.handlers.try_remove(key));
         drop(waker);
     }
 
     /// Wakes the handlers that a wake of the task alone would not reach. They list themselves again when they are polled.
     pub(crate) fn wake_handlers(&self) {
         let header = self.0.header();
-        let listed = |cold: &mut Cold| cold.handlers.iter().map(|(key, _)| key).max();
-        let Some(last) = header.peek_cold(listed).flatten() else { return };
+        let listed = |rare: &mut Rare| rare.handlers.iter().map(|(key, _)| key).max();
+        let Some(last) = header.peek_rare(listed).flatten() else { return };
         for key in 0..=last {
-            let waker = header.peek_cold(|cold| cold.handlers.get_mut(key).and_then(Option::take));
+            let waker = header.peek_rare(|rare| rare.handlers.get_mut(key).and_then(Option::take));
             if let Some(waker) = waker.flatten() {
                 wake(waker);
             }
@@ -232,7 +232,7 @@ impl TaskRef {
     /// Cancels `other` as this task was cancelled: with the same reason.
     pub(crate) fn pass_cancel_to(&self, other: &TaskRef) {
         let header = self.0.header();
-        let reason = header.peek_cold(|cold| cold.reason.clone()).flatten();
+        let reason = header.peek_rare(|rare| rare.reason.clone()).flatten();
         match reason {
             Some(reason) if header.is(OFFERED) => other.cancel_with(reason),
             _ => other.cancel(),
@@ -242,15 +242,51 @@ impl TaskRef {
     /// A poll of the handle that finds no output.
     fn watch(&self, cx: &Context<'_>) -> Poll<JoinError> {
         let header = self.0.header();
-        if header.is(COMPLETE) {
-            panic!("the output of {self:?} was taken before: a Task gives it once");
-        }
-        if header.is(RUNNING) && current_task().is_some_and(|task| task.same(self)) {
+        if header.is(COMPLETE | RUNNING) && self.is_polled_in_itself() {
             return Poll::Ready(JoinError::self_join());
         }
-        header.awaiter.watch(cx);
+        header.watch(cx.waker());
         self.is_awaited(cx);
         Poll::Pending
+    }
+
+    /// Whether it is the running task's own handle that is polled.
+    #[cold]
+    fn is_polled_in_itself(&self) -> bool {
+        if self.is_done() {
+            panic!("the output of {self:?} was taken before: a Task gives it once");
+        }
+        current_task().is_some_and(|task| task.same(self))
+    }
+
+    /// The handle is a handler in the task that awaits it: it keeps its place in that task's list, see `cancel::Listed`,
+    /// and what it takes goes to this task.
+    #[inline]
+    fn take_cancels(&self, cx: &Context<'_>) {
+        // Who is not listed, and need not be, has no place to keep.
+        if self.0.header().has_cold() || !is_within_reach(cx.waker()) {
+            self.keep_place(cx);
+        }
+        if take_offer() {
+            self.take_cancel();
+        }
+    }
+
+    #[cold]
+    fn take_cancel(&self) {
+        if let Some(current) = current_task() {
+            current.pass_cancel_to(self);
+        }
+    }
+
+    #[cold]
+    fn keep_place(&self, cx: &Context<'_>) {
+        let header = self.0.header();
+        let mut listed = header.peek_cold(|cold| mem::take(&mut cold.listed)).unwrap_or_default();
+        listed.pending(cx);
+        if listed.is_listed() {
+            header.with_cold(|cold| cold.listed = listed);
+        }
     }
 
     /// After completion the output goes with its handle, and a panic that nobody saw is reported where there is a loop.
@@ -266,10 +302,11 @@ impl TaskRef {
     #[cold]
     fn lose_cold_part(&self) {
         let header = self.0.header();
-        drop(header.peek_cold(|cold| {
-            let context = if header.is(COMPLETE) { cold.context.take() } else { None };
-            (cold.take_awaiters(), context)
-        }));
+        if header.is(COMPLETE) {
+            drop(header.take_context());
+        }
+        drop(header.peek_cold(|cold| mem::take(&mut cold.listed)));
+        drop(header.peek_rare(Rare::take_awaiters));
     }
 
     /// The state in a word.
@@ -327,15 +364,13 @@ impl super::Executor {
 pub struct Task<T> {
     /// The task, with the right to its output.
     typed: Typed<T>,
-    /// The handle is a handler in the task that awaits it: its place there.
-    listed: Listed,
 }
 
 impl<T> Unpin for Task<T> {}
 
 impl<T> Task<T> {
     pub(super) fn new(typed: Typed<T>) -> Self {
-        Task { typed, listed: Listed::default() }
+        Task { typed }
     }
 
     /// A name for this task that may be kept and cloned.
@@ -383,14 +418,14 @@ impl<T> Task<T> {
         if self.is_done() {
             return Poll::Ready(());
         }
-        self.typed.task.0.header().awaiter.watch(cx);
+        self.typed.task.0.header().watch(cx.waker());
         self.typed.task.is_awaited_in_a_set(cx);
         Poll::Pending
     }
 
     /// The handle has left the set that polled for its end.
     pub(crate) fn has_left_its_set(&self) {
-        drop(self.typed.task.0.header().peek_cold(Cold::take_awaiters));
+        drop(self.typed.task.0.header().peek_rare(Rare::take_awaiters));
     }
 
     /// Looks at the output while it is in its place: the task has ended and nobody took it.
@@ -472,13 +507,7 @@ impl<T> Future for Task<T> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let polled = self.poll_output(cx);
         if polled.is_pending() {
-            self.listed.pending(cx);
-            // What the handle takes goes to its task.
-            if take_offer()
-                && let Some(current) = current_task()
-            {
-                current.pass_cancel_to(&self);
-            }
+            self.typed.task.take_cancels(cx);
         }
         polled
     }
@@ -491,7 +520,7 @@ impl<T> Drop for Task<T> {
         if header.is(OUTPUT) {
             self.typed.task.lose_output();
         }
-        header.awaiter.forget();
+        header.forget_awaiter();
         if header.has_cold() {
             self.typed.task.lose_cold_part();
         }

@@ -50,7 +50,7 @@ use crate::context::{self, Context, Entered};
 use crate::error::{JoinError, LoopClosed, panic_message};
 use remote::Mail;
 use task::{
-    ABORT, AGAIN, CANCEL, CANCELLED, COMPLETE, Cold, ENDING, HANDLE, HIDDEN, OFFERED, RUNNING, Ready, Ref,
+    ABORT, AGAIN, CANCEL, CANCELLED, COMPLETE, ENDING, HANDLE, HIDDEN, OFFERED, RUNNING, Rare, Ready, Ref,
     SCHEDULED, STARTED, Typed, WATCHED,
 };
 
@@ -173,12 +173,14 @@ impl Spawn {
     #[cold]
     fn note_in_cold_part(self, task: &Ref) {
         let context = self.context.or_else(context::inherited);
-        if self.name.is_some() || self.location.is_some() || context.is_some() {
-            task.header().with_cold(|cold| {
-                cold.name = self.name;
-                cold.location = self.location;
-                cold.context = context;
+        if self.name.is_some() || self.location.is_some() {
+            task.header().with_rare(|rare| {
+                rare.name = self.name;
+                rare.location = self.location;
             });
+        }
+        if context.is_some() {
+            task.header().with_cold(|cold| cold.context = context);
         }
     }
 }
@@ -468,7 +470,7 @@ impl Executor {
         // The caller may be another task, in whatever context.
         let _hosted = context::host(&task::HOST);
         task.header().set(CANCELLED | RUNNING);
-        let reason = task.header().peek_cold(|cold| cold.reason.clone()).flatten();
+        let reason = task.header().peek_rare(|rare| rare.reason.clone()).flatten();
         task.as_running(|| task.end(JoinError::cancelled(reason)));
         task.header().clear(RUNNING);
         self.complete(task);
@@ -485,19 +487,27 @@ impl Executor {
             moved.header().index.set(index as u32);
         }
         drop(tasks);
-        let cold = |cold: &mut Cold| {
-            (std::mem::take(&mut cold.handlers), std::mem::take(&mut cold.callbacks), cold.trace.take())
-        };
-        if let Some((handlers, callbacks, trace)) = header.peek_cold(cold) {
-            drop((handlers, trace));
-            callbacks.call_soon(self, &listed);
+        if header.has_cold() {
+            self.complete_rare_part(&listed);
         }
         if !header.is(HANDLE) {
             self.discard(task);
             leave(header.take_context());
         }
-        header.awaiter.wake();
+        header.wake_awaiter();
         drop(listed);
+    }
+
+    /// What waits for a task's end beside its handle.
+    #[cold]
+    fn complete_rare_part(&self, task: &TaskRef) {
+        let rare = |rare: &mut Rare| {
+            (std::mem::take(&mut rare.handlers), std::mem::take(&mut rare.callbacks), rare.trace.take())
+        };
+        if let Some((handlers, callbacks, trace)) = task.0.header().peek_rare(rare) {
+            drop((handlers, trace));
+            callbacks.call_soon(self, task);
+        }
     }
 
     /// Whether the first panic of a task ends the run.

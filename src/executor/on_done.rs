@@ -85,7 +85,7 @@ impl TaskRef {
     pub fn on_done(&self, callback: impl FnOnce(&TaskRef) + 'static) -> CallbackId {
         let (id, context, callback) = (CallbackId::new(), context::inherited(), Box::new(callback));
         if !self.is_done() {
-            self.0.header().with_cold(|cold| cold.callbacks.0.push((id, context, callback)));
+            self.0.header().with_rare(|rare| rare.callbacks.0.push((id, context, callback)));
             return id;
         }
         match current() {
@@ -111,8 +111,8 @@ impl TaskRef {
     /// ```
     #[doc(alias = "remove_done_callback")]
     pub fn remove_on_done(&self, callback: CallbackId) -> bool {
-        let removed = self.0.header().peek_cold(|cold| {
-            let callbacks = &mut cold.callbacks.0;
+        let removed = self.0.header().peek_rare(|rare| {
+            let callbacks = &mut rare.callbacks.0;
             let index = callbacks.iter().position(|(id, ..)| *id == callback)?;
             Some(callbacks.remove(index))
         });

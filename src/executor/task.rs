@@ -1,4 +1,4 @@
-//! The task cell: one allocation that holds a future, then its output, under a header of eight words.
+//! The task cell: one allocation that holds a future, then its output, under a header of seven words.
 //!
 //! # States
 //!
@@ -39,6 +39,7 @@ use std::alloc::Layout;
 use std::any::Any;
 use std::borrow::Cow;
 use std::cell::{Cell, UnsafeCell};
+use std::collections::VecDeque;
 use std::future::Future;
 use std::marker::PhantomData;
 use std::mem::{ManuallyDrop, MaybeUninit};
@@ -49,7 +50,7 @@ use std::task::{Context, RawWaker, RawWakerVTable, Waker};
 
 use slab::Slab;
 
-use super::awaiter::Awaiter;
+use super::cancel::Listed;
 use super::join::TaskRef;
 use super::lost::Lost;
 use super::on_done::Callbacks;
@@ -102,10 +103,8 @@ pub(super) struct Header {
     pub(super) index: Cell<u32>,
     /// The serial number behind the default name `Task-<id>`.
     pub(super) id: u32,
-    /// The next in the ready queue.
-    next: Cell<Option<NonNull<Header>>>,
-    /// Who awaits the handle.
-    pub(super) awaiter: Awaiter,
+    /// The task that awaits the handle by a waker of its own; another waker lies in the cold part.
+    awaiter: Cell<Option<Ref>>,
     /// What most tasks never need. `free` drops it.
     cold: ManuallyDrop<Cell<Option<Box<Cold>>>>,
 }
@@ -113,15 +112,26 @@ pub(super) struct Header {
 /// The part of a task that is allocated when it is first used.
 #[derive(Default)]
 pub(super) struct Cold {
+    /// Who awaits the handle by a waker that is not a task's own.
+    awaiter: Option<Waker>,
+    /// The handle's place in the list of the task which awaits it: a handle is a handler.
+    pub(super) listed: Listed,
+    /// Its context variables; None: none was set so far. Given up with the end, or with the handle if that stays longer: what
+    /// is left then may be freed on any thread, under a lock.
+    pub(super) context: Option<context::Context>,
+    /// What is rarer still.
+    rare: Option<Box<Rare>>,
+}
+
+/// The part of a task that is allocated last.
+#[derive(Default)]
+pub(super) struct Rare {
     /// The name given at creation or later.
     pub(super) name: Option<Cow<'static, str>>,
     /// The reason given with the latest cancel.
     pub(super) reason: Option<Cow<'static, str>>,
     /// Where the task was created (debug mode).
     pub(super) location: Option<&'static Location<'static>>,
-    /// Its context variables; None: none was set so far. Given up with the end, or with the handle if that stays longer: what
-    /// is left then may be freed on any thread, under a lock.
-    pub(super) context: Option<context::Context>,
     /// Wakers of the cancel handlers that wait below wakers which are not the task's own.
     pub(super) handlers: Slab<Option<Waker>>,
     /// To be called at the end; empty from then on.
@@ -326,6 +336,78 @@ impl Header {
         self.with_cold(|cold| cold.context.get_or_insert_default().clone())
     }
 
+    /// As [`with_cold`](Self::with_cold), with what is rare.
+    pub(super) fn with_rare<R>(&self, f: impl FnOnce(&mut Rare) -> R) -> R {
+        self.with_cold(|cold| f(cold.rare.get_or_insert_default()))
+    }
+
+    /// As [`peek_cold`](Self::peek_cold), with what is rare.
+    pub(super) fn peek_rare<R>(&self, f: impl FnOnce(&mut Rare) -> R) -> Option<R> {
+        self.peek_cold(|cold| cold.rare.as_deref_mut().map(f)).flatten()
+    }
+
+    /// Notes who awaits the handle; a waker that does the same as the one noted is not noted again.
+    #[inline]
+    pub(super) fn watch(&self, waker: &Waker) {
+        if let Some(noted) = self.awaiter.take()
+            && noted.is_behind(waker)
+        {
+            return self.awaiter.set(Some(noted));
+        }
+        match Ref::behind(waker) {
+            Some(task) => {
+                self.awaiter.set(Some(task));
+                if self.has_cold() {
+                    self.forget_other();
+                }
+            }
+            None => self.watch_other(waker),
+        }
+    }
+
+    /// Notes a waker that is not the own of one of this loop's tasks.
+    #[cold]
+    fn watch_other(&self, waker: &Waker) {
+        let same = |cold: &mut Cold| cold.awaiter.as_ref().is_some_and(|noted| noted.will_wake(waker));
+        if self.peek_cold(same) != Some(true) {
+            let waker = waker.clone();
+            let before = self.with_cold(|cold| cold.awaiter.replace(waker));
+            drop(before);
+        }
+    }
+
+    /// Wakes whoever awaits the handle, once.
+    #[inline]
+    pub(super) fn wake_awaiter(&self) {
+        if let Some(task) = self.awaiter.take() {
+            // SAFETY: C1: the reference that was noted is given up.
+            unsafe { wake_and_release(ManuallyDrop::new(task).0) }
+        } else if self.has_cold() {
+            self.wake_other();
+        }
+    }
+
+    #[cold]
+    fn wake_other(&self) {
+        if let Some(waker) = self.peek_cold(|cold| cold.awaiter.take()).flatten() {
+            super::wake(waker);
+        }
+    }
+
+    /// Forgets whoever awaits the handle.
+    #[inline]
+    pub(super) fn forget_awaiter(&self) {
+        drop(self.awaiter.take());
+        if self.has_cold() {
+            self.forget_other();
+        }
+    }
+
+    #[cold]
+    fn forget_other(&self) {
+        drop(self.peek_cold(|cold| cold.awaiter.take()));
+    }
+
     /// Whether anything was noted that most tasks do not have.
     pub(super) fn has_cold(&self) -> bool {
         self.peek_cold(|_| ()).is_some()
@@ -363,8 +445,7 @@ impl Ref {
             shared,
             index: Cell::new(u32::MAX),
             id,
-            next: Cell::new(None),
-            awaiter: Awaiter::new(),
+            awaiter: Cell::new(None),
             cold: ManuallyDrop::default(),
         };
         let stage = UnsafeCell::new(Stage { future: ManuallyDrop::new(future) });
@@ -376,6 +457,26 @@ impl Ref {
     pub(super) fn header(&self) -> &Header {
         // SAFETY: C1: this is a counted reference; it never leaves its thread (T1).
         unsafe { self.0.as_ref() }
+    }
+
+    /// Whether `waker` is one of this task's own.
+    fn is_behind(&self, waker: &Waker) -> bool {
+        is_own(waker, self.0)
+    }
+
+    /// The task of which `waker` is the own, if it is one of the loop that this thread is inside.
+    fn behind(waker: &Waker) -> Option<Ref> {
+        if !std::ptr::eq(waker.vtable(), &WAKER) {
+            return None;
+        }
+        let task = NonNull::new(waker.data().cast_mut().cast::<Header>())?;
+        // SAFETY: C1: the waker holds a reference, or borrows that of a poll, so the cell is alive.
+        if !unsafe { task.as_ref() }.is_here() {
+            return None;
+        }
+        // SAFETY: C1: as above.
+        unsafe { retain(task) };
+        Some(Ref(task))
     }
 
     /// Whether both are the same task.
@@ -452,13 +553,9 @@ impl Drop for Ref {
     }
 }
 
-/// Tasks that wait for their turn, first in, first out: linked through their headers, each with one reference.
+/// Tasks that wait for their turn, first in, first out, each with one reference.
 #[derive(Default)]
-pub(super) struct Ready {
-    first: Cell<Option<NonNull<Header>>>,
-    last: Cell<Option<NonNull<Header>>>,
-    count: Cell<usize>,
-}
+pub(super) struct Ready(UnsafeCell<VecDeque<Ref>>);
 
 thread_local! {
     /// The queue of the loop this thread is inside. Without a destructor, so that a wake finds it at the price of a load.
@@ -469,7 +566,13 @@ thread_local! {
 
 impl Ready {
     const fn new() -> Ready {
-        Ready { first: Cell::new(None), last: Cell::new(None), count: Cell::new(0) }
+        Ready(UnsafeCell::new(VecDeque::new()))
+    }
+
+    fn with<R>(&self, f: impl FnOnce(&mut VecDeque<Ref>) -> R) -> R {
+        // SAFETY: T1: only the owner's thread is here, and `f`, in the lines below, runs nobody's code: it comes back
+        // before anything asks again.
+        f(unsafe { &mut *self.0.get() })
     }
 
     /// Runs `f` on the queue of the loop this thread is inside.
@@ -478,43 +581,32 @@ impl Ready {
     }
 
     pub(super) fn count(&self) -> usize {
-        self.count.get()
+        self.with(|tasks| tasks.len())
     }
 
     /// Exchanges the tasks of the two.
     pub(super) fn swap(&self, other: &Ready) {
-        self.first.swap(&other.first);
-        self.last.swap(&other.last);
-        self.count.swap(&other.count);
+        other.with(|others| self.with(|tasks| std::mem::swap(tasks, others)));
     }
 
     /// SCHEDULED keeps a task from being in a queue twice.
     fn push(&self, task: Ref) {
-        let task = ManuallyDrop::new(task).0;
-        match self.last.replace(Some(task)) {
-            // SAFETY: the queue holds a reference to its last task (C1).
-            Some(last) => unsafe { last.as_ref() }.next.set(Some(task)),
-            None => self.first.set(Some(task)),
-        }
-        self.count.set(self.count.get() + 1);
+        self.with(|tasks| match tasks.len() < tasks.capacity() {
+            true => tasks.push_back(task),
+            false => push_and_grow(tasks, task),
+        });
     }
 
     pub(super) fn pop(&self) -> Option<Ref> {
-        let task = Ref(self.first.get()?);
-        let next = task.header().next.take();
-        self.first.set(next);
-        if next.is_none() {
-            self.last.set(None);
-        }
-        self.count.set(self.count.get() - 1);
-        Some(task)
+        self.with(VecDeque::pop_front)
     }
 }
 
-impl Drop for Ready {
-    fn drop(&mut self) {
-        while self.pop().is_some() {}
-    }
+/// The last thing that a push does, so that the way of most saves no registers for it.
+#[cold]
+#[inline(never)]
+fn push_and_grow(tasks: &mut VecDeque<Ref>, task: Ref) {
+    tasks.push_back(task);
 }
 
 /// The task that is being polled on this thread.
@@ -532,6 +624,11 @@ pub(super) static HOST: Host = Host {
     make: || with_running(Header::own_context),
 };
 
+/// Whether `waker` is this task's own.
+fn is_own(waker: &Waker, task: NonNull<Header>) -> bool {
+    std::ptr::eq(waker.data(), task.as_ptr().cast()) && std::ptr::eq(waker.vtable(), &WAKER)
+}
+
 fn with_running<R>(f: impl FnOnce(&Header) -> R) -> Option<R> {
     let task = running()?;
     // In a task of another loop, this one may be run to its end.
@@ -541,9 +638,7 @@ fn with_running<R>(f: impl FnOnce(&Header) -> R) -> Option<R> {
 /// Whether `waker` is the running task's own, with nothing between; true as well where no task runs.
 #[inline]
 pub(super) fn runs_with(waker: &Waker) -> bool {
-    RUNNING_NOW.get().is_none_or(|task| {
-        std::ptr::eq(waker.data(), task.as_ptr().cast()) && std::ptr::eq(waker.vtable(), &WAKER)
-    })
+    RUNNING_NOW.get().is_none_or(|task| is_own(waker, task))
 }
 
 /// A reference to a task of which the output's type is known.
@@ -793,4 +888,4 @@ static WAKER: RawWakerVTable = RawWakerVTable::new(
 );
 
 #[cfg(not(all(test, loom)))]
-const _: () = assert!(std::mem::size_of::<Header>() == 72, "the header is nine words");
+const _: () = assert!(std::mem::size_of::<Header>() == 56, "the header is seven words");

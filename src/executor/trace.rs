@@ -20,7 +20,7 @@ use tracing::{Level, Span};
 
 use super::cancel::Hidden;
 use super::join::TaskRef;
-use super::task::{Cold, Header, RUNNING, Ref, SCHEDULED, WATCHED};
+use super::task::{Header, RUNNING, Rare, Ref, SCHEDULED, WATCHED};
 use super::{Executor, current_task, is_within_reach};
 use crate::waiting::{Noting, Waiting, is_noting, waits_for};
 
@@ -154,9 +154,9 @@ impl Header {
     fn keep_record(&self, span: Span) {
         let record = Record { polls: 0, busy: Duration::ZERO, since: Instant::now(), waits: Vec::new() };
         let trace = Box::new(Trace { record, awaiters: Vec::new(), span });
-        let unused = self.with_cold(|cold| match &cold.trace {
+        let unused = self.with_rare(|rare| match &rare.trace {
             Some(_) => Some(trace),
-            None => cold.trace.replace(trace),
+            None => rare.trace.replace(trace),
         });
         self.set(WATCHED);
         drop(unused);
@@ -164,7 +164,7 @@ impl Header {
 
     /// Takes the record away, unless a subscriber wants its span; the caller drops it.
     fn take_record(&self) -> Option<Box<Trace>> {
-        let taken = self.peek_cold(|cold| cold.trace.take_if(|trace| trace.span.is_none())).flatten();
+        let taken = self.peek_rare(|rare| rare.trace.take_if(|trace| trace.span.is_none())).flatten();
         if taken.is_some() {
             self.clear(WATCHED);
         }
@@ -173,7 +173,7 @@ impl Header {
 
     /// `f` must run no user code.
     fn with_trace<R>(&self, f: impl FnOnce(&mut Trace) -> R) -> Option<R> {
-        self.peek_cold(|cold| cold.trace.as_deref_mut().map(f)).flatten()
+        self.peek_rare(|rare| rare.trace.as_deref_mut().map(f)).flatten()
     }
 
     fn polls(&self) -> Option<u64> {
@@ -181,7 +181,7 @@ impl Header {
     }
 }
 
-impl Cold {
+impl Rare {
     /// Nobody awaits the task any more by its handle; the caller drops what comes back.
     pub(super) fn take_awaiters(&mut self) -> impl Sized + use<> {
         self.trace.as_mut().map(|trace| mem::take(&mut trace.awaiters))
@@ -261,7 +261,7 @@ impl TaskRef {
 
     /// Where the task was created (debug mode).
     pub(crate) fn location(&self) -> Option<&'static Location<'static>> {
-        self.0.header().peek_cold(|cold| cold.location).flatten()
+        self.0.header().peek_rare(|rare| rare.location).flatten()
     }
 
     /// The task in a message.
@@ -272,7 +272,7 @@ impl TaskRef {
     /// Puts the task's name in place of what is there.
     pub(crate) fn write_name(&self, to: &mut String) {
         to.clear();
-        let named = self.0.header().peek_cold(|cold| cold.name.as_deref().map(|name| to.push_str(name)));
+        let named = self.0.header().peek_rare(|rare| rare.name.as_deref().map(|name| to.push_str(name)));
         if named.flatten().is_none() {
             let _ = write!(to, "Task-{}", self.id());
         }

@@ -1,10 +1,13 @@
 //! The life of a task: order, wakes, handles, names, panics, the loop's end.
 
 use std::cell::{Cell, RefCell};
-use std::future::{pending, poll_fn, ready};
+use std::future::{Future, pending, poll_fn, ready};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
 use std::rc::Rc;
-use std::task::Poll;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::task::{Context, Poll, Wake, Waker};
 
 use super::{Gate, Log, Loop, OnDrop, counted, own_waker, turns};
 use crate::executor::{Spawn, Task, all_tasks, current, current_task};
@@ -93,6 +96,59 @@ fn a_handle_that_waits_is_woken_by_the_end() {
 }
 
 /// TASK-05
+#[test]
+fn a_handle_wakes_who_polled_it_last_whatever_the_waker() {
+    struct Counting(AtomicUsize);
+    impl Wake for Counting {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Relaxed);
+        }
+    }
+    for tasks in [[true, false], [false, true], [true, true], [false, false]] {
+        let (looped, gate) = (Loop::new(), Gate::default());
+        let handle = Rc::new(RefCell::new(looped.spawn(gate.pass())));
+        let wakes = tasks.map(|is_task| -> Box<dyn Fn() -> usize> {
+            let (handle, polls) = (handle.clone(), Rc::new(Cell::new(0)));
+            let counting = Arc::new(Counting(AtomicUsize::new(0)));
+            match is_task {
+                true => {
+                    let polling = poll_fn(move |cx| Pin::new(&mut *handle.borrow_mut()).poll(cx));
+                    looped.spawn(counted(&polls, polling)).detach();
+                    looped.settle();
+                    Box::new(move || polls.get() - 1)
+                }
+                false => {
+                    let waker = Waker::from(counting.clone());
+                    for _ in 0..2 {
+                        let polled =
+                            Pin::new(&mut *handle.borrow_mut()).poll(&mut Context::from_waker(&waker));
+                        assert!(polled.is_pending());
+                    }
+                    Box::new(move || counting.0.load(Relaxed))
+                }
+            }
+        });
+        gate.open();
+        looped.settle();
+        assert_eq!(wakes.map(|wakes| wakes()), [0, 1], "{tasks:?}");
+    }
+}
+
+#[test]
+fn a_handle_wakes_a_task_of_another_loop_on_its_thread() {
+    let (looped, gate) = (Loop::new(), Gate::default());
+    let mut handle = looped.spawn(gate.pass());
+    let mut other = Loop::new();
+    let awaiting = other.spawn(async move { (&mut handle).await.is_ok() });
+    assert_eq!(other.settle(), 1);
+    other.leave();
+    gate.open();
+    looped.settle();
+    other.enter();
+    other.executor.take_mail();
+    assert!(other.finish(awaiting));
+}
+
 #[test]
 fn a_task_that_awaits_itself_gets_an_error() {
     let (looped, log) = (Loop::new(), Log::default());

@@ -12,7 +12,7 @@ use crate::executor::{Task, TaskRef, catch_cancel, resume_cancel, uncancellable}
 
 /// How many handlers the task lists.
 fn handlers(task: &TaskRef) -> usize {
-    task.0.header().peek_cold(|cold| cold.handlers.len()).unwrap_or(0)
+    task.0.header().peek_rare(|rare| rare.handlers.len()).unwrap_or(0)
 }
 
 #[test]
