@@ -12,6 +12,7 @@ use crate::contender::{Known, Order};
 use crate::meter::{Cost, Span};
 use crate::net;
 use crate::session::{Done, program, run_under};
+use crate::tasks;
 use crate::workload::{Work, Workload};
 
 /// Why there is no valgrind here, if so.
@@ -28,8 +29,17 @@ const COUNTED: u64 = 10_000;
 
 /// Instructions per operation; inside an `Err` the reason why there is no such figure.
 pub fn per_operation(known: &Known, workload: &Workload, scratch: &Path) -> io::Result<Result<f64, String>> {
-    if let Work::Net(net::Work::Paced(_)) = workload.work {
-        return Ok(Err("its load does not wait for a server that valgrind slows down".to_owned()));
+    let why_not = match workload.work {
+        Work::Net(net::Work::Paced(_)) => {
+            Some("its load does not wait for a server that valgrind slows down")
+        }
+        Work::Tasks(tasks::Work::WakeAsleep | tasks::Work::WakeInTurn | tasks::Work::ToThread) => {
+            Some("valgrind lets no other thread run while one waits in the ring")
+        }
+        _ => None,
+    };
+    if let Some(why_not) = why_not {
+        return Ok(Err(why_not.to_owned()));
     }
     let (warm_up, counted) = match workload.span {
         Span::Operations { warm_up, counted } => (warm_up, (counted / 10).max(1)),
