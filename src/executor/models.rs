@@ -80,7 +80,11 @@ impl Loop {
 
     /// Turns until the task has ended, and sleeps as a loop does.
     fn finish(&self, task: &Task<()>) {
-        while !task.is_done() {
+        self.turn_until(|| task.is_done());
+    }
+
+    fn turn_until(&self, done: impl Fn() -> bool) {
+        while !done() {
             self.executor.take_mail();
             if !self.executor.is_ready() && self.executor.fall_asleep() {
                 self.kernel.sleep();
@@ -113,6 +117,18 @@ fn no_wake_is_lost_between_the_last_look_and_the_sleep() {
         });
         looped.finish(&task);
         threads.into_iter().for_each(|thread| thread.join().expect("it does not panic"));
+    });
+}
+
+#[test]
+fn a_waker_that_is_used_up_comes_with_its_wake() {
+    loom::model(|| {
+        let looped = Loop::new();
+        let (_task, polls, waker) = looped.spawn(|| false);
+        let thread = thread::spawn(move || waker.wake());
+        looped.turn_until(|| polls.get() == 2);
+        thread.join().expect("it does not panic");
+        assert!(!looped.executor.shared().has_mail(), "the loop would wake once more");
     });
 }
 
