@@ -28,9 +28,7 @@ pub(crate) use timers::TimerKey;
 
 use crate::executor::{Hidden, is_another_ready, step_number, wake};
 use crate::op::{self, Abandoned, Company, Completed, Key, Ledger, Lent, Operation, Polled, Raw, Table, Why};
-use crate::ring::{
-    Buffers, Completion, Counters, Features, Notifier, Outcome, RegisteredBuf, Ring, descriptor,
-};
+use crate::ring::{Buffers, Counters, Features, Notifier, Outcome, RegisteredBuf, Ring, descriptor};
 use timers::Timers;
 
 thread_local! {
@@ -109,8 +107,6 @@ pub(crate) struct Reactor {
     core: RefCell<Core>,
     /// What the turn has to wake and to drop.
     deferred: RefCell<VecDeque<Deferred>>,
-    /// Completions in the making, kept for their memory.
-    completions: RefCell<Vec<Completion>>,
     /// The ring makes rare things happen.
     is_faulty: bool,
     /// The loop runs.
@@ -141,7 +137,6 @@ impl Reactor {
             number,
             core: RefCell::new(core),
             deferred: RefCell::default(),
-            completions: RefCell::default(),
             is_faulty,
             inside: Cell::new(false),
             calls: Cell::new((0, 0)),
@@ -423,18 +418,12 @@ impl Reactor {
     }
 
     /// Takes in what the kernel has completed and, if `now` is given, the timers due by then; wakes and drops what follows.
-    /// Returns how many completions there were.
-    pub(crate) fn collect(&self, now: Option<Instant>) -> usize {
-        let mut completions = self.completions.take();
+    pub(crate) fn collect(&self, now: Option<Instant>) {
         let mut core = self.core.borrow_mut();
         let Core { ring, table, timers } = &mut *core;
         let mut deferred = self.deferred.borrow_mut();
         if let Some(ring) = ring {
-            ring.reap(&mut completions);
-        }
-        let count = completions.len();
-        for completion in completions.drain(..) {
-            match table.complete(Key::of(completion.user_data), completion.outcome) {
+            ring.reap(|completion| match table.complete(Key::of(completion.user_data), completion.outcome) {
                 Completed::Wake(waker) => deferred.push_back(Deferred::Wake(waker)),
                 Completed::Discard(payload, outcome) => {
                     deferred.push_back(Deferred::Discard(payload, outcome))
@@ -443,16 +432,14 @@ impl Reactor {
                 Completed::Unknown => {
                     tracing::error!(target: "ringloop", ?completion, "a completion for no operation");
                 }
-            }
+            });
         }
         while let Some(waker) = now.and_then(|now| timers.due(now)) {
             deferred.push_back(Deferred::Wake(waker));
         }
         drop(deferred);
         drop(core);
-        self.completions.replace(completions);
         self.run_deferred();
-        count
     }
 
     fn run_deferred(&self) {

@@ -215,9 +215,9 @@ impl Faults {
         true
     }
 
-    /// Looks at the completions from `start` on, those from `fresh` on new from the kernel: holds some of
-    /// these back, and lets neighbours change places.
-    pub(super) fn incoming(&mut self, completions: &mut Vec<Completion>, start: usize, fresh: usize) {
+    /// Looks at the completions, those from `fresh` on new from the kernel: holds some of these back, and lets
+    /// neighbours change places.
+    pub(super) fn incoming(&mut self, completions: &mut Vec<Completion>, fresh: usize) {
         for completion in completions.split_off(fresh) {
             let follows = self.held.iter().any(|held| held.user_data == completion.user_data);
             if follows || self.strike(|fault| fault == Fault::Delay).is_some() {
@@ -226,7 +226,7 @@ impl Faults {
                 completions.push(completion);
             }
         }
-        for index in start + 1..completions.len() {
+        for index in 1..completions.len() {
             let differ = completions[index - 1].user_data != completions[index].user_data;
             if differ && self.strike(|fault| fault == Fault::Swap).is_some() {
                 completions.swap(index - 1, index);
@@ -342,11 +342,11 @@ mod tests {
         queue(&mut ring, nop(2));
         let mut reaped = Vec::new();
         ring.enter(None).expect("the ring works");
-        ring.reap(&mut reaped);
+        ring.reap(|completion| reaped.push(completion));
         assert_eq!(reaped.len(), 1);
         assert!(ring.should_enter() && !ring.has_completions());
         ring.enter(None).expect("the ring works");
-        ring.reap(&mut reaped);
+        ring.reap(|completion| reaped.push(completion));
         assert_eq!(reaped.len(), 2);
     }
 
@@ -381,7 +381,7 @@ mod tests {
                     completions.push(Completion { user_data: key % 3, outcome });
                     number += 1;
                 }
-                faults.incoming(&mut completions, 0, fresh);
+                faults.incoming(&mut completions, fresh);
                 seen.extend(completions);
             }
             assert_eq!(seen.len(), 199 * 5, "seed {seed}: one enter later all are there");

@@ -344,7 +344,7 @@ mod tests {
         let mut reaped = Vec::new();
         while reaped.is_empty() {
             ring.enter(Some(Duration::MAX)).expect("the ring works");
-            ring.reap(&mut reaped);
+            ring.reap(|completion| reaped.push(completion));
         }
         assert_eq!(reaped[0].outcome.result, -libc::ETIME);
     }
@@ -357,7 +357,7 @@ mod tests {
         assert!(holds_in_a_child(|| {
             queue(&mut ring, nop(1));
             let mut reaped = Vec::new();
-            ring.reap(&mut reaped);
+            ring.reap(|completion| reaped.push(completion));
             let refused =
                 ring.enter(Some(Duration::MAX)).is_err_and(|error| error.to_string().contains("fork"));
             let quiet = reaped.is_empty() && !ring.has_completions();

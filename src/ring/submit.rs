@@ -193,20 +193,34 @@ impl Ring {
         self.listening = true;
     }
 
-    /// Appends all completions that there are. The ring's own and those that nobody reads are not among them.
-    pub(crate) fn reap(&mut self, into: &mut Vec<Completion>) {
-        let start = into.len();
-        if !self.ready.is_empty() {
-            into.extend(self.ready.drain(..));
+    /// Hands out all completions that there are. The ring's own and those that nobody reads are not among them.
+    #[inline]
+    pub(crate) fn reap(&mut self, mut each: impl FnMut(Completion)) {
+        match self.faults.is_some() {
+            true => self.reap_with_faults(&mut each),
+            false => self.reap_fresh(each),
         }
-        let fresh = into.len();
+    }
+
+    #[cold]
+    fn reap_with_faults(&mut self, each: &mut dyn FnMut(Completion)) {
+        let mut completions: Vec<Completion> = self.ready.drain(..).collect();
+        let fresh = completions.len();
+        self.reap_fresh(|completion| completions.push(completion));
+        if let Some(faults) = &mut self.faults {
+            faults.incoming(&mut completions, fresh);
+        }
+        completions.into_iter().for_each(each);
+    }
+
+    /// Hands out those that lie in the kernel's queue.
+    #[inline]
+    fn reap_fresh(&mut self, mut each: impl FnMut(Completion)) {
         if self.kernel.is_elsewhere() {
             return;
         }
         let buffers = self.buffers.get().and_then(Option::as_deref);
-        let queue = self.kernel.completion();
-        into.reserve(queue.len());
-        for entry in queue {
+        for entry in self.kernel.completion() {
             let completion = Completion {
                 user_data: entry.user_data(),
                 outcome: Outcome { result: entry.result(), flags: entry.flags() },
@@ -221,12 +235,9 @@ impl Ring {
                     if let (Some(id), Some(buffers)) = (completion.outcome.buffer_id(), buffers) {
                         buffers.delivered(id);
                     }
-                    into.push(completion);
+                    each(completion);
                 }
             }
-        }
-        if let Some(faults) = &mut self.faults {
-            faults.incoming(into, start, fresh);
         }
     }
 }
@@ -266,7 +277,7 @@ pub(super) mod tests {
         let (mut reaped, mut turns) = (Vec::new(), 0);
         while ring.in_flight != 0 || ring.should_enter() || ring.has_completions() {
             ring.enter(Some(Duration::from_secs(5))).expect("the ring works");
-            ring.reap(&mut reaped);
+            ring.reap(|completion| reaped.push(completion));
             turns += 1;
             assert!(turns < 10_000, "the ring does not come to rest: {reaped:?}");
         }
@@ -320,7 +331,7 @@ pub(super) mod tests {
         assert!(ring.has_work(), "an entry is to be submitted");
         ring.enter(None).expect("the ring works");
         assert!(ring.has_work(), "a completion is to be reaped");
-        ring.reap(&mut Vec::new());
+        ring.reap(|_| ());
         queue(&mut ring, AsyncCancel::new(1).build().user_data(IGNORE));
         assert!(ring.should_enter() && !ring.has_work());
     }
@@ -390,7 +401,7 @@ pub(super) mod tests {
             ring.enter(Some(Duration::from_secs(10))).expect("the ring works");
             assert!(ring.has_completions());
             let mut reaped = Vec::new();
-            ring.reap(&mut reaped);
+            ring.reap(|completion| reaped.push(completion));
             assert!(reaped.is_empty(), "the wake is the ring's own: {reaped:?}");
             other.join().expect("the other thread only writes");
         }
