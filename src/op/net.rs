@@ -8,6 +8,7 @@
 mod chunk;
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::rc::Rc;
@@ -65,14 +66,14 @@ enum Target {
     /// A buffer that the kernel picks from here.
     Picked { from: Rc<Buffers>, poll_first: bool },
     /// Memory of its own.
-    Own { memory: Box<[u8; OWN]>, poll_first: bool },
+    Own { memory: Box<MaybeUninit<[u8; OWN]>>, poll_first: bool },
     /// Nowhere.
     None,
 }
 
 impl Target {
     fn own(poll_first: bool) -> Target {
-        Target::Own { memory: Box::new([0; OWN]), poll_first }
+        Target::Own { memory: Box::new_uninit(), poll_first }
     }
 }
 
@@ -103,7 +104,7 @@ unsafe impl<S: AsRawFd + 'static> Operation for Recv<S> {
                     .flags(squeue::Flags::BUFFER_SELECT)
             }
             Target::Own { memory, poll_first } => {
-                let (memory, len) = (memory.as_mut_ptr(), OWN as u32);
+                let (memory, len) = (memory.as_mut_ptr().cast(), OWN as u32);
                 opcode::Recv::new(fd, memory, len).ioprio(ioprio(*poll_first)).build()
             }
             Target::None => opcode::PollAdd::new(fd, libc::POLLIN as u32).build(),
@@ -132,9 +133,9 @@ unsafe impl<S: AsRawFd + 'static> Operation for Recv<S> {
             // None was picked: the end, or an error.
             (Target::Picked { .. }, None) => Chunk::from(Vec::new()),
             (Target::Own { memory, .. }, _) => {
-                let mut bytes = (memory as Box<[u8]>).into_vec();
-                bytes.truncate(len);
-                Chunk::from(bytes)
+                let memory = Box::into_raw(memory).cast();
+                // SAFETY: M1: it was allocated as `OWN` bytes; B1: the kernel has filled `len` of them from the start.
+                Chunk::from(unsafe { Vec::from_raw_parts(memory, len.min(OWN), OWN) })
             }
             (Target::None, _) => return count.map(|_| Received::Readiness),
         };
