@@ -84,8 +84,8 @@ pub const CATALOGUE: &[Workload] = &[
     },
     Workload {
         span: EACH_FILE,
-        key: WALL_TIME,
-        targets: &[Target { figure: WALL_TIME, limit: Limit::Times(1.0, SYNC) }],
+        key: Figure::WallTime,
+        targets: &[Target { figure: Figure::WallTime, limit: Limit::Times(1.0, SYNC) }],
         ..tree("tree-copy-disk", "20,000 files of 4 KiB: copy on disk", Deed::Copy, Medium::Disk)
     },
     stalling("stall-hot", "a ticker beside stat, read, write of files in memory", Where::Hot, Calls::Own),
@@ -95,9 +95,6 @@ pub const CATALOGUE: &[Workload] = &[
     stalling("stall-fuse", "a ticker beside files of a slow server (FUSE)", Where::SlowServer, Calls::Own),
     stalling("stall-fuse-plain", "the same by plain calls on the loop", Where::SlowServer, Calls::Plain),
 ];
-
-/// The time of day per operation.
-const WALL_TIME: Figure = Figure::Noted("wall time", "ns");
 
 /// The longest time between two ticks that should be a millisecond apart.
 const WORST_STALL: Figure = Figure::Noted("worst stall", "us");

@@ -45,6 +45,11 @@ impl Cost {
     pub fn nanoseconds(&self) -> f64 {
         self.cpu.as_nanos() as f64 / self.operations as f64
     }
+
+    /// The time of day per operation, in nanoseconds.
+    pub fn wall_nanoseconds(&self) -> f64 {
+        self.wall.as_nanos() as f64 / self.operations as f64
+    }
 }
 
 struct Mark {

@@ -45,6 +45,8 @@ pub enum Family {
 pub enum Figure {
     /// CPU time per operation, in nanoseconds.
     CpuTime,
+    /// The time of day per operation, in nanoseconds.
+    WallTime,
     /// What a workload notes by this name, and its unit.
     Noted(&'static str, &'static str),
 }
@@ -107,7 +109,7 @@ impl Workload {
 impl Figure {
     pub fn unit(self) -> &'static str {
         match self {
-            Figure::CpuTime => "ns",
+            Figure::CpuTime | Figure::WallTime => "ns",
             Figure::Noted(_, unit) => unit,
         }
     }

@@ -55,6 +55,7 @@ pub fn values(rounds: &Rounds, contender: &str, figure: Figure) -> Vec<f64> {
     let outcomes = rounds.get(contender).map(Vec::as_slice).unwrap_or_default();
     let value = |outcome: &Outcome| match (outcome, figure) {
         (Outcome::Done(Done::Cost { cost, .. }), Figure::CpuTime) => Some(cost.nanoseconds()),
+        (Outcome::Done(Done::Cost { cost, .. }), Figure::WallTime) => Some(cost.wall_nanoseconds()),
         (Outcome::Done(Done::Cost { cost, .. }), Figure::Noted(name, _)) => cost.noted.get(name).copied(),
         _ => None,
     };

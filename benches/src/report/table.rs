@@ -90,6 +90,7 @@ fn join(cells: impl Iterator<Item = String>) -> String {
 fn aim(judged: &Judged) -> String {
     let what = match judged.target.figure {
         Figure::CpuTime => String::new(),
+        Figure::WallTime => "wall time ".to_owned(),
         Figure::Noted(name, _) => format!("{name} "),
     };
     match judged.target.limit {
