@@ -176,9 +176,16 @@ fn report(wanted: &Wanted, record: &Record) -> Result<(), Box<dyn Error>> {
         if wanted.is_whole(family, record) {
             let versions: Vec<String> =
                 record.versions.iter().map(|(name, version)| format!("{name} {version}")).collect();
+            // Parts may have been added with other numbers of rounds.
+            let rounds = measured.iter().filter_map(|(_, rounds)| Some(rounds.get(contender::OURS)?.len()));
+            let rounds = (rounds.clone().min().unwrap_or(0), rounds.max().unwrap_or(0));
             let made = format!(
-                "Made by `scripts/bench`, {} rounds, on {}. Versions: {}.",
-                wanted.rounds,
+                "Made by `scripts/bench`, {}, on {}. Versions: {}.",
+                match rounds {
+                    (1, 1) => "1 round".to_owned(),
+                    (least, most) if least == most => format!("{most} rounds"),
+                    (least, most) => format!("{least} to {most} rounds"),
+                },
                 record.machine,
                 versions.join(", ")
             );
