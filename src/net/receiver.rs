@@ -194,19 +194,17 @@ impl Incoming {
         }
         let Stage::Receiving(receive) = &mut self.stage else { return Poll::Ready(Ok(())) };
         let received = ready!(Pin::new(receive).poll(cx));
-        let (stage, result) = match received {
-            Ok(Received::Data(chunk, more)) => {
-                (self.more, self.much) = (more, chunk.len() >= DIRECT);
-                (if chunk.is_empty() { Stage::Ended } else { Stage::Filled(chunk) }, Ok(()))
+        self.stage = Stage::Empty;
+        match received? {
+            Received::Data(chunk, more) => {
+                self.note(chunk.len(), more);
+                if !chunk.is_empty() {
+                    self.stage = Stage::Filled(chunk);
+                }
             }
-            Ok(Received::Readiness) => {
-                self.more = true;
-                (Stage::Empty, Ok(()))
-            }
-            Err(error) => (Stage::Empty, Err(error)),
-        };
-        self.stage = stage;
-        Poll::Ready(result)
+            Received::Readiness => self.more = true,
+        }
+        Poll::Ready(Ok(()))
     }
 
     /// Has a plain call put what is in the socket into the reader's memory, with no buffer between. None: nothing is there, or
