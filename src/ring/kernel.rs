@@ -33,10 +33,10 @@ const REGISTERED_RING: u32 = 1 << 4;
 /// `IORING_ENTER_NO_IOWAIT`: do not account an idle wait as waiting for I/O.
 const NO_IOWAIT: u32 = 1 << 7;
 
-/// `IORING_REGISTER_RING_FDS`.
-const REGISTER_RING_FDS: u32 = 20;
 /// `IORING_REGISTER_BUFFERS_UPDATE`.
 const BUFFERS_UPDATE: u32 = 16;
+/// `IORING_REGISTER_RING_FDS`.
+const REGISTER_RING_FDS: u32 = 20;
 /// `IORING_UNREGISTER_RING_FDS`.
 const UNREGISTER_RING_FDS: u32 = 21;
 

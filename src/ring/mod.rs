@@ -7,10 +7,11 @@
 //! * `setup` makes the ring (the ladder of flags and sizes) and keeps one for the thread's next loop;
 //!   `features` says what the kernel gave, `diagnosis` why it gave nothing.
 //! * `submit` is the traffic: queue, enter, reap. What does not fit waits in the `backlog`.
-//! * `buffers` is the provided-buffer ring, `registered` the buffers that the kernel keeps ready, both on memory of `mapping`;
-//!   `notifier` the wake from other threads, `clock` the time, `fault`
-//!   the optional filter that makes rare things happen in tests, `fork` the mark by which a forked child
-//!   knows that it has no ring, `sigint` the way of Ctrl-C to the rings that ask for it.
+//! * `buffers` is the provided-buffer ring, `registered` the buffers that the kernel keeps ready, both on memory
+//!   of `mapping`.
+//! * `notifier` is the wake from other threads, `clock` the time, `fault` the optional filter that makes rare
+//!   things happen in tests, `fork` the mark by which a forked child knows that it has no ring, `sigint` the way
+//!   of Ctrl-C to the rings that ask for it.
 //!
 //! Invariants. Queuing never enters the kernel. An entry that was queued either comes back as a final
 //! completion or is retracted, exactly once. No code of the user runs in here. One ring belongs to one
@@ -328,8 +329,10 @@ impl Ring {
 
     /// A buffer that this ring keeps ready, if the kernel lets it; else one like any other.
     pub(crate) fn registered_buffer(&self, len: usize) -> Result<RegisteredBuf, Errno> {
-        let open = || self.kernel.register_table(Registry::ENTRIES).ok().map(Registry::new);
-        let registry = self.registry.get_or_init(|| if self.is_elsewhere() { None } else { open() });
+        let registry = self.registry.get_or_init(|| {
+            let table = (!self.is_elsewhere()).then(|| self.kernel.register_table(Registry::ENTRIES));
+            table?.ok().map(Registry::new)
+        });
         RegisteredBuf::make(len, registry.as_ref())
     }
 

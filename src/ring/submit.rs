@@ -38,10 +38,11 @@ impl Ring {
         {
             return Where::Ring;
         }
-        if let Some((index, start, len)) = Transfer::of(&mut entry).registered() {
+        let transfer = Transfer::of(&mut entry);
+        if let Some((index, start, len)) = transfer.registered() {
             let registry = self.registry.get().and_then(Option::as_deref);
             if !registry.is_some_and(|registry| registry.has(index, start, len)) {
-                Transfer::of(&mut entry).count_on_nothing();
+                transfer.count_on_nothing();
             }
         }
         self.place(slice::from_ref(&entry))
