@@ -43,7 +43,8 @@ const KNOWN: [(FsType, Medium); 7] = [
 /// The kernel's `RAMFS_MAGIC`.
 const RAMFS_MAGIC: libc::c_long = 0x8584_58f6_u32 as libc::c_long;
 
-/// Things and what is known of them, the one that was asked for last at the front: programs ask for the same thing many times.
+/// Things and what is known of them, in the order in which they were asked for last: programs ask for the same few things many
+/// times.
 struct Known<K, V>(Vec<(K, V)>);
 
 impl<K, V: Copy> Known<K, V> {
@@ -56,14 +57,14 @@ impl<K, V: Copy> Known<K, V> {
 
     fn get(&mut self, is_it: impl Fn(&K) -> bool) -> Option<V> {
         let place = self.0.iter().position(|(key, _)| is_it(key))?;
-        self.0.swap(0, place);
+        self.0[..=place].rotate_right(1);
         Some(self.0[0].1)
     }
 
-    /// What is not known yet; if there are too many, another is forgotten.
+    /// What is not known yet; if there are too many, that is forgotten which was not asked for the longest.
     fn put(&mut self, key: K, value: V) {
         self.0.truncate(Self::MOST - 1);
-        self.0.push((key, value));
+        self.0.insert(0, (key, value));
     }
 }
 
@@ -331,6 +332,11 @@ mod tests {
             assert!(known.0.len() <= most);
         }
         assert_eq!(known.get(|&key| key == 2 * most - 1), Some(2 * most));
+        // Two that are asked for in turn come to the front and stay there.
+        for _ in 0..2 {
+            assert!(known.get(|&key| key == 2 * most - 5).is_some() && known.get(|&key| key == 7).is_some());
+        }
+        assert_eq!((known.0[0].0, known.0[1].0), (7, 2 * most - 5));
     }
 
     #[test]
