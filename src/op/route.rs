@@ -41,6 +41,7 @@ use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd, RawFd};
 use io_uring::squeue;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
+use nix::sys::sendfile::sendfile;
 use nix::sys::stat::{Mode, fchmod};
 
 pub(super) use self::medium::unknown_status;
@@ -274,21 +275,18 @@ pub(super) fn copy_at_once(from: &CStr, to: &CStr) -> Option<Outcome> {
 
 /// Copies a file that has probably so many bytes.
 fn copy_all(from: &OwnedFd, to: &OwnedFd, expected: usize) -> nix::Result<usize> {
-    // One byte more than should come, so that the end shows.
-    let mut buffer = vec![0; expected + 1];
     let mut total = 0;
-    loop {
-        let count = nix::unistd::read(from, &mut buffer)?;
-        let mut rest = &buffer[..count];
-        while !rest.is_empty() {
-            rest = &rest[nix::unistd::write(to, rest)?..];
-        }
+    // One that grows meanwhile is not followed for ever.
+    while total <= 2 * AT_ONCE {
+        // One byte more than should come, so that the end shows.
+        let asked = if total < expected { expected - total + 1 } else { AT_ONCE };
+        let count = sendfile(to, from, None, asked)?;
         total += count;
-        // One that grows meanwhile is not followed for ever.
-        if count < buffer.len() || total > 2 * AT_ONCE {
-            return Ok(total);
+        if count == 0 || count < asked && total == expected {
+            break;
         }
     }
+    Ok(total)
 }
 
 /// How a transfer goes.
