@@ -55,6 +55,7 @@ mod unseen;
 mod waiters;
 mod waiting;
 mod wakers;
+mod watched;
 mod writers;
 
 use harness::process::{self, IN_PROCESS};
@@ -98,6 +99,7 @@ const THEMES: &[(&str, &[Trial])] = &[
     ("files", files::TRIALS),
     ("registered", registered::TRIALS),
     ("sockets", sockets::TRIALS),
+    ("watched", watched::TRIALS),
     ("listener", listener::TRIALS),
     ("writers", writers::TRIALS),
     ("limits", limits::TRIALS),

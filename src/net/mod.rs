@@ -5,7 +5,7 @@
 //! and, for names, [`lookup_host`].
 //!
 //! * `socket`: the descriptor, shared by count. `turn`: who reads, who writes. `receiver` and `out_queue`: the two halves of
-//!   a connection. `stream`, `split`, `connect`, `listener`: what users hold. `address`: names become addresses.
+//!   a connection; `watched`: a receiver that the kernel calls. `stream`, `split`, `connect`, `listener`: what users hold. `address`: names become addresses.
 //!
 //! Not here: UDP and unix sockets, TLS, asyncio's streams.
 
@@ -19,6 +19,7 @@ mod socket;
 mod split;
 mod stream;
 mod turn;
+mod watched;
 
 pub use address::{ToAddrs, lookup_host};
 pub use connect::{Connect, Connecting};

@@ -4,22 +4,26 @@
 //! place, and the next read gets its result: no byte is lost. Nothing is armed before the first read and nothing is read
 //! ahead of demand, so the kernel's own flow control does the rest. An idle connection holds no buffer: the kernel picks one
 //! from the loop's buffer ring when data arrives.
+//!
+//! Who reads into memory of their own, and waits again and again, gets a watch instead of receives ([`watched`](super::watched)).
 
 use std::cell::RefCell;
 use std::io;
 use std::mem::{replace, take};
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::AsRawFd;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use super::turn::Turns;
-use crate::op::net::{Chunk, Received, Recv, try_recv};
-use crate::reactor::{self, Op};
+use super::watched::{Taken, Watched};
+use crate::op::net::{Chunk, Received, Recv};
+use crate::reactor::{self, Admission, Op};
+use crate::waiting::{Waiting, waits_for};
 
 /// From this size on data is worth a call of its own that puts it straight into the reader's memory.
-const DIRECT: usize = 8 << 10;
+pub(super) const DIRECT: usize = 8 << 10;
 
 /// What a connection knows of its incoming side.
 pub(super) struct Receiver {
@@ -37,6 +41,8 @@ struct Incoming {
     more: bool,
     /// The last receive brought [`DIRECT`] bytes or more.
     much: bool,
+    /// It was waited for before.
+    again: bool,
 }
 
 enum Stage {
@@ -46,13 +52,15 @@ enum Stage {
     Receiving(Op<io::Result<Received>>),
     /// What has come and is not consumed.
     Filled(Chunk),
+    /// No receive, but the kernel tells when it is time for one.
+    Watched(Box<Watched>),
     /// The peer has ended its side.
     Ended,
 }
 
 impl Receiver {
     pub(super) fn new() -> Self {
-        let incoming = Incoming { stage: Stage::Empty, more: true, much: false };
+        let incoming = Incoming { stage: Stage::Empty, more: true, much: false, again: false };
         Receiver { incoming: RefCell::new(incoming), turns: Turns::new() }
     }
 
@@ -100,11 +108,9 @@ impl Receiver {
         let stage = replace(&mut self.incoming.borrow_mut().stage, Stage::Ended);
         match stage {
             Stage::Filled(chunk) => chunk.to_vec(),
+            Stage::Watched(watched) => watched.rest.to_vec(),
             Stage::Receiving(receive) if receive.is_submitted() => {
-                match receive.timeout(Duration::ZERO).await {
-                    Ok(Received::Data(chunk, _)) => chunk.to_vec(),
-                    _ => Vec::new(),
-                }
+                receive.timeout(Duration::ZERO).await.map_or_else(|_| Vec::new(), |(chunk, _)| chunk.to_vec())
             }
             _ => Vec::new(),
         }
@@ -117,11 +123,12 @@ impl Incoming {
         socket: &Rc<impl AsRawFd + 'static>,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<bool>> {
+        self.unwatch();
         loop {
             match self.stage {
                 Stage::Filled(_) => return Poll::Ready(Ok(true)),
                 Stage::Ended => return Poll::Ready(Ok(false)),
-                _ => ready!(self.poll_receive(socket, cx, false))?,
+                _ => ready!(self.poll_receive(socket, cx))?,
             }
         }
     }
@@ -135,24 +142,35 @@ impl Incoming {
         if to.is_empty() {
             return Poll::Ready(Ok(0));
         }
-        let straight = to.len() >= DIRECT;
         loop {
-            match &self.stage {
+            if self.is_worth_a_watch(to.len())
+                && let Some(watched) = Watched::start(socket, cx)
+            {
+                self.stage = Stage::Watched(watched);
+            }
+            match &mut self.stage {
                 Stage::Filled(chunk) => {
-                    let count = chunk.len().min(to.len());
-                    to[..count].copy_from_slice(&chunk[..count]);
-                    self.consume(count);
+                    let count = give(chunk, to);
+                    if chunk.is_empty() {
+                        self.stage = Stage::Empty;
+                    }
                     return Poll::Ready(Ok(count));
                 }
                 Stage::Ended => return Poll::Ready(Ok(0)),
-                Stage::Empty if straight && self.much && self.more => {
-                    if let Some(count) = self.read_straight(socket.as_raw_fd(), to)? {
+                Stage::Watched(watched) if !watched.rest.is_empty() => {
+                    return Poll::Ready(Ok(give(&mut watched.rest, to)));
+                }
+                Stage::Watched(_) if self.more => {
+                    if let Some(count) = ready!(self.poll_take(socket, cx, to))? {
                         return Poll::Ready(Ok(count));
                     }
                 }
-                _ => {}
+                Stage::Watched(watched) => match ready!(watched.poll_event(cx)) {
+                    true => self.more = true,
+                    false => self.unwatch(),
+                },
+                Stage::Empty | Stage::Receiving(_) => ready!(self.poll_receive(socket, cx))?,
             }
-            ready!(self.poll_receive(socket, cx, straight && self.much))?;
         }
     }
 
@@ -175,53 +193,76 @@ impl Incoming {
         Poll::Ready(Ok(Some(chunk)))
     }
 
-    /// Waits for a receive to end and keeps what it brings. It may leave to the reader what has yet to come.
+    /// Waits for a receive to end and keeps what it brings.
     fn poll_receive(
         &mut self,
         socket: &Rc<impl AsRawFd + 'static>,
         cx: &mut Context<'_>,
-        leaves: bool,
     ) -> Poll<io::Result<()>> {
         if let Stage::Empty = self.stage {
-            let more = take(&mut self.more);
-            self.stage = Stage::Receiving(Op::new(match leaves && !more {
-                true => Recv::readiness(socket.clone()),
-                false => {
-                    let buffers = reactor::current().and_then(|reactor| reactor.buffers());
-                    Recv::new(socket.clone(), buffers, !more)
-                }
-            }));
+            let waits = !take(&mut self.more);
+            self.again |= waits;
+            let buffers = reactor::current().and_then(|reactor| reactor.buffers());
+            self.stage = Stage::Receiving(Op::new(Recv::new(socket.clone(), buffers, waits)));
         }
         let Stage::Receiving(receive) = &mut self.stage else { return Poll::Ready(Ok(())) };
         let received = ready!(Pin::new(receive).poll(cx));
         self.stage = Stage::Empty;
-        match received? {
-            Received::Data(chunk, more) => {
-                self.note(chunk.len(), more);
-                if !chunk.is_empty() {
-                    self.stage = Stage::Filled(chunk);
-                }
-            }
-            Received::Readiness => self.more = true,
+        let (chunk, more) = received?;
+        self.note(chunk.len(), more);
+        if !chunk.is_empty() {
+            self.stage = Stage::Filled(chunk);
         }
         Poll::Ready(Ok(()))
     }
 
-    /// Has a plain call put what is in the socket into the reader's memory, with no buffer between. None: nothing is there, or
-    /// it is not the time for plain calls.
-    fn read_straight(&mut self, socket: RawFd, to: &mut [u8]) -> io::Result<Option<usize>> {
-        let Some(reactor) = reactor::current().filter(|reactor| reactor.may_call()) else { return Ok(None) };
-        match try_recv(socket, to) {
-            Ok(count) => {
-                reactor.made_call(count);
-                self.note(count, count == to.len());
-                Ok(Some(count))
+    /// Whether a reader with so much room should have a watch, now that nothing is here.
+    fn is_worth_a_watch(&self, room: usize) -> bool {
+        if !matches!(self.stage, Stage::Empty) {
+            return false;
+        }
+        let straight = self.much && room >= DIRECT;
+        straight || (self.again && !self.more)
+    }
+
+    /// Has a plain call take what is in the socket. None: nothing, or it is not the time for plain calls, and a receive took their
+    /// place.
+    fn poll_take(
+        &mut self,
+        socket: &Rc<impl AsRawFd + 'static>,
+        cx: &mut Context<'_>,
+        to: &mut [u8],
+    ) -> Poll<io::Result<Option<usize>>> {
+        let Stage::Watched(watched) = &mut self.stage else { return Poll::Ready(Ok(None)) };
+        let reactor = reactor::expect_current("recv");
+        match reactor.admit() {
+            Admission::Call => {}
+            Admission::GiveWay => {
+                cx.waker().wake_by_ref();
+                waits_for(|| Waiting::Turn);
+                return Poll::Pending;
             }
-            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
-                self.more = false;
-                Ok(None)
+            Admission::Ring => {
+                self.unwatch();
+                return self.poll_receive(socket, cx).map_ok(|()| None);
             }
-            Err(error) => Err(error),
+        }
+        let taken = watched.take(socket.as_raw_fd(), to)?;
+        let Some(Taken { received, read, more }) = taken else {
+            self.more = false;
+            return Poll::Ready(Ok(None));
+        };
+        reactor.made_call(received);
+        self.note(received, more);
+        Poll::Ready(Ok(Some(read)))
+    }
+
+    /// Ends the watch, if there is one. What it had to tell is not known.
+    fn unwatch(&mut self) {
+        if let Stage::Watched(watched) = &mut self.stage {
+            let rest = replace(&mut watched.rest, Chunk::from(Vec::new()));
+            self.stage = if rest.is_empty() { Stage::Empty } else { Stage::Filled(rest) };
+            self.more = true;
         }
     }
 
@@ -242,6 +283,14 @@ impl Incoming {
             }
         }
     }
+}
+
+/// Copies what fits to the reader.
+fn give(chunk: &mut Chunk, to: &mut [u8]) -> usize {
+    let count = chunk.len().min(to.len());
+    to[..count].copy_from_slice(&chunk[..count]);
+    chunk.advance(count);
+    count
 }
 
 /// Thousands of connections rest.

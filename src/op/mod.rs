@@ -65,12 +65,14 @@ pub(crate) enum Nature {
     /// It ends by itself as a rule, but may wait without end, and nothing tells before (an open: of a file, or of a FIFO that nobody
     /// opens at its other end). It has no effect that could be lost: a drop and the loop's end cancel it.
     Uncertain,
+    /// It waits, and tells of one event after the other: a drop and the loop's end cancel it.
+    Repeats,
 }
 
 impl Nature {
     /// Whether a drop asks the kernel to cancel it.
     pub(crate) fn ends_with_its_future(self) -> bool {
-        matches!(self, Nature::Waits | Nature::Uncertain)
+        matches!(self, Nature::Waits | Nature::Uncertain | Nature::Repeats)
     }
 
     /// Whether the loop's end asks the kernel to cancel it.

@@ -32,7 +32,7 @@ fn is_transient(outcome: Outcome) -> bool {
     matches!(-outcome.result, libc::EINTR | libc::EAGAIN | libc::ECANCELED)
 }
 
-/// recv(2): waits for data, then has the kernel pick a buffer for it, or leaves it where it is. Empty data is the end.
+/// recv(2): waits for data, then has the kernel pick a buffer for it. Empty data is the end.
 pub(crate) struct Recv<S: AsRawFd + 'static> {
     socket: Rc<S>,
     into: Target,
@@ -46,20 +46,10 @@ impl<S: AsRawFd> Recv<S> {
         };
         Recv { socket, into }
     }
-
-    /// Only waits: the reader takes the data by [`try_recv`].
-    pub(crate) fn readiness(socket: Rc<S>) -> Self {
-        Recv { socket, into: Target::None }
-    }
 }
 
-/// What a receive has come to.
-pub(crate) enum Received {
-    /// Data, and whether the socket had more.
-    Data(Chunk, bool),
-    /// There is data, or the end, or an error, left in the socket.
-    Readiness,
-}
+/// What was received, and whether the socket had more.
+pub(crate) type Received = (Chunk, bool);
 
 /// Where a receive goes, and whether it waits for readiness first: data is not expected to be there.
 enum Target {
@@ -67,8 +57,6 @@ enum Target {
     Picked { from: Rc<Buffers>, poll_first: bool },
     /// Memory of its own.
     Own { memory: Box<MaybeUninit<[u8; OWN]>>, poll_first: bool },
-    /// Nowhere.
-    None,
 }
 
 impl Target {
@@ -107,7 +95,6 @@ unsafe impl<S: AsRawFd + 'static> Operation for Recv<S> {
                 let (memory, len) = (memory.as_mut_ptr().cast(), OWN as u32);
                 opcode::Recv::new(fd, memory, len).ioprio(ioprio(*poll_first)).build()
             }
-            Target::None => opcode::PollAdd::new(fd, libc::POLLIN as u32).build(),
         }
     }
 
@@ -137,10 +124,34 @@ unsafe impl<S: AsRawFd + 'static> Operation for Recv<S> {
                 // SAFETY: M1: it was allocated as `OWN` bytes; B1: the kernel has filled `len` of them from the start.
                 Chunk::from(unsafe { Vec::from_raw_parts(memory, len.min(OWN), OWN) })
             }
-            (Target::None, _) => return count.map(|_| Received::Readiness),
         };
-        count.map(|_| Received::Data(chunk, outcome.sock_nonempty()))
+        count.map(|_| (chunk, outcome.sock_nonempty()))
     }
+}
+
+/// A poll of a socket that tells each time when data has come, or the end.
+pub(crate) struct Readable<S: AsRawFd + 'static>(pub(crate) Rc<S>);
+
+/// Whether an event of [`Readable`] tells of the end, of the peer's side or of all.
+pub(crate) fn tells_of_the_end(event: Outcome) -> bool {
+    event.result & i32::from(libc::POLLRDHUP | libc::POLLHUP | libc::POLLERR) != 0
+}
+
+// SAFETY: O1: the entry points to nothing.
+unsafe impl<S: AsRawFd + 'static> Operation for Readable<S> {
+    type Output = ();
+    const NAME: &'static str = "poll";
+
+    fn nature(&self) -> Nature {
+        Nature::Repeats
+    }
+
+    fn entry(&mut self) -> Entry {
+        let events = (libc::POLLIN | libc::POLLRDHUP) as u32;
+        opcode::PollAdd::new(types::Fd(self.0.as_raw_fd()), events).multi(true).build()
+    }
+
+    fn finish(self, _outcome: Outcome) {}
 }
 
 /// send(2) of a queue's segment, promised: it goes on when its stream is dropped. MSG_WAITALL has the kernel finish it.

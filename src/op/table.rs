@@ -11,7 +11,7 @@
 //! ```
 //!
 //! A completion that announces another one (the more-flag) only notes its result (Settling): the payload stays with the
-//! kernel until the last one (**K2**). A key is index and generation: a slot used again has another generation, so a stale
+//! kernel until the last one (**K2**). Of an operation that repeats, each is an event that its future is woken for (Told). A key is index and generation: a slot used again has another generation, so a stale
 //! key meets nothing. The ledger counts what must not happen and what must add up; the suite looks at it after each trial.
 
 use std::task::Waker;
@@ -81,6 +81,8 @@ enum Phase {
     Queued,
     /// The result is known, the kernel still holds the payload.
     Settling(Outcome),
+    /// As Queued, and there was an event, of several the last, that the future has not seen.
+    Told(Outcome),
     /// Finally completed; the future will fetch it.
     Done(Outcome),
 }
@@ -115,6 +117,8 @@ pub(crate) enum Polled {
     Pending,
     /// Not yet; call [`Table::set_waker`] with a clone.
     NeedsWaker,
+    /// Not done, but there was this event.
+    Event(Outcome),
     /// Done: the slot is vacant now.
     Ready(Raw, Outcome, Option<Why>),
     /// No such operation: it was leaked at the loop's end.
@@ -250,6 +254,10 @@ impl Table {
                 let why = slot.why;
                 Polled::Ready(self.vacate(key), outcome, why)
             }
+            Phase::Told(event) => {
+                slot.phase = Phase::Queued;
+                Polled::Event(event)
+            }
             _ if slot.waker.as_ref().is_some_and(|own| own.will_wake(waker)) => Polled::Pending,
             _ => Polled::NeedsWaker,
         }
@@ -273,6 +281,10 @@ impl Table {
             Phase::Done(_) => {
                 self.ledger.unknown += 1;
                 return Completed::Unknown;
+            }
+            _ if outcome.has_more() && slot.nature == Nature::Repeats => {
+                slot.phase = Phase::Told(outcome);
+                return slot.waker.take().map_or(Completed::Noted, Completed::Wake);
             }
             _ if outcome.has_more() => {
                 slot.phase = Phase::Settling(outcome);
@@ -301,7 +313,7 @@ impl Table {
         match slot.phase {
             Phase::Done(outcome) => Abandoned::Discard(self.vacate(key), outcome),
             Phase::Backlogged(ticket) => Abandoned::Retract(ticket, waker),
-            Phase::Queued if cancel && slot.why.is_none() => {
+            Phase::Queued | Phase::Told(_) if cancel && slot.why.is_none() => {
                 slot.why = Some(Why::Cancelled);
                 Abandoned::Cancel(waker)
             }
@@ -412,7 +424,7 @@ mod tests {
         const NAME: &'static str = "probe";
 
         fn nature(&self) -> Nature {
-            [Nature::Waits, Nature::Promised, Nature::Finite, Nature::Uncertain][NATURE]
+            [Nature::Waits, Nature::Promised, Nature::Finite, Nature::Uncertain, Nature::Repeats][NATURE]
         }
 
         fn entry(&mut self) -> Entry {
@@ -583,6 +595,33 @@ mod tests {
         leaked.into_iter().for_each(|(payload, _)| payload.drop_unused());
         assert_eq!((table.unfinished(), table.under_way()), (0, 0));
         assert!(matches!(table.complete(waits, outcome(0)), Completed::Unknown));
+    }
+
+    #[test]
+    fn what_repeats_wakes_for_each_event_and_ends_with_its_last_completion() {
+        let (mut table, ends) = (Table::default(), Rc::default());
+        let waker = Waker::from(Arc::new(Counter::default()));
+        let event = |result| Outcome { result, flags: 1 << 1 };
+        let key = fill::<4>(&mut table, &ends, Some(waker.clone()));
+        for round in 0..3 {
+            assert!(matches!(table.complete(key, event(round)), Completed::Wake(_)));
+            // Nobody has asked meanwhile: the last one counts.
+            assert!(matches!(table.complete(key, event(round + 10)), Completed::Noted));
+            assert!(matches!(table.poll(key, &waker), Polled::Event(told) if told == event(round + 10)));
+            assert!(matches!(table.poll(key, &waker), Polled::NeedsWaker));
+            assert!(table.set_waker(key, waker.clone()).is_none());
+        }
+        assert!(matches!(table.complete(key, event(1)), Completed::Wake(_)));
+        assert!(
+            matches!(table.abandon(key), Abandoned::Cancel(_)),
+            "also with an event that nobody has seen"
+        );
+        assert!(matches!(table.complete(key, event(2)), Completed::Noted));
+        let Completed::Discard(payload, end) = table.complete(key, outcome(-libc::ECANCELED)) else {
+            panic!("that was the last")
+        };
+        payload.discard(end);
+        assert_eq!(*ends.borrow(), [-libc::ECANCELED]);
     }
 
     #[test]

@@ -6,12 +6,14 @@
 //!
 //! * [`submit`]: the future of one operation, `Op<T>`.
 //! * [`timers`]: who wants to be woken when.
+//! * [`watch`]: an operation that tells of one event after the other.
 //!
 //! A reactor outlives its loop while an `Op` refers to it: after the end there is no ring, but outcomes that came in time
 //! can still be fetched, and what was never finished stays leaked.
 
 mod submit;
 mod timers;
+mod watch;
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -25,6 +27,7 @@ use nix::errno::Errno;
 
 pub use submit::Op;
 pub(crate) use timers::TimerKey;
+pub(crate) use watch::Watch;
 
 use crate::executor::{Hidden, is_another_ready, step_number, wake};
 use crate::op::{self, Abandoned, Company, Completed, Key, Ledger, Lent, Operation, Polled, Raw, Table, Why};
@@ -79,7 +82,7 @@ const NO_STEP: u64 = u64::MAX;
 
 /// How an operation goes that has a plain call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Admission {
+pub(crate) enum Admission {
     /// By a plain call, if it can.
     Call,
     /// Not yet: the task has made enough calls in this poll.
@@ -176,7 +179,7 @@ impl Reactor {
     }
 
     /// How an operation that has a plain call goes, and counts the call.
-    fn admit(&self) -> Admission {
+    pub(crate) fn admit(&self) -> Admission {
         if self.prefers_ring() {
             return Admission::Ring;
         }

@@ -1,0 +1,55 @@
+//! `Watch`: an operation that tells of one event after the other.
+
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use super::{Reactor, expect_current};
+use crate::op::{Key, Lent, Methods, Operation, Polled};
+use crate::ring::Outcome;
+use crate::waiting::{Waiting, waits_for};
+
+/// An operation that repeats, in the table of this reactor. Dropping it cancels the operation.
+pub(crate) struct Watch {
+    reactor: Rc<Reactor>,
+    key: Key,
+    methods: &'static Methods<()>,
+}
+
+impl Watch {
+    /// Starts it on the current loop; None: that takes no more operations.
+    pub(crate) fn start(operation: impl Operation<Output = ()>, cx: &Context<'_>) -> Option<Watch> {
+        let lent = Lent::new(operation);
+        let (reactor, methods) = (expect_current(lent.name()), lent.methods());
+        let key = reactor.submit(lent, Some(cx.waker().clone())).ok()?;
+        Some(Watch { reactor, key, methods })
+    }
+
+    /// The next event, or the last of several that came since. None: it has ended, or its loop does not run, and what it had to
+    /// tell is not known.
+    pub(crate) fn poll_event(&mut self, cx: &Context<'_>) -> Poll<Option<Outcome>> {
+        if !self.reactor.inside.get() {
+            return Poll::Ready(None);
+        }
+        match self.reactor.poll(self.key, cx.waker()) {
+            Polled::Event(event) => Poll::Ready(Some(event)),
+            Polled::Ready(payload, outcome, _) => {
+                payload.discard(outcome);
+                Poll::Ready(None)
+            }
+            Polled::Gone => Poll::Ready(None),
+            Polled::Pending | Polled::NeedsWaker => {
+                waits_for(|| Waiting::Operation {
+                    name: self.methods.name(),
+                    descriptor: self.reactor.descriptor(self.key),
+                });
+                Poll::Pending
+            }
+        }
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.reactor.abandon(self.key);
+    }
+}

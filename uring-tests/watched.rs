@@ -1,0 +1,307 @@
+//! Connections whose reader waits again and again: from its third wait on the kernel tells of what comes, and plain calls take
+//! it. What is left to them: order, ends, wakes, and that nothing is lost where a watch begins, ends or is given up.
+
+use crate::harness::kinds::{rest, settle, turns};
+use crate::harness::pairs::{connected, many_connected};
+use crate::harness::peers::{finish_sending, read_all, reset};
+use crate::harness::probes::{CountingWaker, Dice, poll_once, poll_with, start_and_drop};
+use crate::harness::{Ctx, Kind, Trial};
+use crate::io;
+use futures_util::io::AsyncBufReadExt;
+use ringloop::create_task;
+use ringloop::net::TcpStream;
+use std::io::{ErrorKind, Read, Write};
+use std::time::Duration;
+
+pub const TRIALS: &[Trial] = &[
+    io!(pieces_of_any_size_come_in_order_to_readers_with_any_room),
+    io!(the_end_that_comes_with_the_last_data_is_seen),
+    io!(a_reset_is_an_error_and_then_the_end),
+    io!(a_dropped_read_leaves_its_data_to_the_next),
+    io!(the_other_verbs_go_on_where_a_watch_ends),
+    io!(what_a_reader_had_no_room_for_goes_to_std_with_the_descriptor),
+    io!(the_last_waker_is_the_one_that_an_event_wakes),
+    io!(a_dropped_stream_is_closed_for_its_peer),
+    io!(more_events_than_the_ring_has_places_for_lose_nothing),
+    io!(an_event_after_the_data_was_taken_is_no_data),
+    io!(a_stream_at_rest_goes_from_loop_to_loop),
+];
+
+/// Has the reader wait until it is watched.
+async fn wait_again_and_again(ours: &TcpStream, theirs: &mut std::net::TcpStream) {
+    for _ in 0..4 {
+        let mut byte = [0];
+        let mut read = Box::pin(ours.read(&mut byte));
+        assert!(poll_once(&mut read).await.is_pending());
+        turns(2).await;
+        theirs.write_all(b"x").expect("the loop's end is open");
+        assert_eq!(read.await.expect("the peer is well"), 1);
+    }
+}
+
+async fn watched() -> (TcpStream, std::net::TcpStream) {
+    let (ours, mut theirs) = connected().await;
+    wait_again_and_again(&ours, &mut theirs).await;
+    (ours, theirs)
+}
+
+fn pieces_of_any_size_come_in_order_to_readers_with_any_room(ctx: &Ctx) {
+    let mut dice = Dice(ctx.seed);
+    ctx.run(async {
+        let (ours, mut theirs) = watched().await;
+        let mut buffer = vec![0; 40_000];
+        for _ in 0..100 {
+            let size = [1, 50, 5000, 30_000][dice.below(4) as usize];
+            let piece = dice.bytes(size);
+            let mut received = Vec::new();
+            if dice.below(2) == 0 {
+                start_and_drop(ours.read(&mut buffer)).await;
+                turns(2).await;
+            }
+            theirs.write_all(&piece).expect("it goes into the socket's buffer");
+            while received.len() < piece.len() {
+                let room = [1, 60, 8191, 8192, 40_000][dice.below(5) as usize];
+                let count = ours.read(&mut buffer[..room]).await.expect("the peer is well");
+                assert!(count > 0, "the peer has not ended its side");
+                received.extend_from_slice(&buffer[..count]);
+            }
+            assert!(received == piece);
+        }
+    });
+}
+
+/// An event is an edge: the one that tells of data and end tells of no end a second time.
+fn the_end_that_comes_with_the_last_data_is_seen(ctx: &Ctx) {
+    ctx.run(async {
+        for len in [0, 1, 100, 9000] {
+            let (ours, mut theirs) = watched().await;
+            let mut buffer = [0; 20_000];
+            let mut read = Box::pin(ours.read(&mut buffer));
+            assert!(poll_once(&mut read).await.is_pending());
+            turns(2).await;
+            theirs.write_all(&vec![7; len]).expect("the loop's end is open");
+            drop(theirs);
+            let mut received = read.await.expect("the end is no error");
+            while received < len {
+                received += ours.read(&mut buffer).await.expect("the end is no error");
+            }
+            for _ in 0..3 {
+                assert_eq!(
+                    ours.read(&mut buffer).await.expect("the end is no error"),
+                    0,
+                    "after {len} bytes"
+                );
+            }
+        }
+    });
+}
+
+fn a_reset_is_an_error_and_then_the_end(ctx: &Ctx) {
+    ctx.run(async {
+        let (ours, theirs) = watched().await;
+        let mut buffer = [0; 100];
+        let mut read = Box::pin(ours.read(&mut buffer));
+        assert!(poll_once(&mut read).await.is_pending());
+        turns(2).await;
+        reset(theirs);
+        let error = read.await.expect_err("the peer has reset the connection");
+        assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+        assert_eq!(ours.read(&mut buffer).await.expect("an error is told once"), 0);
+    });
+}
+
+fn a_dropped_read_leaves_its_data_to_the_next(ctx: &Ctx) {
+    ctx.run(async {
+        let (ours, mut theirs) = watched().await;
+        for round in 0..50 {
+            start_and_drop(ours.read(&mut [0; 10])).await;
+            turns(round % 3).await;
+            theirs.write_all(&[round as u8; 10]).expect("the loop's end is open");
+            turns(round % 4).await;
+            let mut buffer = [0; 10];
+            ours.read_exact(&mut buffer).await.expect("it was written");
+            assert_eq!(buffer, [round as u8; 10]);
+        }
+    });
+}
+
+fn the_other_verbs_go_on_where_a_watch_ends(ctx: &Ctx) {
+    ctx.run(async {
+        for round in 0..20_u8 {
+            let (mut ours, mut theirs) = watched().await;
+            let mut head = [0; 10];
+            for by_chunk in [true, false, true] {
+                theirs.write_all(&[round; 30]).expect("the loop's end is open");
+                ours.read_exact(&mut head).await.expect("it was written");
+                let mut left = 20;
+                while left > 0 {
+                    let rest = match by_chunk {
+                        true => ours
+                            .read_chunk()
+                            .await
+                            .expect("the peer is well")
+                            .expect("there is more")
+                            .to_vec(),
+                        false => ours.fill_buf().await.expect("the peer is well").to_vec(),
+                    };
+                    if !by_chunk {
+                        ours.consume_unpin(rest.len());
+                    }
+                    assert!(!rest.is_empty() && rest.iter().all(|&byte| byte == round));
+                    left -= rest.len();
+                }
+                wait_again_and_again(&ours, &mut theirs).await;
+            }
+            finish_sending(&theirs);
+            assert!(ours.read_chunk().await.expect("the end is no error").is_none());
+        }
+    });
+}
+
+fn what_a_reader_had_no_room_for_goes_to_std_with_the_descriptor(ctx: &Ctx) {
+    ctx.run(async {
+        let (ours, mut theirs) = watched().await;
+        theirs.write_all(b"headbody").expect("the loop's end is open");
+        let mut head = [0; 4];
+        ours.read_exact(&mut head).await.expect("it was written");
+        start_and_drop_if_pending(ours.read(&mut [0; 1])).await;
+        let (mut std_stream, left) = ours.into_std().await.expect("it is connected");
+        theirs.write_all(b"tail").expect("std's end is open");
+        finish_sending(&theirs);
+        std_stream.set_nonblocking(false).expect("it can block");
+        let mut all = left.to_vec();
+        std_stream.read_to_end(&mut all).expect("it is all there");
+        // The read in between has taken one byte, or none.
+        assert!(all == b"bodytail" || all == b"odytail", "{all:?}");
+    });
+}
+
+/// Polls once, whatever comes of it.
+async fn start_and_drop_if_pending<F: Future>(future: F) {
+    let _ = poll_once(&mut Box::pin(future)).await;
+}
+
+fn the_last_waker_is_the_one_that_an_event_wakes(ctx: &Ctx) {
+    ctx.run(async {
+        let (ours, mut theirs) = watched().await;
+        let (first, first_waker) = CountingWaker::new();
+        let (last, last_waker) = CountingWaker::new();
+        let mut byte = [0];
+        let mut read = Box::pin(ours.read(&mut byte));
+        assert!(poll_with(&first_waker, &mut read).is_pending());
+        turns(2).await;
+        assert!(poll_with(&last_waker, &mut read).is_pending());
+        // A fault may have ended what the first waker waited for.
+        let before = first.count();
+        theirs.write_all(b"x").expect("the loop's end is open");
+        settle(|_| last.count() > 0).await;
+        while poll_with(&last_waker, &mut read).is_pending() {
+            let woken = last.count();
+            settle(|_| last.count() > woken).await;
+        }
+        assert_eq!(first.count(), before);
+        assert!(before == 0 || ctx.kind == Kind::Faulty, "nobody had anything to tell");
+    });
+}
+
+fn a_dropped_stream_is_closed_for_its_peer(ctx: &Ctx) {
+    ctx.run(async {
+        let mut peers = Vec::new();
+        for told in [true, false] {
+            for (ours, mut theirs) in many_connected(10).await {
+                wait_again_and_again(&ours, &mut theirs).await;
+                start_and_drop(ours.read(&mut [0; 8])).await;
+                turns(2).await;
+                if told {
+                    // An event that nobody has seen.
+                    finish_sending(&theirs);
+                    turns(2).await;
+                }
+                drop(ours);
+                peers.push(theirs);
+            }
+        }
+        rest().await;
+        for theirs in peers {
+            assert_eq!(read_all(theirs), b"", "a FIN, not a reset");
+        }
+    });
+}
+
+/// A completion that finds no place in the queue ends its watch.
+fn more_events_than_the_ring_has_places_for_lose_nothing(ctx: &Ctx) {
+    const CONNECTIONS: usize = 60;
+    const ROUNDS: usize = 20;
+    ctx.run(async {
+        let (mut readers, mut peers) = (Vec::new(), Vec::new());
+        for (ours, mut theirs) in many_connected(CONNECTIONS).await {
+            wait_again_and_again(&ours, &mut theirs).await;
+            readers.push(create_task(async move {
+                let mut received = Vec::new();
+                let mut buffer = [0; 4];
+                loop {
+                    match ours.read(&mut buffer).await.expect("the peer is well") {
+                        0 => return received,
+                        count => received.extend_from_slice(&buffer[..count]),
+                    }
+                }
+            }));
+            peers.push(theirs);
+        }
+        for round in 0..ROUNDS {
+            turns(round % 3).await;
+            for theirs in &mut peers {
+                theirs.write_all(&[round as u8; 3]).expect("the loop's end is open");
+            }
+        }
+        drop(peers);
+        let expected: Vec<u8> = (0..ROUNDS).flat_map(|round| [round as u8; 3]).collect();
+        for reader in readers {
+            assert_eq!(reader.await.expect("it ends by itself"), expected);
+        }
+    });
+}
+
+/// Data that comes between an event and its reader's call is taken with what the event told of; its own event then finds nothing.
+fn an_event_after_the_data_was_taken_is_no_data(ctx: &Ctx) {
+    ctx.run(async {
+        let (ours, mut theirs) = watched().await;
+        for round in 0..50_u8 {
+            let mut buffer = [0; 100];
+            let mut read = Box::pin(ours.read(&mut buffer));
+            assert!(poll_once(&mut read).await.is_pending());
+            turns(1).await;
+            theirs.write_all(&[round]).expect("the loop's end is open");
+            theirs.write_all(&[round]).expect("the loop's end is open");
+            let mut count = read.await.expect("the peer is well");
+            while count < 2 {
+                count += ours.read(&mut buffer).await.expect("the peer is well");
+            }
+            assert_eq!((count, &buffer[..1]), (2, &[round][..]));
+            let waits = ringloop::timeout(Duration::from_millis(1), ours.read(&mut buffer)).await;
+            assert!(waits.is_err(), "there is nothing: {waits:?}");
+        }
+    });
+}
+
+/// Both loops alive, in turn: what one has under watch it does not see while it stands still.
+fn a_stream_at_rest_goes_from_loop_to_loop(ctx: &Ctx) {
+    let (mut first, mut second) = (ctx.runner(), ctx.runner());
+    let (ours, mut theirs) = first.run(watched()).expect("it runs");
+    for round in 0..3 {
+        for runner in [&mut second, &mut first] {
+            if round == 1 {
+                theirs.write_all(b"between").expect("the socket has room");
+                let mut between = [0; 7];
+                runner.run(ours.read_exact(&mut between)).expect("it runs").expect("it was written");
+                assert_eq!(&between, b"between");
+            }
+            runner.run(wait_again_and_again(&ours, &mut theirs)).expect("it runs");
+        }
+    }
+    first.close().expect("it ends");
+    second.run(wait_again_and_again(&ours, &mut theirs)).expect("it runs");
+    drop(ours);
+    second.close().expect("it ends");
+    assert_eq!(read_all(theirs), b"", "the socket is closed");
+}
