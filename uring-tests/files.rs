@@ -633,6 +633,16 @@ fn files_in_memory_mean_what_std_means(ctx: &Ctx) {
         assert_eq!(mode & 0o777, 0o666 & !umask());
         let again = File::create_new(&path).await.expect_err("it is there");
         assert_eq!(again.kind(), ErrorKind::AlreadyExists);
+        let written = folder.0.join("written");
+        for len in [4096, 0, 300_000, 9] {
+            // New, and then in place of what is there.
+            for byte in [5, 6] {
+                let bytes = vec![byte; len];
+                fs::write(&written, &bytes).await.expect("there is room");
+                assert!(std::fs::read(&written).expect("it is there") == bytes, "{len} bytes");
+            }
+            std::fs::remove_file(&written).expect("it is there");
+        }
         let log = OpenOptions::new().append(true).create(true).open(&path).await.expect("it is there");
         log.write_all_at("!", 0).await.expect("there is room");
         assert!(

@@ -16,7 +16,7 @@ use super::pool::errand;
 use super::{FileTimes, Metadata, OpenOptions};
 use crate::op::Operation;
 use crate::op::fs::{Allocate, Calling, Close, Facts, Fsync, Stat, Subject, Sync, Truncate};
-use crate::op::io::{Effect, Ordered};
+use crate::op::io::{Effect, Ordered, write_at_once};
 use crate::reactor::{self, Op};
 
 /// An open file.
@@ -102,6 +102,14 @@ impl File {
     /// The future of an operation on this file, in its order behind what the cursor has written.
     pub(super) fn operation<O: Operation>(&self, effect: Effect, operation: O) -> Op<O::Output> {
         Op::new(Ordered::new(self.descriptor.clone(), effect, operation))
+    }
+
+    /// Writes as many bytes to the beginning as can be written without waiting and without a copy; perhaps none.
+    pub(super) fn write_at_once(&self, bytes: &[u8]) -> usize {
+        let Some(reactor) = reactor::current().filter(|reactor| reactor.may_call()) else { return 0 };
+        let count = write_at_once(&*self.descriptor, bytes);
+        reactor.made_call(count);
+        count
     }
 
     /// Has content and metadata written to the medium. fsync(2).

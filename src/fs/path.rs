@@ -57,8 +57,8 @@ fn text(bytes: Vec<u8>) -> io::Result<String> {
     String::from_utf8(bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }
 
-/// Makes a file of these bytes; a file that is there is replaced by them, in place. The bytes are copied once:
-/// [`File::write_all_at`] takes them by value. open(2), write(2), close(2).
+/// Makes a file of these bytes; a file that is there is replaced by them, in place. The bytes are copied once,
+/// unless the file is new, small and in memory: [`File::write_all_at`] takes them by value. open(2), write(2), close(2).
 ///
 /// # Errors
 /// Those of the three calls, and `InvalidInput` for a path with a NUL.
@@ -79,7 +79,11 @@ fn text(bytes: Vec<u8>) -> io::Result<String> {
 /// ```
 pub async fn write(path: impl AsRef<Path>, bytes: impl AsRef<[u8]>) -> io::Result<()> {
     let file = File::create(path).await?;
-    file.write_all_at(bytes.as_ref().to_vec(), 0).await?;
+    let bytes = bytes.as_ref();
+    let done = file.write_at_once(bytes);
+    if done < bytes.len() {
+        file.write_all_at(bytes[done..].to_vec(), done as u64).await?;
+    }
     file.close().await
 }
 

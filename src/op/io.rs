@@ -245,6 +245,15 @@ pub(super) fn rest(start: *const u8, len: usize, done: usize) -> (*mut u8, u32) 
     (start.wrapping_add(done).cast_mut(), (len - done).min(MOST) as u32)
 }
 
+/// Writes as many bytes to the beginning of a file as a plain call can without waiting; perhaps none. An error is no news yet:
+/// whoever writes the rest meets it again.
+pub(crate) fn write_at_once(file: &impl Routed, bytes: &[u8]) -> usize {
+    let (start, len) = rest(bytes.as_ptr(), bytes.len(), 0);
+    // SAFETY: L1: the bytes are borrowed for the call.
+    let outcome = unsafe { route::write_at_once(file.as_raw_fd(), file.facts(), (start, len), 0) };
+    outcome.and_then(|outcome| outcome.count().ok()).unwrap_or(0)
+}
+
 /// pread(2) into the front of a buffer.
 pub(crate) struct Read<F: Routed, B: IoBufMut, P: Position> {
     /// What it works on; held, so that it stays open.
