@@ -339,7 +339,7 @@ impl fmt::Debug for TaskRef {
 
 impl super::Executor {
     fn owns(&self, task: &Ref) -> bool {
-        self.tasks.borrow().get(task.header().index.get() as usize).is_some_and(|listed| listed.same(task))
+        self.tasks.borrow().get(task.header().place.get()).is_some_and(|listed| listed.same(task))
     }
 }
 

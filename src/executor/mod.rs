@@ -5,8 +5,8 @@
 //!
 //! * `task`: the cell, the only unsafe code here; `refs`: its biased count; `remote`: the inbox and the sleep flag; `models`
 //!   runs these three under loom.
-//! * `join`: the handles `Task` and `TaskRef`. `on_done`: callbacks at the end. `lost`: ends that nobody has seen. `cancel`:
-//!   the offer and its handlers. `trace`: what debug mode knows.
+//! * `roster`: the list of tasks. `join`: the handles `Task` and `TaskRef`. `on_done`: callbacks at the end. `lost`: ends that
+//!   nobody has seen. `cancel`: the offer and its handlers. `trace`: what debug mode knows.
 //!
 //! Deliberately not here: time, I/O, the turn. This layer knows of the kernel nothing but a waker that ends the sleep.
 
@@ -20,6 +20,7 @@ mod models;
 mod on_done;
 mod refs;
 mod remote;
+mod roster;
 mod task;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -49,6 +50,7 @@ pub use yield_now::{YieldNow, yield_now};
 use crate::context::{self, Context, Entered};
 use crate::error::{JoinError, LoopClosed, panic_message};
 use remote::Mail;
+use roster::Roster;
 use task::{
     ABORT, AGAIN, CANCEL, CANCELLED, COMPLETE, ENDING, HANDLE, HIDDEN, OFFERED, RUNNING, Rare, Ready, Ref,
     SCHEDULED, STARTED, Typed, WATCHED,
@@ -196,8 +198,8 @@ pub(crate) struct Executor {
     shared: &'static Shared,
     /// The tasks to poll, in order, while no thread is inside; then the thread has them.
     ready: Ready,
-    /// All that have not ended; each knows its index.
-    tasks: RefCell<Vec<Ref>>,
+    /// All that have not ended; each knows its place.
+    tasks: RefCell<Roster<Ref>>,
     /// The last serial number given to a task.
     last_id: Cell<u32>,
     /// Mail in the making, kept for its memory.
@@ -367,9 +369,8 @@ impl Executor {
 
     fn adopt(&self, task: &Ref) {
         self.begin_record(task);
-        let mut tasks = self.tasks.borrow_mut();
-        task.header().index.set(tasks.len() as u32);
-        tasks.push(task.clone());
+        let place = self.tasks.borrow_mut().insert(task.clone());
+        task.header().place.set(place);
     }
 
     /// Whether a task waits for its turn. Only from inside the loop.
@@ -480,15 +481,9 @@ impl Executor {
     fn complete(&self, task: &Ref) {
         let header = task.header();
         header.set(COMPLETE);
-        let index = header.index.replace(u32::MAX) as usize;
-        let mut tasks = self.tasks.borrow_mut();
-        let listed = TaskRef(tasks.swap_remove(index));
-        if let Some(moved) = tasks.get(index) {
-            moved.header().index.set(index as u32);
-        }
-        drop(tasks);
+        let listed = self.tasks.borrow_mut().remove(header.place.replace(u32::MAX));
         if header.has_cold() {
-            self.complete_rare_part(&listed);
+            self.complete_rare_part(&TaskRef(task.clone()));
         }
         if !header.is(HANDLE) {
             self.discard(task);
@@ -606,7 +601,7 @@ impl Executor {
     /// Ends every task at once, without a chance to clean up by awaiting. Only from inside the loop.
     pub(crate) fn drop_tasks(&self) {
         // A destructor may spawn; what it spawns ends as well.
-        while let Some(task) = { self.tasks.borrow().last().cloned() } {
+        while let Some(task) = { self.tasks.borrow_mut().last().cloned() } {
             self.cancelled(&task);
         }
     }

@@ -100,7 +100,7 @@ pub(super) struct Header {
     /// That loop's inbox, for wakes from other threads.
     shared: &'static Shared,
     /// Where the executor lists the task.
-    pub(super) index: Cell<u32>,
+    pub(super) place: Cell<u32>,
     /// The serial number behind the default name `Task-<id>`.
     pub(super) id: u32,
     /// The task that awaits the handle by a waker of its own; another waker lies in the cold part.
@@ -443,7 +443,7 @@ impl Ref {
             state: Cell::new(HANDLE),
             number,
             shared,
-            index: Cell::new(u32::MAX),
+            place: Cell::new(u32::MAX),
             id,
             awaiter: Cell::new(None),
             cold: ManuallyDrop::default(),

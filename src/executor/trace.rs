@@ -85,7 +85,7 @@ impl Executor {
         self.watched.set(is_watched);
         let before = self.watcher.replace(watcher);
         drop(before);
-        let tasks: Vec<Ref> = self.tasks.borrow().clone();
+        let tasks: Vec<Ref> = self.tasks.borrow().iter().cloned().collect();
         for task in tasks {
             match is_watched {
                 true => task.header().keep_record(Span::none()),
