@@ -45,6 +45,7 @@ pub(crate) use meeting::{Meeting, meeting};
 pub use on_done::CallbackId;
 pub(crate) use remote::Shared;
 pub(crate) use trace::{Watcher, label, waits_for_tasks};
+pub(crate) use yield_now::give_way;
 pub use yield_now::{YieldNow, yield_now};
 
 use crate::context::{self, Context, Entered};

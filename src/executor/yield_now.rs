@@ -28,8 +28,13 @@ impl Future for YieldNow {
         if std::mem::replace(&mut self.given, true) {
             return Poll::Ready(());
         }
-        cx.waker().wake_by_ref();
-        waits_for(|| Waiting::Turn);
+        give_way(cx);
         Poll::Pending
     }
+}
+
+/// Has the task polled again behind all that are ready.
+pub(crate) fn give_way(cx: &Context<'_>) {
+    cx.waker().wake_by_ref();
+    waits_for(|| Waiting::Turn);
 }

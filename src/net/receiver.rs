@@ -18,9 +18,9 @@ use std::time::Duration;
 
 use super::turn::Turns;
 use super::watched::{Taken, Watched};
+use crate::executor::give_way;
 use crate::op::net::{Chunk, Received, Recv};
 use crate::reactor::{self, Admission, Op};
-use crate::waiting::{Waiting, waits_for};
 
 /// From this size on data is worth a call of its own that puts it straight into the reader's memory.
 pub(super) const DIRECT: usize = 8 << 10;
@@ -238,8 +238,7 @@ impl Incoming {
         match reactor.admit() {
             Admission::Call => {}
             Admission::GiveWay => {
-                cx.waker().wake_by_ref();
-                waits_for(|| Waiting::Turn);
+                give_way(cx);
                 return Poll::Pending;
             }
             Admission::Ring => {

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use super::{Admission, Reactor, TimerKey, expect_current};
-use crate::executor::{Listed, take_offer};
+use crate::executor::{Listed, give_way, take_offer};
 use crate::op::{Lent, Methods, Next, Operation, Polled, Why};
 use crate::waiting::{Waiting, waits_for};
 
@@ -106,8 +106,7 @@ impl<T> Op<T> {
                 // One that takes offers must take them from now on.
                 Admission::GiveWay if self.control.is_none() => {
                     self.state = State::Idle(lent);
-                    cx.waker().wake_by_ref();
-                    waits_for(|| Waiting::Turn);
+                    give_way(cx);
                     return None;
                 }
                 Admission::GiveWay | Admission::Ring => break,
