@@ -93,10 +93,7 @@ impl Receiver {
 
     /// Data that is there, by reference.
     pub(super) fn filled(&mut self) -> &[u8] {
-        match &self.incoming.get_mut().stage {
-            Stage::Filled(chunk) => chunk,
-            _ => &[],
-        }
+        self.incoming.get_mut().filled()
     }
 
     pub(super) fn consume(&mut self, count: usize) {
@@ -105,14 +102,15 @@ impl Receiver {
 
     /// Ends the receive in flight, and gives out what came before it ended.
     pub(super) async fn stop(&self) -> Vec<u8> {
-        let stage = replace(&mut self.incoming.borrow_mut().stage, Stage::Ended);
+        let (left, stage) = {
+            let mut incoming = self.incoming.borrow_mut();
+            (incoming.filled().to_vec(), replace(&mut incoming.stage, Stage::Ended))
+        };
         match stage {
-            Stage::Filled(chunk) => chunk.to_vec(),
-            Stage::Watched(watched) => watched.rest.to_vec(),
             Stage::Receiving(receive) if receive.is_submitted() => {
                 receive.timeout(Duration::ZERO).await.map_or_else(|_| Vec::new(), |(chunk, _)| chunk.to_vec())
             }
-            _ => Vec::new(),
+            _ => left,
         }
     }
 }
@@ -148,18 +146,15 @@ impl Incoming {
             {
                 self.stage = Stage::Watched(watched);
             }
+            let filled = self.filled();
+            if !filled.is_empty() {
+                let count = filled.len().min(to.len());
+                to[..count].copy_from_slice(&filled[..count]);
+                self.consume(count);
+                return Poll::Ready(Ok(count));
+            }
             match &mut self.stage {
-                Stage::Filled(chunk) => {
-                    let count = give(chunk, to);
-                    if chunk.is_empty() {
-                        self.stage = Stage::Empty;
-                    }
-                    return Poll::Ready(Ok(count));
-                }
                 Stage::Ended => return Poll::Ready(Ok(0)),
-                Stage::Watched(watched) if !watched.rest.is_empty() => {
-                    return Poll::Ready(Ok(give(&mut watched.rest, to)));
-                }
                 Stage::Watched(_) if self.more => {
                     if let Some(count) = ready!(self.poll_take(socket, cx, to))? {
                         return Poll::Ready(Ok(count));
@@ -169,7 +164,7 @@ impl Incoming {
                     true => self.more = true,
                     false => self.unwatch(),
                 },
-                Stage::Empty | Stage::Receiving(_) => ready!(self.poll_receive(socket, cx))?,
+                _ => ready!(self.poll_receive(socket, cx))?,
             }
         }
     }
@@ -274,22 +269,27 @@ impl Incoming {
         }
     }
 
-    fn consume(&mut self, count: usize) {
-        if let Stage::Filled(chunk) = &mut self.stage {
-            chunk.advance(count);
-            if chunk.is_empty() {
-                self.stage = Stage::Empty;
-            }
+    /// What has come and is not consumed.
+    fn filled(&self) -> &[u8] {
+        match &self.stage {
+            Stage::Filled(chunk) => chunk,
+            Stage::Watched(watched) => &watched.rest,
+            _ => &[],
         }
     }
-}
 
-/// Copies what fits to the reader.
-fn give(chunk: &mut Chunk, to: &mut [u8]) -> usize {
-    let count = chunk.len().min(to.len());
-    to[..count].copy_from_slice(&chunk[..count]);
-    chunk.advance(count);
-    count
+    fn consume(&mut self, count: usize) {
+        match &mut self.stage {
+            Stage::Filled(chunk) => {
+                chunk.advance(count);
+                if chunk.is_empty() {
+                    self.stage = Stage::Empty;
+                }
+            }
+            Stage::Watched(watched) => watched.rest.advance(count),
+            _ => {}
+        }
+    }
 }
 
 /// Thousands of connections rest.
