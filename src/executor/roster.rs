@@ -1,7 +1,8 @@
 //! What a loop's list of tasks is: each that has not ended stands in a place that it keeps.
 //!
 //! A place that is given back waits to be used again. If the last task moved into it, the list would have no gaps; but then
-//! each end would write to another task, which among many lies in memory that is not at hand.
+//! each end would write to another task, which among many lies in memory that is not at hand. Nor is this a slab, which keeps its
+//! free places in themselves: that takes a second word for each task.
 
 pub(super) struct Roster<T> {
     places: Vec<Option<T>>,

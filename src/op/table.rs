@@ -11,8 +11,10 @@
 //! ```
 //!
 //! A completion that announces another one (the more-flag) only notes its result (Settling): the payload stays with the
-//! kernel until the last one (**K2**). Of an operation that repeats, each is an event that its future is woken for (Told). A key is index and generation: a slot used again has another generation, so a stale
-//! key meets nothing. The ledger counts what must not happen and what must add up; the suite looks at it after each trial.
+//! kernel until the last one (**K2**). Of an operation that repeats, each is an event that its future is woken for (Told).
+//!
+//! A key is index and generation: a slot used again has another generation, so a stale key meets nothing. The ledger counts
+//! what must not happen and what must add up; the suite looks at it after each trial.
 
 use std::task::Waker;
 

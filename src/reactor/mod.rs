@@ -32,6 +32,7 @@ pub(crate) use watch::Watch;
 use crate::executor::{Hidden, is_another_ready, step_number, wake};
 use crate::op::{self, Abandoned, Company, Completed, Key, Ledger, Lent, Operation, Polled, Raw, Table, Why};
 use crate::ring::{Buffers, Counters, Features, Notifier, Outcome, RegisteredBuf, Ring, descriptor};
+use crate::waiting::{Waiting, waits_for};
 use timers::Timers;
 
 thread_local! {
@@ -473,9 +474,9 @@ impl Reactor {
         }
     }
 
-    /// What an operation works on.
-    fn descriptor(&self, key: Key) -> Option<i32> {
-        self.core.borrow_mut().table.descriptor(key)
+    /// Notes that a task waits for this operation, of this name.
+    fn note_wait(&self, name: &'static str, key: Key) {
+        waits_for(|| Waiting::Operation { name, descriptor: self.core.borrow_mut().table.descriptor(key) });
     }
 
     /// Name, descriptor and state of the operations in the table.

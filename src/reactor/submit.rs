@@ -9,7 +9,6 @@ use std::time::Duration;
 use super::{Admission, Reactor, TimerKey, expect_current};
 use crate::executor::{Listed, give_way, take_offer};
 use crate::op::{Lent, Methods, Next, Operation, Polled, Why};
-use crate::waiting::{Waiting, waits_for};
 
 /// The future of one kernel operation. It does nothing until it is polled; it is `'static`, because it owns what it needs
 /// (descriptor, path, buffer), so it can be spawned, gathered and timed.
@@ -130,7 +129,7 @@ impl<T> Op<T> {
     #[inline]
     fn pending(&mut self, cx: &mut Context<'_>) {
         let State::Submitted { reactor, key, methods } = &self.state else { return };
-        waits_for(|| Waiting::Operation { name: methods.name(), descriptor: reactor.descriptor(*key) });
+        reactor.note_wait(methods.name(), *key);
         if let Some(control) = &mut self.control {
             control.pending(reactor, *key, cx);
         }

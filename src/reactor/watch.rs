@@ -4,24 +4,24 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use super::{Reactor, expect_current};
-use crate::op::{Key, Lent, Methods, Operation, Polled};
+use crate::op::{Key, Lent, Operation, Polled};
 use crate::ring::Outcome;
-use crate::waiting::{Waiting, waits_for};
 
 /// An operation that repeats, in the table of this reactor. Dropping it cancels the operation.
 pub(crate) struct Watch {
     reactor: Rc<Reactor>,
     key: Key,
-    methods: &'static Methods<()>,
+    name: &'static str,
 }
 
 impl Watch {
     /// Starts it on the current loop; None: that takes no more operations.
     pub(crate) fn start(operation: impl Operation<Output = ()>, cx: &Context<'_>) -> Option<Watch> {
         let lent = Lent::new(operation);
-        let (reactor, methods) = (expect_current(lent.name()), lent.methods());
+        let name = lent.name();
+        let reactor = expect_current(name);
         let key = reactor.submit(lent, Some(cx.waker().clone())).ok()?;
-        Some(Watch { reactor, key, methods })
+        Some(Watch { reactor, key, name })
     }
 
     /// The next event, or the last of several that came since. None: it has ended, or its loop does not run, and what it had to
@@ -38,10 +38,7 @@ impl Watch {
             }
             Polled::Gone => Poll::Ready(None),
             Polled::Pending | Polled::NeedsWaker => {
-                waits_for(|| Waiting::Operation {
-                    name: self.methods.name(),
-                    descriptor: self.reactor.descriptor(self.key),
-                });
+                self.reactor.note_wait(self.name, self.key);
                 Poll::Pending
             }
         }
