@@ -100,7 +100,7 @@ impl Receiver {
         self.incoming.get_mut().consume(count);
     }
 
-    /// Ends the receive in flight, and gives out what came before it ended.
+    /// Ends the receive in flight, or the watch, and gives out what came before it ended.
     pub(super) async fn stop(&self) -> Vec<u8> {
         let (left, stage) = {
             let mut incoming = self.incoming.borrow_mut();
@@ -109,6 +109,10 @@ impl Receiver {
         match stage {
             Stage::Receiving(receive) if receive.is_submitted() => {
                 receive.timeout(Duration::ZERO).await.map_or_else(|_| Vec::new(), |(chunk, _)| chunk.to_vec())
+            }
+            Stage::Watched(watched) => {
+                watched.end().await;
+                left
             }
             _ => left,
         }
