@@ -650,23 +650,28 @@ fn a_dropped_stream_is_closed_for_its_peer(ctx: &Ctx) {
 /// With a receive in flight and bytes in the buffer: std gets the descriptor, and what was taken out of it.
 fn into_std_hands_everything_over(ctx: &Ctx) {
     ctx.run(async {
-        let (ours, mut theirs) = connected().await;
-        theirs.write_all(b"headbody").expect("the loop's end is open");
-        let mut head = [0; 4];
-        ours.read_exact(&mut head).await.expect("it was written");
-        start_and_drop_maybe(ours.read(&mut [0; 0])).await;
-        ours.write_all(b"queued").await.expect("there is room");
-        let (mut std_stream, left) = ours.into_std().await.expect("it is connected");
-        theirs.write_all(b"tail").expect("std's end is open");
-        finish_sending(&theirs);
-        std_stream.set_nonblocking(false).expect("it can block");
-        let mut all = left.to_vec();
-        std_stream.read_to_end(&mut all).expect("it is all there");
-        assert_eq!(all, b"bodytail");
-        std_stream.write_all(b", sent").expect("the peer is there");
-        drop(std_stream);
-        assert_eq!(read_all(theirs), b"queued, sent");
+        let (ours, theirs) = connected().await;
+        everything_goes_to_std(ours, theirs).await;
     });
+}
+
+/// Has both directions hold something when std takes over.
+pub async fn everything_goes_to_std(ours: TcpStream, mut theirs: std::net::TcpStream) {
+    theirs.write_all(b"headbody").expect("the loop's end is open");
+    let mut head = [0; 4];
+    ours.read_exact(&mut head).await.expect("it was written");
+    start_and_drop_maybe(ours.read(&mut [0; 0])).await;
+    ours.write_all(b"queued").await.expect("there is room");
+    let (mut std_stream, left) = ours.into_std().await.expect("it is connected");
+    theirs.write_all(b"tail").expect("std's end is open");
+    finish_sending(&theirs);
+    std_stream.set_nonblocking(false).expect("it can block");
+    let mut all = left.to_vec();
+    std_stream.read_to_end(&mut all).expect("it is all there");
+    assert_eq!(all, b"bodytail");
+    std_stream.write_all(b", sent").expect("the peer is there");
+    drop(std_stream);
+    assert_eq!(read_all(theirs), b"queued, sent");
 }
 
 /// Polls once, whatever comes of it.

@@ -8,6 +8,7 @@ use crate::harness::probes::{CountingWaker, OnDrop, poll_with};
 use crate::harness::{Ctx, Kind, Trial};
 use crate::{io, once};
 use ringloop::fs::File;
+use ringloop::net::TcpStream;
 use ringloop::sync::Semaphore;
 use ringloop::{Builder, create_task, sleep, testing, yield_now};
 use std::cell::Cell;
@@ -53,26 +54,31 @@ fn an_operations_last_waker_is_the_one_that_is_woken(ctx: &Ctx) {
 
 fn a_receives_last_waker_is_the_one_that_is_woken(ctx: &Ctx) {
     ctx.run(async {
-        let (ours, mut theirs) = connected().await;
-        let (first, first_waker) = CountingWaker::new();
-        let (last, last_waker) = CountingWaker::new();
-        let mut byte = [0];
-        let mut read = Box::pin(ours.read(&mut byte));
-        assert!(poll_with(&first_waker, &mut read).is_pending());
-        turns(2).await;
-        assert!(poll_with(&last_waker, &mut read).is_pending());
-        // A fault may have ended the receive while the first waker was the last one: then this poll began another.
-        let before = first.count();
-        theirs.write_all(b"x").expect("the loop's end is open");
-        settle(|_| last.count() > 0).await;
-        // Where the ring had no buffer, the first wake only starts the receive anew.
-        while poll_with(&last_waker, &mut read).is_pending() {
-            let woken = last.count();
-            settle(|_| last.count() > woken).await;
-        }
-        assert_eq!(first.count(), before);
-        assert!(before == 0 || ctx.kind == Kind::Faulty, "nobody had anything to tell");
+        let (ours, theirs) = connected().await;
+        data_wakes_the_last_waker(ctx, &ours, theirs).await;
     });
+}
+
+/// Polls a read with one waker and with another: what comes then wakes only that.
+pub async fn data_wakes_the_last_waker(ctx: &Ctx, ours: &TcpStream, mut theirs: std::net::TcpStream) {
+    let (first, first_waker) = CountingWaker::new();
+    let (last, last_waker) = CountingWaker::new();
+    let mut byte = [0];
+    let mut read = Box::pin(ours.read(&mut byte));
+    assert!(poll_with(&first_waker, &mut read).is_pending());
+    turns(2).await;
+    assert!(poll_with(&last_waker, &mut read).is_pending());
+    // A fault may have ended the receive while the first waker was the last one: then this poll began another.
+    let before = first.count();
+    theirs.write_all(b"x").expect("the loop's end is open");
+    settle(|_| last.count() > 0).await;
+    // Where the ring had no buffer, the first wake only starts the receive anew.
+    while poll_with(&last_waker, &mut read).is_pending() {
+        let woken = last.count();
+        settle(|_| last.count() > woken).await;
+    }
+    assert_eq!(first.count(), before);
+    assert!(before == 0 || ctx.kind == Kind::Faulty, "nobody had anything to tell");
 }
 
 fn a_sleeps_last_waker_is_the_one_that_is_woken(ctx: &Ctx) {

@@ -1,16 +1,18 @@
 //! Connections whose reader waits again and again: from its third wait on the kernel tells of what comes, and plain calls take
 //! it. What is left to them: order, ends, wakes, and that nothing is lost where a watch begins, ends or is given up.
 
-use crate::harness::kinds::{rest, settle, turns};
+use crate::harness::kinds::{rest, turns};
 use crate::harness::pairs::{connected, many_connected};
 use crate::harness::peers::{finish_sending, read_all, reset};
-use crate::harness::probes::{CountingWaker, Dice, poll_once, poll_with, start_and_drop};
-use crate::harness::{Ctx, Kind, Trial};
+use crate::harness::probes::{Dice, poll_once, start_and_drop};
+use crate::harness::{Ctx, Trial};
 use crate::io;
+use crate::sockets::everything_goes_to_std;
+use crate::wakers::data_wakes_the_last_waker;
 use futures_util::io::AsyncBufReadExt;
 use ringloop::create_task;
 use ringloop::net::TcpStream;
-use std::io::{ErrorKind, Read, Write};
+use std::io::{ErrorKind, Write};
 use std::time::Duration;
 
 pub const TRIALS: &[Trial] = &[
@@ -160,47 +162,15 @@ fn the_other_verbs_go_on_where_a_watch_ends(ctx: &Ctx) {
 
 fn what_a_reader_had_no_room_for_goes_to_std_with_the_descriptor(ctx: &Ctx) {
     ctx.run(async {
-        let (ours, mut theirs) = watched().await;
-        theirs.write_all(b"headbody").expect("the loop's end is open");
-        let mut head = [0; 4];
-        ours.read_exact(&mut head).await.expect("it was written");
-        start_and_drop_if_pending(ours.read(&mut [0; 1])).await;
-        let (mut std_stream, left) = ours.into_std().await.expect("it is connected");
-        theirs.write_all(b"tail").expect("std's end is open");
-        finish_sending(&theirs);
-        std_stream.set_nonblocking(false).expect("it can block");
-        let mut all = left.to_vec();
-        std_stream.read_to_end(&mut all).expect("it is all there");
-        // The read in between has taken one byte, or none.
-        assert!(all == b"bodytail" || all == b"odytail", "{all:?}");
+        let (ours, theirs) = watched().await;
+        everything_goes_to_std(ours, theirs).await;
     });
-}
-
-/// Polls once, whatever comes of it.
-async fn start_and_drop_if_pending<F: Future>(future: F) {
-    let _ = poll_once(&mut Box::pin(future)).await;
 }
 
 fn the_last_waker_is_the_one_that_an_event_wakes(ctx: &Ctx) {
     ctx.run(async {
-        let (ours, mut theirs) = watched().await;
-        let (first, first_waker) = CountingWaker::new();
-        let (last, last_waker) = CountingWaker::new();
-        let mut byte = [0];
-        let mut read = Box::pin(ours.read(&mut byte));
-        assert!(poll_with(&first_waker, &mut read).is_pending());
-        turns(2).await;
-        assert!(poll_with(&last_waker, &mut read).is_pending());
-        // A fault may have ended what the first waker waited for.
-        let before = first.count();
-        theirs.write_all(b"x").expect("the loop's end is open");
-        settle(|_| last.count() > 0).await;
-        while poll_with(&last_waker, &mut read).is_pending() {
-            let woken = last.count();
-            settle(|_| last.count() > woken).await;
-        }
-        assert_eq!(first.count(), before);
-        assert!(before == 0 || ctx.kind == Kind::Faulty, "nobody had anything to tell");
+        let (ours, theirs) = watched().await;
+        data_wakes_the_last_waker(ctx, &ours, theirs).await;
     });
 }
 
