@@ -24,6 +24,7 @@ pub const TRIALS: &[Trial] = &[
     io!(what_a_reader_had_no_room_for_goes_to_std_with_the_descriptor),
     io!(the_last_waker_is_the_one_that_an_event_wakes),
     io!(a_dropped_stream_is_closed_for_its_peer),
+    io!(a_stream_is_closed_when_close_returns),
     io!(more_events_than_the_ring_has_places_for_lose_nothing),
     io!(an_event_after_the_data_was_taken_is_no_data),
     io!(a_stream_at_rest_goes_from_loop_to_loop),
@@ -194,6 +195,21 @@ fn a_dropped_stream_is_closed_for_its_peer(ctx: &Ctx) {
         rest().await;
         for theirs in peers {
             assert_eq!(read_all(theirs), b"", "a FIN, not a reset");
+        }
+    });
+}
+
+/// With no turn of the loop between: the peer reads on the loop's own thread.
+fn a_stream_is_closed_when_close_returns(ctx: &Ctx) {
+    ctx.run(async {
+        for reads in [false, true] {
+            let (ours, theirs) = watched().await;
+            if reads {
+                start_and_drop(ours.read(&mut [0; 8])).await;
+            }
+            ours.write_all(b"the last").await.expect("the peer is there");
+            ours.close().await.expect("it can be sent");
+            assert_eq!(read_all(theirs), b"the last");
         }
     });
 }

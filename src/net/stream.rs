@@ -214,7 +214,10 @@ impl TcpStream {
     /// # Cancellation
     /// As a drop of the stream.
     pub async fn close(self) -> io::Result<()> {
-        self.flush().await
+        let flushed = self.flush().await;
+        // What the kernel still does with the socket would keep it open.
+        self.receiver.stop().await;
+        flushed
     }
 
     /// Ends the connection at once with a reset: what is queued is lost, the peer gets `ConnectionReset`.
