@@ -5,7 +5,7 @@
 //! and, for names, [`lookup_host`].
 //!
 //! * `socket`: the descriptor, shared by count. `turn`: who reads, who writes. `receiver` and `out_queue`: the two halves of
-//!   a connection; `watched`: a receiver that the kernel calls. `stream`, `split`, `connect`, `listener`: what users hold.
+//!   a connection; `watched`: a receiver that the kernel calls; `segment`: memory of both. `stream`, `split`, `connect`, `listener`: what users hold.
 //!   `address`: names become addresses.
 //!
 //! Not here: UDP and unix sockets, TLS, asyncio's streams.
@@ -16,6 +16,7 @@ mod listener;
 mod out_queue;
 mod owned;
 mod receiver;
+mod segment;
 mod socket;
 mod split;
 mod stream;

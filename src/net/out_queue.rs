@@ -15,6 +15,7 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
+use super::segment::{recycle, spare};
 use super::socket::Socket;
 use super::turn::Turns;
 use crate::buf::IoBuf;
@@ -32,32 +33,6 @@ const HIGH_WATER: usize = 64 << 10;
 /// From this size on a write tries the plain send first; below it only where nothing else goes with the next enter, which a
 /// send through the ring would end at once.
 const DIRECT: usize = 8 << 10;
-/// The memory of a segment that small writes are copied into.
-const SEGMENT: usize = 16 << 10;
-/// Segments kept for reuse, per thread.
-const SPARE: usize = 64;
-
-thread_local! {
-    static SPARES: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
-}
-
-fn spare() -> Vec<u8> {
-    let spare = SPARES.try_with(|spares| spares.borrow_mut().pop()).ok().flatten();
-    spare.unwrap_or_else(|| Vec::with_capacity(SEGMENT))
-}
-
-fn recycle(mut segment: Vec<u8>) {
-    if segment.capacity() == SEGMENT {
-        segment.clear();
-        let _ = SPARES.try_with(|spares| {
-            let mut spares = spares.borrow_mut();
-            if spares.len() < SPARE {
-                spares.push(segment);
-            }
-        });
-    }
-}
-
 /// The outgoing side of a connection.
 pub(super) struct OutQueue {
     /// The socket, of both directions: what is in flight in either holds it by the queue's count.

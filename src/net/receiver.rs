@@ -257,9 +257,9 @@ impl Incoming {
 
     /// Ends the watch, if there is one. What it had to tell is not known.
     fn unwatch(&mut self) {
-        if let Stage::Watched(watched) = &mut self.stage {
-            let rest = replace(&mut watched.rest, Chunk::from(Vec::new()));
-            self.stage = if rest.is_empty() { Stage::Empty } else { Stage::Filled(rest) };
+        if let Stage::Watched(watched) = &self.stage {
+            let rest = watched.rest().to_vec();
+            self.stage = if rest.is_empty() { Stage::Empty } else { Stage::Filled(rest.into()) };
             self.more = true;
         }
     }
@@ -277,7 +277,7 @@ impl Incoming {
     fn filled(&self) -> &[u8] {
         match &self.stage {
             Stage::Filled(chunk) => chunk,
-            Stage::Watched(watched) => &watched.rest,
+            Stage::Watched(watched) => watched.rest(),
             _ => &[],
         }
     }
@@ -290,7 +290,7 @@ impl Incoming {
                     self.stage = Stage::Empty;
                 }
             }
-            Stage::Watched(watched) => watched.rest.advance(count),
+            Stage::Watched(watched) => watched.consume(count),
             _ => {}
         }
     }

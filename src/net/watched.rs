@@ -7,17 +7,19 @@
 
 use std::cell::RefCell;
 use std::io::{self, ErrorKind};
+use std::mem::take;
 use std::os::fd::{AsRawFd, RawFd};
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use super::receiver::DIRECT;
-use crate::op::net::{Chunk, Readable, tells_of_the_end, try_recv};
+use super::segment::{SEGMENT, recycle, spare};
+use crate::op::net::{Readable, tells_of_the_end, try_recv};
 use crate::reactor::Watch;
 
 thread_local! {
     /// What comes to readers with little room passes through here: one call takes also what they have no room for.
-    static PASSAGE: RefCell<Vec<u8>> = RefCell::new(vec![0; 2 * DIRECT]);
+    static PASSAGE: RefCell<Vec<u8>> = RefCell::new(vec![0; SEGMENT]);
 }
 
 /// The incoming side of a socket that is watched.
@@ -25,8 +27,10 @@ pub(super) struct Watched {
     watch: Watch,
     /// An event has told of the end: no other may come before it.
     ends: bool,
-    /// What has come and is not consumed.
-    pub(super) rest: Chunk,
+    /// What the last call has brought beyond what there was room for.
+    rest: Vec<u8>,
+    /// How much of it is consumed.
+    consumed: usize,
 }
 
 /// What a plain call has brought.
@@ -43,7 +47,7 @@ impl Watched {
     /// Starts to watch; None: the loop takes no more operations.
     pub(super) fn start(socket: &Rc<impl AsRawFd + 'static>, cx: &Context<'_>) -> Option<Box<Watched>> {
         let watch = Watch::start(Readable(socket.clone()), cx)?;
-        Some(Box::new(Watched { watch, ends: false, rest: Chunk::from(Vec::new()) }))
+        Some(Box::new(Watched { watch, ends: false, rest: Vec::new(), consumed: 0 }))
     }
 
     /// Waits until something has come. False: the watch has ended.
@@ -51,6 +55,19 @@ impl Watched {
         let event = ready!(self.watch.poll_event(cx));
         self.ends |= event.is_some_and(tells_of_the_end);
         Poll::Ready(event.is_some())
+    }
+
+    /// What has come and is not consumed.
+    pub(super) fn rest(&self) -> &[u8] {
+        &self.rest[self.consumed..]
+    }
+
+    pub(super) fn consume(&mut self, count: usize) {
+        self.consumed = (self.consumed + count).min(self.rest.len());
+        if self.rest().is_empty() {
+            recycle(take(&mut self.rest));
+            self.consumed = 0;
+        }
     }
 
     /// Ends the watch, and waits until the kernel has let go of the socket.
@@ -70,7 +87,8 @@ impl Watched {
             let (now, later) = passage[..received].split_at(received.min(to.len()));
             to[..now.len()].copy_from_slice(now);
             if !later.is_empty() {
-                self.rest = Chunk::from(later.to_vec());
+                self.rest = spare();
+                self.rest.extend_from_slice(later);
             }
             Ok(Some(self.taken(received, now.len(), passage.len())))
         })
