@@ -202,10 +202,20 @@ fn a_dropped_stream_is_closed_for_its_peer(ctx: &Ctx) {
 /// With no turn of the loop between: the peer reads on the loop's own thread.
 fn a_stream_is_closed_when_close_returns(ctx: &Ctx) {
     ctx.run(async {
-        for reads in [false, true] {
-            let (ours, theirs) = watched().await;
-            if reads {
+        for before in ["nothing", "a read", "the end of the watch"] {
+            let (mut ours, mut theirs) = watched().await;
+            if before == "a read" {
                 start_and_drop(ours.read(&mut [0; 8])).await;
+            }
+            if before == "the end of the watch" {
+                theirs.write_all(b"read in part").expect("the loop's end is open");
+                ours.read_exact(&mut [0; 4]).await.expect("it was written");
+                let mut left = 8;
+                while left > 0 {
+                    let filled = ours.fill_buf().await.expect("the peer is well").len();
+                    ours.consume_unpin(filled);
+                    left -= filled;
+                }
             }
             ours.write_all(b"the last").await.expect("the peer is there");
             ours.close().await.expect("it can be sent");

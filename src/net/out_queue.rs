@@ -21,7 +21,7 @@ use super::turn::Turns;
 use crate::buf::IoBuf;
 use crate::error::BufResult;
 use crate::event_loop::{ErrorContext, Home, running};
-use crate::executor::wake;
+use crate::executor::{wake, yield_now};
 use crate::op::Company;
 use crate::op::net::{Send, SendOwned, SendQueue, repeat, try_send};
 use crate::reactor::{self, Op};
@@ -213,6 +213,14 @@ impl OutQueue {
         }
         self.wait(cx);
         Poll::Pending
+    }
+
+    /// Waits until no operation holds the socket: with nothing to send, and the reading side stopped, those that are left were
+    /// cancelled, and end within a turn or two.
+    pub(super) async fn let_go(self: &Rc<Self>) {
+        while Rc::strong_count(self) > 1 {
+            yield_now().await;
+        }
     }
 
     /// Ends the side behind what is queued.

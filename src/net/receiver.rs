@@ -110,10 +110,6 @@ impl Receiver {
             Stage::Receiving(receive) if receive.is_submitted() => {
                 receive.timeout(Duration::ZERO).await.map_or_else(|_| Vec::new(), |(chunk, _)| chunk.to_vec())
             }
-            Stage::Watched(watched) => {
-                watched.end().await;
-                left
-            }
             _ => left,
         }
     }

@@ -215,8 +215,8 @@ impl TcpStream {
     /// As a drop of the stream.
     pub async fn close(self) -> io::Result<()> {
         let flushed = self.flush().await;
-        // What the kernel still does with the socket would keep it open.
         self.receiver.stop().await;
+        self.out.let_go().await;
         flushed
     }
 
@@ -242,6 +242,7 @@ impl TcpStream {
     pub async fn into_std(self) -> io::Result<(std::net::TcpStream, Bytes)> {
         self.flush().await?;
         let rest = self.receiver.stop().await;
+        self.out.let_go().await;
         let fd = self.socket().duplicate()?;
         Ok((fd.into(), rest.into()))
     }

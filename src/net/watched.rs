@@ -70,11 +70,6 @@ impl Watched {
         }
     }
 
-    /// Ends the watch, and waits until the kernel has let go of the socket.
-    pub(super) async fn end(self) {
-        self.watch.end().await;
-    }
-
     /// Takes what is in the socket. None: nothing.
     pub(super) fn take(&mut self, socket: RawFd, to: &mut [u8]) -> io::Result<Option<Taken>> {
         // There is no passage while the thread ends.

@@ -1,11 +1,10 @@
 //! `Watch`: an operation that tells of one event after the other.
 
-use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use super::{Reactor, expect_current};
-use crate::op::{Key, Lent, Operation, Polled, Why};
+use crate::op::{Key, Lent, Operation, Polled};
 use crate::ring::Outcome;
 
 /// An operation that repeats, in the table of this reactor. Dropping it cancels the operation.
@@ -43,12 +42,6 @@ impl Watch {
                 Poll::Pending
             }
         }
-    }
-
-    /// Cancels it, and waits until the kernel has let go of what it works on. Where its loop does not run, that is when it does.
-    pub(crate) async fn end(mut self) {
-        self.reactor.request_cancel(self.key, Why::Cancelled);
-        while poll_fn(|cx| self.poll_event(cx)).await.is_some() {}
     }
 }
 
