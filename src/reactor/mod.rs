@@ -136,7 +136,8 @@ impl Reactor {
     /// Takes the ring over for the loop `number`.
     pub(crate) fn new(ring: Ring, number: u32) -> Rc<Reactor> {
         let is_faulty = ring.is_faulty();
-        let core = Core { ring: Some(ring), table: Table::default(), timers: Timers::default() };
+        let timers = Timers::new(ring.now());
+        let core = Core { ring: Some(ring), table: Table::default(), timers };
         let reactor = Rc::new(Reactor {
             number,
             core: RefCell::new(core),
