@@ -23,6 +23,9 @@ const COUNTED: u64 = 10_000;
 /// Bytes that an operation moves, where it moves any and the row says nothing else.
 const MESSAGE: usize = 64;
 const BLOCK: usize = 4096;
+/// One of so many operations may allocate all the same: a queue grows when more comes at once than ever before, which is the
+/// machine's to decide.
+const GROWS: u64 = 1_000;
 
 struct Row {
     operation: &'static str,
@@ -37,7 +40,7 @@ struct Row {
 
 impl Row {
     fn keeps_promise(&self) -> bool {
-        self.seen.count <= self.promised * self.done
+        self.seen.count <= self.promised * self.done + self.done / GROWS
     }
 
     fn each(&self, number: u64) -> String {

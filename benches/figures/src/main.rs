@@ -1,4 +1,5 @@
-//! `figures [PART..]`: measures, and writes the tables of `docs/figures.md`. Parts: calls, allocations, unsafe.
+//! `figures [--check] [PART..]`: measures, and writes the tables of `docs/figures.md`. Parts: calls, allocations, unsafe. With
+//! `--check` they are only printed.
 //!
 //! Each part gives a text that replaces what stands between its two marks in the document. What cannot be done on a machine
 //! is skipped, with the reason there and on the terminal. The status is 1 if a check fails: an operation allocates that
@@ -41,7 +42,8 @@ const PARTS: [(&str, Make); 3] =
     [("calls", calls::make), ("allocations", allocations::make), ("unsafe", census::make)];
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let wanted: Vec<String> = std::env::args().skip(1).collect();
+    let (options, wanted): (Vec<String>, _) = std::env::args().skip(1).partition(|word| word == "--check");
+    let only_check = !options.is_empty();
     if let Some(unknown) = wanted.iter().find(|wanted| PARTS.iter().all(|(name, _)| name != wanted)) {
         return Err(format!("no part '{unknown}'; the parts are calls, allocations, unsafe").into());
     }
@@ -50,7 +52,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let scratch = root.join("benches/target/figures");
     std::fs::create_dir_all(&scratch)?;
     let setting = Setting { root, scratch };
-    let result = write_parts(&setting, &wanted);
+    let result = make_parts(&setting, &wanted, only_check);
     std::fs::remove_dir_all(&setting.scratch)?;
     let objections = result?;
     for objection in &objections {
@@ -62,7 +64,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn write_parts(setting: &Setting, wanted: &[String]) -> Result<Vec<String>, Box<dyn Error>> {
+fn make_parts(setting: &Setting, wanted: &[String], only_check: bool) -> Result<Vec<String>, Box<dyn Error>> {
     let path = setting.root.join("docs/figures.md");
     let mut objections = Vec::new();
     for (name, make) in PARTS {
@@ -73,6 +75,9 @@ fn write_parts(setting: &Setting, wanted: &[String]) -> Result<Vec<String>, Box<
         let part = make(setting)?;
         println!("{}", part.text);
         objections.extend(part.objections);
+        if only_check {
+            continue;
+        }
         let text = format!("Made by `scripts/figures {name}` on {}.\n\n{}", machine::describe(), part.text);
         write_part(&path, name, &text)?;
     }
