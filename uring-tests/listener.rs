@@ -3,12 +3,13 @@
 
 use crate::harness::kinds::{rest, settle, turns};
 use crate::harness::pairs::{bound, clients};
-use crate::harness::peers::connect;
+use crate::harness::peers::{connect, listen, reset};
 use crate::harness::probes::{CountingWaker, Log, poll_with, start_and_drop};
 use crate::harness::{Ctx, Kind, Trial, aftermath};
 use crate::io;
 use ringloop::net::TcpListener;
 use ringloop::{create_task, testing, yield_now};
+use socket2::{Domain, Type};
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::rc::Rc;
@@ -25,6 +26,8 @@ pub const TRIALS: &[Trial] = &[
     io!(an_idle_listener_costs_no_enters),
     io!(a_client_that_is_gone_already_is_still_accepted),
     io!(a_bound_port_cannot_be_bound_again),
+    io!(a_listener_of_std_may_be_blocking_or_not),
+    io!(a_socket_that_does_not_listen_is_told_so),
     io!(a_listener_survives_a_burst),
 ];
 
@@ -212,6 +215,36 @@ fn a_bound_port_cannot_be_bound_again(ctx: &Ctx) {
         let (_listener, address) = bound().await;
         let error = TcpListener::bind(address).await.expect_err("it is taken");
         assert_eq!(error.kind(), ErrorKind::AddrInUse);
+    });
+}
+
+/// A client that goes, or none: nothing blocks the loop.
+fn a_listener_of_std_may_be_blocking_or_not(ctx: &Ctx) {
+    ctx.run(async {
+        for nonblocking in [false, true] {
+            let (listener, address) = listen();
+            listener.set_nonblocking(nonblocking).expect("it is a socket");
+            let listener = TcpListener::from_std(listener).expect("it is a socket");
+            for _ in 0..3 {
+                start_and_drop(listener.accept()).await;
+                turns(2).await;
+                reset(connect(address));
+                let staying = connect(address);
+                let expected = staying.local_addr().expect("it is connected");
+                while listener.accept().await.expect("a client waits").1 != expected {}
+            }
+        }
+    });
+}
+
+fn a_socket_that_does_not_listen_is_told_so(ctx: &Ctx) {
+    ctx.run(async {
+        let socket = socket2::Socket::new(Domain::IPV4, Type::STREAM, None).expect("sockets can be made");
+        let listener = TcpListener::from_std(socket.into()).expect("it is a socket");
+        for _ in 0..2 {
+            let error = listener.accept().await.expect_err("nothing can come");
+            assert_eq!(error.kind(), ErrorKind::InvalidInput);
+        }
     });
 }
 

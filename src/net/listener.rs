@@ -1,6 +1,6 @@
 //! `TcpListener`: accepting connections.
 //!
-//! The listener keeps the accepts it has submitted: one at rest, a few while they complete at once. What is accepted and
+//! The listener keeps the accepts it has submitted: one at rest, a few while they complete at once. They wait before they try. What is accepted and
 //! not yet taken, and what is in flight, is together at most [`AHEAD`]. A dropped `accept` leaves its connection here for
 //! the next. Out of descriptors, it waits for the next close of a socket, or for a timer; it neither spins nor fails.
 
@@ -25,7 +25,7 @@ use super::socket::{self, Socket};
 use super::stream::{TcpStream, address};
 use super::turn::Turns;
 use crate::op::net::Accept;
-use crate::reactor::Op;
+use crate::reactor::{self, Op};
 use crate::time::{Sleep, sleep};
 
 /// The most accepts in flight together with connections accepted and not yet taken.
@@ -150,7 +150,8 @@ impl TcpListener {
     fn poll_pending(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let (mut pending, mut accepted) = (self.pending.take(), self.ready.take());
         while pending.len() < self.ahead.get() {
-            pending.push(Op::new(Accept::new(self.socket.clone())));
+            let waits = reactor::current().is_some_and(|reactor| reactor.accepts_wait());
+            pending.push(Op::new(Accept::new(self.socket.clone(), waits)));
         }
         let (asked, mut failed) = (pending.len(), None);
         pending.retain_mut(|accept| match Pin::new(accept).poll(cx) {

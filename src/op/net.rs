@@ -8,7 +8,7 @@
 mod chunk;
 
 use std::io;
-use std::mem::MaybeUninit;
+use std::mem::{MaybeUninit, take};
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::rc::Rc;
@@ -19,7 +19,7 @@ use socket2::{SockAddr, SockAddrStorage};
 use super::{Company, Nature, Next, Operation, called};
 use crate::buf::IoBuf;
 use crate::error::{BufError, BufResult};
-use crate::ring::{Buffers, Entry, Outcome};
+use crate::ring::{Buffers, Entry, Outcome, wait_first};
 
 pub use chunk::Chunk;
 
@@ -224,16 +224,19 @@ fn send(fd: RawFd, bytes: &[u8]) -> Outcome {
     called(unsafe { libc::send(fd, bytes.as_ptr().cast(), bytes.len(), flags) })
 }
 
-/// accept4(2).
+/// accept4(2). The kernel makes a file before it looks whether there is a connection for it: an attempt that finds none costs
+/// almost as much as one that finds one. So an accept waits first, where the kernel can be told.
 pub(crate) struct Accept<S: AsRawFd + 'static> {
     listener: Rc<S>,
     address: SockAddrStorage,
     length: libc::socklen_t,
+    /// It waits before it tries.
+    waits: bool,
 }
 
 impl<S: AsRawFd> Accept<S> {
-    pub(crate) fn new(listener: Rc<S>) -> Self {
-        Accept { listener, address: SockAddrStorage::zeroed(), length: 0 }
+    pub(crate) fn new(listener: Rc<S>, waits: bool) -> Self {
+        Accept { listener, address: SockAddrStorage::zeroed(), length: 0, waits }
     }
 }
 
@@ -249,12 +252,20 @@ unsafe impl<S: AsRawFd + 'static> Operation for Accept<S> {
     fn entry(&mut self) -> Entry {
         self.length = self.address.size_of();
         let address = (&raw mut self.address).cast();
-        opcode::Accept::new(types::Fd(self.listener.as_raw_fd()), address, &mut self.length)
+        let mut entry = opcode::Accept::new(types::Fd(self.listener.as_raw_fd()), address, &mut self.length)
             .flags(libc::SOCK_CLOEXEC)
-            .build()
+            .build();
+        if self.waits {
+            wait_first(&mut entry);
+        }
+        entry
     }
 
     fn advance(&mut self, outcome: Outcome) -> Next {
+        // The socket does not listen, or the kernel cannot be told after all: the second try says which.
+        if -outcome.result == libc::EINVAL && take(&mut self.waits) {
+            return Next::Again;
+        }
         if is_transient(outcome) { Next::Again } else { Next::Finish }
     }
 

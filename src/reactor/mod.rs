@@ -391,6 +391,11 @@ impl Reactor {
         self.core.borrow().ring.as_ref().is_some_and(|ring| ring.supports(opcode))
     }
 
+    /// Whether an accept may be told to wait before it tries.
+    pub(crate) fn accepts_wait(&self) -> bool {
+        self.core.borrow().ring.as_ref().is_some_and(|ring| ring.features().accepts_wait())
+    }
+
     /// Whether an enter would do something: entries wait, or the kernel has work for us.
     pub(crate) fn should_enter(&self) -> bool {
         self.core.borrow().ring.as_ref().is_some_and(Ring::should_enter)

@@ -22,6 +22,10 @@ pub(super) const NO_SQARRAY: u32 = 1 << 16;
 /// `IORING_FEAT_NO_IOWAIT`, since 6.15: an idle wait need not be accounted as waiting for I/O.
 const FEATURE_NO_IOWAIT: u32 = 1 << 17;
 
+/// `IORING_FEAT_RECVSEND_BUNDLE`, since 6.10. There is no bit for what the same release brought to accepts: that they may wait
+/// before they try.
+const FEATURE_RECVSEND_BUNDLE: u32 = 1 << 14;
+
 /// Feature bits that 6.1 has; `IORING_FEAT_REG_REG_RING` of 6.3 is the first that it has not.
 const FEATURES_6_1: u32 = (1 << 13) - 1;
 
@@ -157,6 +161,12 @@ impl Features {
         self.features & FEATURE_NO_IOWAIT != 0
     }
 
+    /// Whether an accept may be told to wait first. A kernel that says so and does not know it answers with EINVAL.
+    #[inline]
+    pub(crate) fn accepts_wait(&self) -> bool {
+        self.features & FEATURE_RECVSEND_BUNDLE != 0
+    }
+
     /// Whether enter goes by a registered descriptor.
     pub(super) fn is_registered(&self) -> bool {
         self.registered
@@ -251,10 +261,11 @@ mod tests {
     fn the_mask_of_6_1_takes_what_is_newer() {
         let features = Features::new(answer(0, 0x3ffff), u128::MAX, false, FeatureMask::kernel_6_1());
         assert!(features.has_operation("sendmsg_zc") && !features.has_operation("read_multishot"));
-        assert!(!features.has_no_iowait());
+        assert!(!features.has_no_iowait() && !features.accepts_wait());
         assert!(!FeatureMask::kernel_6_1().allows_setup(NO_SQARRAY));
         let whole = Features::new(answer(0, 0x3ffff), u128::MAX, false, FeatureMask::default());
         assert!(whole.has_operation("read_multishot") && whole.has_no_iowait());
+        assert!(whole.accepts_wait());
         assert_eq!(whole.missing_operations().count(), 0);
     }
 

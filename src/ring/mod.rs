@@ -84,6 +84,11 @@ pub(crate) fn descriptor(entry: &mut Entry) -> i32 {
     transfer::Transfer::of(entry).descriptor()
 }
 
+/// Has an accept wait until a connection is there, before it tries; see [`Features::accepts_wait`].
+pub(crate) fn wait_first(accept: &mut Entry) {
+    transfer::Transfer::of(accept).wait_first();
+}
+
 /// User data of entries whose completion nobody reads: it is dropped on the way in.
 pub(crate) const IGNORE: u64 = u64::MAX;
 

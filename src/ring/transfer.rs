@@ -1,5 +1,5 @@
 //! An entry seen as what it asks the kernel to move: for the fault filter, can it be less, and then how much less; for the
-//! registered buffers, where it moves it.
+//! registered buffers, where it moves it. And what the crate's builders have no word for.
 //!
 //! Only where the kernel itself may be short is an entry shortened. A datagram has a boundary that a shorter
 //! length would destroy; an eventfd wants its eight bytes; direct I/O wants whole blocks; a file of `/proc`
@@ -26,6 +26,9 @@ const BUFFER_SELECT: u8 = 1 << 5;
 /// `IORING_RECVSEND_POLL_FIRST`: do not try before there is something.
 const POLL_FIRST: u16 = 1;
 
+/// `IORING_ACCEPT_POLL_FIRST`: the same for an accept.
+const ACCEPT_POLL_FIRST: u16 = 1 << 2;
+
 /// What a shortened receive into a whole provided buffer asks for at most.
 const PIECE: u32 = 4096;
 
@@ -46,7 +49,7 @@ pub(super) struct Transfer {
     opcode: u8,
     /// `IOSQE_*`.
     flags: u8,
-    /// Flags of receives and sends; the priority of reads and writes.
+    /// Flags of receives, sends and accepts; the priority of reads and writes.
     ioprio: u16,
     /// The descriptor, or an index.
     fd: i32,
@@ -78,6 +81,11 @@ impl Transfer {
     /// The descriptor that the operation works on; negative where there is none.
     pub(super) fn descriptor(&self) -> i32 {
         self.fd
+    }
+
+    /// Has an accept wait before it tries.
+    pub(super) fn wait_first(&mut self) {
+        self.ioprio |= ACCEPT_POLL_FIRST;
     }
 
     /// Whether this is the operation of that code.
@@ -246,6 +254,17 @@ mod tests {
                 assert!((1..len).contains(&transfer.len), "{len} by {by}: {}", transfer.len);
             }
         }
+    }
+
+    #[test]
+    fn an_accept_that_waits_first_is_told_from_one_that_tries() {
+        use io_uring::opcode::{Accept, AcceptMulti};
+        let plain = || Accept::new(Fd(3), std::ptr::null_mut(), std::ptr::null_mut()).build();
+        let flags = |mut entry: Entry| Transfer::of(&mut entry).ioprio;
+        let mut waits = plain();
+        super::super::wait_first(&mut waits);
+        assert_eq!((flags(plain()), flags(waits)), (0, 4));
+        assert_eq!(flags(AcceptMulti::new(Fd(3)).build()), 1, "the crate puts its flag into the same place");
     }
 
     #[test]
