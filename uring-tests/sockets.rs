@@ -6,12 +6,12 @@ use crate::harness::pairs::{both_ends, bound, connected, many_connected};
 use crate::harness::peers::{Python, echo, finish_sending, listen, read_all, reset, serve_one};
 use crate::harness::probes::{Dice, Log, poll_once, start_and_drop};
 use crate::harness::{Ctx, Need, Trial, aftermath};
-use crate::io;
+use crate::{io, once};
 use futures_util::future::join;
 use futures_util::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
 use nix::sys::signal::{SigHandler, Signal, signal};
 use ringloop::net::{TcpStream, lookup_host};
-use ringloop::{create_task, sleep, timeout};
+use ringloop::{create_task, sleep, testing, timeout};
 use socket2::SockRef;
 use std::cell::Cell;
 use std::io::{ErrorKind, Read, Write};
@@ -24,6 +24,9 @@ pub const TRIALS: &[Trial] = &[
     io!(an_echo_of_a_megabyte_is_exact),
     io!(a_python_peer_agrees).needs(&[Need::Tool("python3")]),
     io!(every_reading_verb_continues_the_others),
+    io!(a_first_read_takes_what_came_with_the_connection),
+    io!(a_first_read_that_finds_nothing_waits),
+    once!(a_connection_for_one_request_waits_by_one_receive),
     io!(large_pieces_and_small_ones_keep_their_order),
     io!(the_end_and_a_reset_come_after_a_large_piece),
     io!(a_read_into_nothing_returns_at_once),
@@ -160,6 +163,105 @@ fn every_reading_verb_continues_the_others(ctx: &Ctx) {
         assert!(stream.read_chunk().await.expect("the end is no error").is_none());
     });
     peer.end();
+}
+
+/// With much room and with little, and whoever reads on.
+fn a_first_read_takes_what_came_with_the_connection(ctx: &Ctx) {
+    let bytes = Dice(ctx.seed).bytes(20_000);
+    ctx.run(async {
+        for size in [0, 1, 100, 20_000] {
+            for room in [1, 99, 100, 8192, 20_000] {
+                let (mut ours, mut theirs) = connected().await;
+                theirs.write_all(&bytes[..size]).expect("it goes into the socket's buffer");
+                finish_sending(&theirs);
+                let mut received = vec![0; room];
+                let count = ours.read(&mut received).await.expect("the peer is well");
+                assert!(count <= size.min(room) && (count > 0 || size == 0), "{count} of {size} into {room}");
+                received.truncate(count);
+                match room {
+                    1 => {
+                        while let Some(chunk) = ours.read_chunk().await.expect("the peer is well") {
+                            received.extend_from_slice(&chunk);
+                        }
+                    }
+                    99 => {
+                        while let filled @ [_, ..] = ours.fill_buf().await.expect("the peer is well") {
+                            let taken = filled.len();
+                            received.extend_from_slice(filled);
+                            ours.consume_unpin(taken);
+                        }
+                    }
+                    100 => {
+                        let (mut rest, left) = ours.into_std().await.expect("it is connected");
+                        received.extend_from_slice(&left);
+                        rest.set_nonblocking(false).expect("it can block");
+                        rest.read_to_end(&mut received).expect("it is all there");
+                    }
+                    _ => {
+                        ours.read_to_end(&mut received).await.expect("the peer is well");
+                    }
+                }
+                assert!(received == bytes[..size], "{size} bytes, {room} at first");
+            }
+        }
+    });
+}
+
+fn a_first_read_that_finds_nothing_waits(ctx: &Ctx) {
+    ctx.run(async {
+        for dropped in [false, true] {
+            let (ours, mut theirs) = connected().await;
+            let mut buffer = [0; 100];
+            let mut read = Box::pin(ours.read(&mut buffer));
+            assert!(poll_once(&mut read).await.is_pending());
+            turns(2).await;
+            theirs.write_all(b"late").expect("the loop's end is open");
+            let count = match dropped {
+                true => {
+                    drop(read);
+                    ours.read(&mut buffer).await
+                }
+                false => read.await,
+            };
+            assert_eq!(&buffer[..count.expect("the peer is well")], b"late");
+            let (ours, theirs) = connected().await;
+            reset(theirs);
+            let error = ours.read(&mut buffer).await.expect_err("the peer has reset the connection");
+            assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+            assert_eq!(ours.read(&mut buffer).await.expect("an error is told once"), 0);
+        }
+    });
+}
+
+/// Whether its request comes with it or later: what waits for its end is no watch, which would have to be cancelled.
+fn a_connection_for_one_request_waits_by_one_receive(ctx: &Ctx) {
+    ctx.run(async {
+        for late in [false, true] {
+            let (ours, mut theirs) = connected().await;
+            let before = testing::stats();
+            let mut request = [0; 100];
+            let mut read = Box::pin(ours.read(&mut request));
+            if late {
+                assert!(poll_once(&mut read).await.is_pending());
+                turns(2).await;
+            }
+            theirs.write_all(b"request").expect("the loop's end is open");
+            assert_eq!(read.await.expect("the peer is well"), 7);
+            let mut read = Box::pin(ours.read(&mut request));
+            assert!(poll_once(&mut read).await.is_pending());
+            turns(2).await;
+            drop(theirs);
+            assert_eq!(read.await.expect("the end is no error"), 0);
+            drop(ours);
+            let after = testing::stats();
+            assert_eq!(
+                after.started - before.started,
+                1 + u64::from(late),
+                "what is there is taken by a call"
+            );
+            assert_eq!(after.operations, before.operations, "nothing is left to cancel; late: {late}");
+        }
+    });
 }
 
 /// Large pieces go straight into the reader's memory, small ones through a buffer of the loop's, and which it will be is decided

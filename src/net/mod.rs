@@ -5,7 +5,7 @@
 //! and, for names, [`lookup_host`].
 //!
 //! * `socket`: the descriptor, shared by count. `turn`: who reads, who writes. `receiver` and `out_queue`: the two halves of
-//!   a connection; `watched`: a receiver that the kernel calls; `segment`: memory of both. `stream`, `split`, `connect`, `listener`: what users hold.
+//!   a connection; `watched`: a receiver that the kernel calls; `plain`: a call that takes what is there; `segment`: memory of both. `stream`, `split`, `connect`, `listener`: what users hold.
 //!   `address`: names become addresses.
 //!
 //! Not here: UDP and unix sockets, TLS, asyncio's streams.
@@ -15,6 +15,7 @@ mod connect;
 mod listener;
 mod out_queue;
 mod owned;
+mod plain;
 mod receiver;
 mod segment;
 mod socket;

@@ -5,19 +5,21 @@
 //! ahead of demand, so the kernel's own flow control does the rest. An idle connection holds no buffer: the kernel picks one
 //! from the loop's buffer ring when data arrives.
 //!
-//! Who reads into memory of their own, and waits again and again, gets a watch instead of receives ([`watched`](super::watched)).
+//! Where data is likely to be there already, a plain call takes it into memory of the reader's own ([`plain`]): the first request
+//! comes with its connection. Who reads so, and waits again and again, gets a watch instead of receives ([`watched`](super::watched)).
 
 use std::cell::RefCell;
 use std::io;
 use std::mem::{replace, take};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, RawFd};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use super::plain::{self, Taken};
 use super::turn::Turns;
-use super::watched::{Taken, Watched};
+use super::watched::Watched;
 use crate::executor::give_way;
 use crate::op::net::{Chunk, Received, Recv};
 use crate::reactor::{self, Admission, Op};
@@ -155,7 +157,7 @@ impl Incoming {
             }
             match &mut self.stage {
                 Stage::Ended => return Poll::Ready(Ok(0)),
-                Stage::Watched(_) if self.more => {
+                Stage::Empty | Stage::Watched(_) if self.more => {
                     if let Some(count) = ready!(self.poll_take(socket, cx, to))? {
                         return Poll::Ready(Ok(count));
                     }
@@ -197,8 +199,7 @@ impl Incoming {
         if let Stage::Empty = self.stage {
             let waits = !take(&mut self.more);
             self.again |= waits;
-            let buffers = reactor::current().and_then(|reactor| reactor.buffers());
-            self.stage = Stage::Receiving(Op::new(Recv::new(socket.clone(), buffers, waits)));
+            self.receive(socket, waits);
         }
         let Stage::Receiving(receive) = &mut self.stage else { return Poll::Ready(Ok(())) };
         let received = ready!(Pin::new(receive).poll(cx));
@@ -209,6 +210,12 @@ impl Incoming {
             self.stage = Stage::Filled(chunk);
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// Makes a receive, which waits before it tries, or not.
+    fn receive(&mut self, socket: &Rc<impl AsRawFd + 'static>, waits: bool) {
+        let buffers = reactor::current().and_then(|reactor| reactor.buffers());
+        self.stage = Stage::Receiving(Op::new(Recv::new(socket.clone(), buffers, waits)));
     }
 
     /// Whether a reader with so much room should have a watch, now that nothing is here.
@@ -228,7 +235,6 @@ impl Incoming {
         cx: &mut Context<'_>,
         to: &mut [u8],
     ) -> Poll<io::Result<Option<usize>>> {
-        let Stage::Watched(watched) = &mut self.stage else { return Poll::Ready(Ok(None)) };
         let reactor = reactor::expect_current("recv");
         match reactor.admit() {
             Admission::Call => {}
@@ -241,14 +247,26 @@ impl Incoming {
                 return self.poll_receive(socket, cx).map_ok(|()| None);
             }
         }
-        let taken = watched.take(socket.as_raw_fd(), to)?;
+        let taken = match &mut self.stage {
+            Stage::Watched(watched) => watched.take(socket.as_raw_fd(), to)?,
+            _ => self.take(socket.as_raw_fd(), to)?,
+        };
         let Some(Taken { received, read, more }) = taken else {
             self.more = false;
+            if let Stage::Empty = self.stage {
+                // It counts as a try, not as a wait: a connection for one request is waited for a second time at its end.
+                self.receive(socket, true);
+            }
             return Poll::Ready(Ok(None));
         };
         reactor.made_call(received);
         self.note(received, more);
         Poll::Ready(Ok(Some(read)))
+    }
+
+    /// Has a plain call take what is in a socket that nobody watches.
+    fn take(&mut self, socket: RawFd, to: &mut [u8]) -> io::Result<Option<Taken>> {
+        plain::take(socket, to, |later| self.stage = Stage::Filled(later.to_vec().into()))
     }
 
     /// Ends the watch, if there is one. What it had to tell is not known.
