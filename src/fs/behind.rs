@@ -204,8 +204,7 @@ impl Descriptor {
     }
 
     /// Lets a positional call through, or starts what must be written first.
-    pub(super) fn pass_behind(self: &Rc<Self>) -> Passage {
-        let Some(behind) = self.behind.get() else { return Passage::Open };
+    pub(super) fn pass_behind(self: &Rc<Self>, behind: &Behind) -> Passage {
         let mut state = behind.open();
         if state.unwritten.is_empty() {
             return Passage::Open;

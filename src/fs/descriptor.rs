@@ -52,6 +52,7 @@ impl Descriptor {
     }
 
     /// Whether it is a pipe, a terminal or a socket, and not something with offsets.
+    #[inline]
     pub(super) fn is_stream(&self) -> bool {
         !self.facts().seekable
     }
@@ -84,26 +85,33 @@ impl Descriptor {
 }
 
 impl AsFd for Descriptor {
+    #[inline]
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_ref().expect("it is taken only when nobody refers to it any more").as_fd()
     }
 }
 
 impl AsRawFd for Descriptor {
+    #[inline]
     fn as_raw_fd(&self) -> RawFd {
         self.as_fd().as_raw_fd()
     }
 }
 
 impl Routed for Descriptor {
+    #[inline]
     fn facts(&self) -> &Facts {
         self.facts.get_or_init(|| facts(self.as_raw_fd()))
     }
 }
 
 impl Shared for Descriptor {
-    fn pass(self: Rc<Self>) -> Passage {
-        self.pass_behind()
+    #[inline]
+    fn pass(self: &Rc<Self>) -> Passage {
+        match self.behind.get() {
+            None => Passage::Open,
+            Some(behind) => self.pass_behind(behind),
+        }
     }
 
     fn changed(&self) {

@@ -101,7 +101,7 @@ impl File {
 
     /// The future of an operation on this file, in its order behind what the cursor has written.
     pub(super) fn operation<O: Operation>(&self, effect: Effect, operation: O) -> Op<O::Output> {
-        Op::new(Ordered::new(self.descriptor.clone(), effect, operation))
+        Op::new(Ordered::new(self.descriptor.clone(), effect, None, operation))
     }
 
     /// Writes as many bytes to the beginning as can be written without waiting and without a copy; perhaps none.

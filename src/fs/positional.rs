@@ -1,8 +1,11 @@
 //! The positional side of a [`File`]: transfers of owned buffers at an offset, any number at once.
 
+use std::rc::Rc;
+
 use nix::errno::Errno;
 
 use super::File;
+use super::descriptor::Descriptor;
 use crate::buf::{IoBuf, IoBufMut};
 use crate::error::BufResult;
 use crate::op::Operation;
@@ -12,11 +15,15 @@ use crate::reactor::Op;
 
 impl File {
     /// The future of a transfer at an offset. A pipe has none: ESPIPE, as from pread(2).
-    fn transfer<O: Operation>(&self, effect: Effect, operation: O) -> Op<O::Output> {
-        if self.descriptor.is_stream() {
-            return Op::new(Ordered::refused(self.descriptor.clone(), Errno::ESPIPE as i32, operation));
-        }
-        self.operation(effect, operation)
+    #[inline(always)]
+    fn transfer<O: Operation>(
+        &self,
+        effect: Effect,
+        operation: impl FnOnce(Rc<Descriptor>) -> O,
+    ) -> Op<O::Output> {
+        let refusal = self.descriptor.is_stream().then_some(Errno::ESPIPE as i32);
+        let file = self.descriptor.clone();
+        Op::new(Ordered::new(file.clone(), effect, refusal, operation(file)))
     }
 
     /// Reads into the front of `buf`, up to its capacity, and sets its length. pread(2).
@@ -43,7 +50,7 @@ impl File {
     #[doc(alias = "pread")]
     pub fn read_at<B: IoBufMut>(&self, buf: B, offset: u64) -> Op<BufResult<B>> {
         let len = buf.capacity();
-        self.transfer(Effect::None, Read::new(self.descriptor.clone(), buf, At(offset), len, Extent::Once))
+        self.transfer(Effect::None, |file| Read::new(file, buf, At(offset), len, Extent::Once))
     }
 
     /// Writes the bytes of `buf`, or as many of them as one call of the kernel takes. pwrite(2).
@@ -68,7 +75,7 @@ impl File {
     /// ```
     #[doc(alias = "pwrite")]
     pub fn write_at<B: IoBuf>(&self, buf: B, offset: u64) -> Op<BufResult<B>> {
-        self.transfer(Effect::Changes, Write::new(self.descriptor.clone(), buf, offset, Extent::Once))
+        self.transfer(Effect::Changes, |file| Write::new(file, buf, offset, Extent::Once))
     }
 
     /// Reads exactly `len` bytes into the front of `buf`.
@@ -106,7 +113,7 @@ impl File {
             len <= room,
             "read_exact_at of {len} bytes into a buffer with room for {room}: give it the capacity"
         );
-        self.transfer(Effect::None, Read::new(self.descriptor.clone(), buf, At(offset), len, Extent::All))
+        self.transfer(Effect::None, |file| Read::new(file, buf, At(offset), len, Extent::All))
     }
 
     /// Writes all the bytes of `buf`.
@@ -130,7 +137,7 @@ impl File {
     /// # Ok(()) }
     /// ```
     pub fn write_all_at<B: IoBuf>(&self, buf: B, offset: u64) -> Op<BufResult<B>> {
-        self.transfer(Effect::Changes, Write::new(self.descriptor.clone(), buf, offset, Extent::All))
+        self.transfer(Effect::Changes, |file| Write::new(file, buf, offset, Extent::All))
     }
 
     /// Reads from `offset` to the end of the file, into a vector that grows as needed; what was in it is replaced.
@@ -152,7 +159,7 @@ impl File {
     /// # Ok(()) }
     /// ```
     pub fn read_to_end_at(&self, buf: Vec<u8>, offset: u64) -> Op<BufResult<Vec<u8>>> {
-        self.transfer(Effect::None, ReadToEnd::new(self.descriptor.clone(), buf, offset))
+        self.transfer(Effect::None, |file| ReadToEnd::new(file, buf, offset))
     }
 
     /// Reads into one buffer after the other, each up to its capacity, by one call; at most the first 1024 buffers are used.
@@ -165,7 +172,7 @@ impl File {
     /// As [`read_at`](Self::read_at).
     #[doc(alias = "preadv")]
     pub fn read_vectored_at<B: IoBufMut>(&self, bufs: Vec<B>, offset: u64) -> Op<BufResult<Vec<B>>> {
-        self.transfer(Effect::None, ReadVectored::new(self.descriptor.clone(), bufs, offset))
+        self.transfer(Effect::None, |file| ReadVectored::new(file, bufs, offset))
     }
 
     /// Writes one buffer after the other by one call, as much as that takes; at most the first 1024 buffers. pwritev(2).
@@ -191,6 +198,6 @@ impl File {
     /// ```
     #[doc(alias = "pwritev")]
     pub fn write_vectored_at<B: IoBuf>(&self, bufs: Vec<B>, offset: u64) -> Op<BufResult<Vec<B>>> {
-        self.transfer(Effect::Changes, WriteVectored::new(self.descriptor.clone(), bufs, offset))
+        self.transfer(Effect::Changes, |file| WriteVectored::new(file, bufs, offset))
     }
 }

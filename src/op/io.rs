@@ -25,7 +25,7 @@ use std::rc::Rc;
 
 use io_uring::{opcode, squeue, types};
 
-use super::route::{self, Facts};
+use super::route::{self, Facts, if_so};
 use super::{Company, Nature, Next, Operation};
 use crate::buf::{IoBuf, IoBufMut};
 use crate::error::{BufError, BufResult, Cancelled};
@@ -177,9 +177,8 @@ impl Progress {
     ) -> Entry {
         self.noted = false;
         match self.step {
-            Step::Move => transfer(self.done),
-            Step::Forced => transfer(self.done).flags(squeue::Flags::ASYNC),
             Step::Wait => opcode::PollAdd::new(fd, ready as u32).build(),
+            step => transfer(self.done).flags(if_so(step == Step::Forced, squeue::Flags::ASYNC)),
         }
     }
 
@@ -219,8 +218,27 @@ impl Progress {
         }
     }
 
-    /// How it ended; `dry` is the error of a whole transfer that found an end before `len` bytes.
+    /// How it ended, and how many bytes were moved; `dry` is the error of a whole transfer that found an end before `len` bytes.
+    #[inline]
     fn end(
+        self,
+        outcome: Outcome,
+        if_blocked: Step,
+        (extent, len): (Extent, usize),
+        dry: io::ErrorKind,
+    ) -> (usize, io::Result<()>) {
+        let whole = extent == Extent::Once || self.done >= len;
+        if self.noted && outcome.result >= 0 && whole {
+            return (self.done, Ok(()));
+        }
+        let mut books = self;
+        let result = books.end_otherwise(outcome, if_blocked, (extent, len), dry);
+        (books.done, result)
+    }
+
+    /// How it ended, where there is more to tell than that it was done.
+    #[cold]
+    fn end_otherwise(
         &mut self,
         outcome: Outcome,
         if_blocked: Step,
@@ -326,10 +344,13 @@ unsafe impl<F: Routed, B: IoBufMut, P: Position> Operation for Read<F, B, P> {
         self.progress.advance(outcome, P::IF_BLOCKED, self.extent, self.len)
     }
 
-    fn finish(mut self, outcome: Outcome) -> Self::Output {
-        let aim = (self.extent, self.len);
-        let result = self.progress.end(outcome, P::IF_BLOCKED, aim, io::ErrorKind::UnexpectedEof);
-        let (mut buf, done) = (self.buf, self.progress.done.min(self.len));
+    fn finish(self, outcome: Outcome) -> Self::Output {
+        let Read { file, mut buf, position: _, len, extent, progress } = self;
+        // Before the output is there, which then need not be moved.
+        drop(file);
+        let aim = (extent, len);
+        let (done, result) = progress.end(outcome, P::IF_BLOCKED, aim, io::ErrorKind::UnexpectedEof);
+        let done = done.min(len);
         // A read that failed before it began has changed nothing.
         if done > 0 || result.is_ok() {
             // SAFETY: B1: the kernel has filled that many bytes from the start, which is within the capacity.
@@ -399,10 +420,11 @@ unsafe impl<F: Routed, B: IoBuf> Operation for Write<F, B> {
         self.progress.advance(outcome, At::IF_BLOCKED, self.extent, self.buf.len())
     }
 
-    fn finish(mut self, outcome: Outcome) -> Self::Output {
-        let aim = (self.extent, self.buf.len());
-        let result = self.progress.end(outcome, At::IF_BLOCKED, aim, io::ErrorKind::WriteZero);
-        let (buf, done) = (self.buf, self.progress.done);
+    fn finish(self, outcome: Outcome) -> Self::Output {
+        let Write { file, buf, position: _, extent, progress } = self;
+        drop(file);
+        let aim = (extent, buf.len());
+        let (done, result) = progress.end(outcome, At::IF_BLOCKED, aim, io::ErrorKind::WriteZero);
         match result {
             Ok(()) => Ok((done, buf)),
             Err(error) => Err(BufError { error, buf, done }),

@@ -198,11 +198,15 @@ pub(super) fn reads_by_call(facts: &Facts, registered: Option<usize>, company: C
 }
 
 /// The entry of a read, on a worker if need be.
+#[inline]
 pub(super) fn read_entry(facts: &Facts, entry: Entry) -> Entry {
-    match facts.reads.get() {
-        Way::Worker => entry.flags(squeue::Flags::ASYNC),
-        _ => entry,
-    }
+    entry.flags(if_so(facts.reads.get() == Way::Worker, squeue::Flags::ASYNC))
+}
+
+/// These flags, or none. An entry that gets them either way is built in one place.
+#[inline]
+pub(super) fn if_so(so: bool, flags: squeue::Flags) -> squeue::Flags {
+    if so { flags } else { squeue::Flags::empty() }
 }
 
 /// pread(2) without waiting, into memory that is the caller's to fill; None: that cannot be done.

@@ -56,7 +56,7 @@ pub(crate) enum Passage {
 /// A file whose operations have an order.
 pub(crate) trait Shared: 'static {
     /// Starts what must come first.
-    fn pass(self: Rc<Self>) -> Passage;
+    fn pass(self: &Rc<Self>) -> Passage;
 
     /// The content may have changed.
     fn changed(&self);
@@ -117,21 +117,17 @@ pub(crate) struct Ordered<F: Shared, O: Operation> {
 }
 
 impl<F: Shared, O: Operation> Ordered<F, O> {
-    pub(crate) fn new(file: Rc<F>, effect: Effect, operation: O) -> Self {
-        let (gate, patience) = (Gate::Before, Patience::default());
-        Ordered { file, effect, gate, change: None, patience, operation }
-    }
-
-    /// An operation that this file cannot do.
-    pub(crate) fn refused(file: Rc<F>, errno: i32, operation: O) -> Self {
-        let (gate, patience) = (Gate::Refused(errno), Patience::default());
-        Ordered { file, effect: Effect::None, gate, change: None, patience, operation }
+    /// An operation on this file; with a `refusal`, one that it cannot do.
+    #[inline]
+    pub(crate) fn new(file: Rc<F>, effect: Effect, refusal: Option<i32>, operation: O) -> Self {
+        let gate = refusal.map_or(Gate::Before, Gate::Refused);
+        Ordered { file, effect, gate, change: None, patience: Patience::default(), operation }
     }
 
     /// Tries to get through. True: it has.
     fn pass(&mut self) -> bool {
         if let Gate::Before = self.gate {
-            self.gate = match self.file.clone().pass() {
+            self.gate = match self.file.pass() {
                 Passage::Open => Gate::Behind,
                 Passage::Shut(bell) => Gate::At(bell),
                 Passage::Refused(errno) => Gate::Refused(errno),
@@ -189,17 +185,20 @@ unsafe impl<F: Shared, O: Operation> Operation for Ordered<F, O> {
     }
 
     fn finish(self, outcome: Outcome) -> O::Output {
-        let outcome = match self.gate {
+        // Taken apart, so that nothing is moved that `operation` does not want.
+        let Ordered { file, effect, gate, change, patience: _, operation } = self;
+        let has_begun = matches!(gate, Gate::Behind);
+        let outcome = match gate {
             Gate::Behind => outcome,
             Gate::Refused(errno) => Outcome { result: -errno, flags: 0 },
             // It was asked to stop before it had begun.
             _ if outcome.result >= 0 => Outcome { result: Outcome::CANCELLED, flags: 0 },
             _ => outcome,
         };
-        let output = self.operation.finish(outcome);
-        if self.effect == Effect::Changes {
-            self.file.changed();
+        if has_begun && effect == Effect::Changes {
+            file.changed();
         }
-        output
+        drop((change, file));
+        operation.finish(outcome)
     }
 }

@@ -34,8 +34,8 @@ fn run(outcomes: &[Outcome], extent: Extent, len: usize) -> (Result<(), io::Erro
         matches!(progress.advance(*last, At::IF_BLOCKED, extent, len), Next::Finish),
         "{last:?} is the end"
     );
-    let result = progress.end(*last, At::IF_BLOCKED, (extent, len), io::ErrorKind::UnexpectedEof);
-    (result.map_err(|error| error.kind()), progress.done)
+    let (done, result) = progress.end(*last, At::IF_BLOCKED, (extent, len), io::ErrorKind::UnexpectedEof);
+    (result.map_err(|error| error.kind()), done)
 }
 
 #[test]
@@ -88,9 +88,9 @@ fn a_descriptor_that_would_block_is_forced_or_waited_for() {
 #[test]
 fn a_transfer_that_is_asked_to_stop_midway_says_so() {
     let end = |outcome| {
-        let mut progress = Progress::default();
-        let result = progress.end(outcome, At::IF_BLOCKED, (Extent::All, 100), io::ErrorKind::UnexpectedEof);
-        (result.expect_err("it was not whole").to_string(), progress.done)
+        let (aim, dry) = ((Extent::All, 100), io::ErrorKind::UnexpectedEof);
+        let (done, result) = Progress::default().end(outcome, At::IF_BLOCKED, aim, dry);
+        (result.expect_err("it was not whole").to_string(), done)
     };
     // The last entry may have moved something all the same; that counts.
     assert_eq!(end(moved(40)), (Cancelled.to_string(), 40));
