@@ -11,6 +11,7 @@
 #![allow(unsafe_code)]
 
 use std::alloc::Layout;
+use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
 
 use super::{Company, Nature, Next, Operation};
@@ -32,9 +33,8 @@ pub(crate) struct Common {
 /// What can be done with an operation of output `T`.
 pub(crate) struct Methods<T: 'static> {
     common: Common,
-    nature: unsafe fn(NonNull<u8>) -> Nature,
+    begin: unsafe fn(NonNull<u8>, Option<Company>) -> Begun,
     entry: unsafe fn(NonNull<u8>) -> Entry,
-    call: unsafe fn(NonNull<u8>, Company) -> Option<Outcome>,
     advance: unsafe fn(NonNull<u8>, Outcome) -> Next,
     finish: unsafe fn(NonNull<u8>, Outcome) -> T,
 }
@@ -45,6 +45,14 @@ impl<T> Methods<T> {
     }
 }
 
+/// How an operation begins, or goes on.
+pub(crate) enum Begun {
+    /// A plain call was made, with this outcome.
+    Called(Outcome),
+    /// Its entry is to be queued, and ends so.
+    ByEntry(Nature),
+}
+
 struct Of<O>(O);
 
 impl<O: Operation> Of<O> {
@@ -53,30 +61,38 @@ impl<O: Operation> Of<O> {
             name: O::NAME,
             has_call: O::HAS_CALL,
             layout: block::class(Layout::new::<O>()),
-            // SAFETY (all seven): K1: the block holds an `O`, and by the contract of `Lent` and `Raw` nobody else refers to it.
+            // SAFETY (all five): K1: the block holds an `O`, and by the contract of `Lent` and `Raw` nobody else refers to it.
             drop: |block| unsafe { drop(take::<O>(block)) },
-            discard: |block, outcome| unsafe { drop(take::<O>(block).finish(outcome)) },
+            discard: |block, outcome| unsafe { drop((Self::METHODS.finish)(block, outcome)) },
         },
-        nature: |block| unsafe { block.cast::<O>().as_ref().nature() },
+        begin: |block, company| begin(unsafe { block.cast::<O>().as_mut() }, company),
         // SAFETY: K1 as above.
         entry: |block| unsafe { block.cast::<O>().as_mut().entry() },
-        // SAFETY: K1 as above.
-        call: |block, company| unsafe { block.cast::<O>().as_mut().call(company) },
         advance: |block, outcome| unsafe { block.cast::<O>().as_mut().advance(outcome) },
         finish: |block, outcome| unsafe { take::<O>(block).finish(outcome) },
     };
+}
+
+/// The next step of an operation, as a plain call if that may be asked for and can be made.
+#[inline]
+fn begin<O: Operation>(operation: &mut O, company: Option<Company>) -> Begun {
+    match company.and_then(|company| operation.call(company)) {
+        Some(outcome) => Begun::Called(outcome),
+        None => Begun::ByEntry(operation.nature()),
+    }
 }
 
 /// Moves the operation out and gives its block back, before anything of the operation runs.
 ///
 /// # Safety
 /// K1: the block holds an `O` that nobody refers to; afterwards it is gone.
+#[inline(always)]
 unsafe fn take<O: Operation>(block: NonNull<u8>) -> O {
-    // SAFETY: K1: passed on to the caller.
-    let operation = unsafe { block.cast::<O>().read() };
+    // SAFETY: K1: passed on to the caller. As in `Lent::new`, it need not be in one piece.
+    let operation = ManuallyDrop::new(unsafe { block.cast::<O>().read() });
     // SAFETY: F1: `Lent::new` reserved it with this class, and it is empty now.
     unsafe { block::free(block, block::class(Layout::new::<O>())) };
-    operation
+    ManuallyDrop::into_inner(operation)
 }
 
 /// An operation in its block, owned: not yet lent to the kernel, or given back by it.
@@ -86,11 +102,15 @@ pub(crate) struct Lent<T: 'static> {
 }
 
 impl<T> Lent<T> {
+    /// Inlined into who makes the operation, it is made in its block, and not moved there.
+    #[inline(always)]
     pub(crate) fn new<O: Operation<Output = T>>(operation: O) -> Self {
         let methods = Of::<O>::METHODS;
+        // That it would be dropped if there were no memory is all that would keep it in one piece until then.
+        let operation = ManuallyDrop::new(operation);
         let block = block::reserve(methods.common.layout);
         // SAFETY: M1: the block is at least as large and as aligned as its class, which covers `O`.
-        unsafe { block.cast::<O>().write(operation) };
+        unsafe { block.cast::<O>().write(ManuallyDrop::into_inner(operation)) };
         Lent { block, methods }
     }
 
@@ -102,15 +122,15 @@ impl<T> Lent<T> {
         self.methods.name()
     }
 
-    /// How it ends, from its next entry on.
-    pub(crate) fn nature(&self) -> Nature {
-        // SAFETY: K1: as in `entry`.
-        unsafe { (self.methods.nature)(self.block) }
+    /// The next step: a plain call, if one may be made in this company and the operation has one, else the entry.
+    pub(crate) fn begin(&mut self, company: Option<Company>) -> Begun {
+        // SAFETY: K1: not lent, and the block holds the operation of these methods.
+        unsafe { (self.methods.begin)(self.block, company) }
     }
 
-    /// The entry, built at the operation's final address.
+    /// The entry, built at the operation's final address. Not with `begin`: what is returned along with something else is copied.
     pub(crate) fn entry(&mut self) -> Entry {
-        // SAFETY: K1: not lent, and the block holds the operation of these methods.
+        // SAFETY: K1 as in `begin`.
         unsafe { (self.methods.entry)(self.block) }
     }
 
@@ -119,26 +139,20 @@ impl<T> Lent<T> {
         self.methods.common.has_call
     }
 
-    /// The same as a plain system call, if the operation has one.
-    pub(crate) fn call(&mut self, company: Company) -> Option<Outcome> {
-        // SAFETY: K1 as in `entry`.
-        unsafe { (self.methods.call)(self.block, company) }
-    }
-
     pub(crate) fn advance(&mut self, outcome: Outcome) -> Next {
-        // SAFETY: K1 as in `entry`.
+        // SAFETY: K1 as in `begin`.
         unsafe { (self.methods.advance)(self.block, outcome) }
     }
 
     pub(crate) fn finish(self, outcome: Outcome) -> T {
-        let lent = std::mem::ManuallyDrop::new(self);
-        // SAFETY: K1 as in `entry`; ManuallyDrop hands the block over once.
+        let lent = ManuallyDrop::new(self);
+        // SAFETY: K1 as in `begin`; ManuallyDrop hands the block over once.
         unsafe { (lent.methods.finish)(lent.block, outcome) }
     }
 
     /// Hands the block over to the table.
     pub(crate) fn lend(self) -> Raw {
-        let lent = std::mem::ManuallyDrop::new(self);
+        let lent = ManuallyDrop::new(self);
         Raw { block: lent.block, common: &lent.methods.common }
     }
 }

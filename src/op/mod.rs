@@ -48,7 +48,7 @@ pub(crate) mod process;
 mod route;
 mod table;
 
-pub(crate) use lent::{Lent, Methods, Raw};
+pub(crate) use lent::{Begun, Lent, Methods, Raw};
 pub(crate) use table::{Abandoned, Completed, Key, Ledger, Polled, Table, Why};
 
 use crate::ring::{Entry, IGNORE, Outcome, Ring, Where};
@@ -137,18 +137,19 @@ pub(crate) enum Company {
 }
 
 /// Queues the entry of an operation that the caller has just put into the table under `key`.
-pub(crate) fn queue(ring: &mut Ring, entry: Entry, key: Key) -> Where {
+pub(crate) fn queue(ring: &mut Ring, entry: &mut Entry, key: Key) -> Where {
+    entry.set_user_data(key.user_data());
     // SAFETY: O1: the entry points into the payload or into what it owns; K1: the table keeps the payload where it is until
     // the final completion.
-    unsafe { ring.queue(entry.user_data(key.user_data())) }
+    unsafe { ring.queue(entry) }
 }
 
 /// Asks the kernel to cancel the operation. Only a request; its own completion tells what happened.
 pub(crate) fn cancel(ring: &mut Ring, key: Key) {
     let entry = io_uring::opcode::AsyncCancel::new(key.user_data()).build();
-    let entry = entry.flags(io_uring::squeue::Flags::SKIP_SUCCESS).user_data(IGNORE);
+    let mut entry = entry.flags(io_uring::squeue::Flags::SKIP_SUCCESS).user_data(IGNORE);
     // SAFETY: O1: the entry points to nothing.
-    unsafe { ring.queue(entry) };
+    unsafe { ring.queue(&mut entry) };
 }
 
 /// The outcome of a plain system call's return value.

@@ -24,19 +24,32 @@ use crate::ring::{Outcome, Where};
 
 /// Names an operation in its loop's table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Key {
-    index: u32,
-    generation: u32,
-}
+pub(crate) struct Key(u64);
 
 impl Key {
+    #[inline]
+    fn new(index: u32, generation: u32) -> Self {
+        Key(u64::from(generation) << 32 | u64::from(index))
+    }
+
+    /// The place in the table.
+    #[inline]
+    fn index(self) -> u32 {
+        self.0 as u32
+    }
+
+    #[inline]
+    fn generation(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+
     /// As it travels through the kernel.
     pub(crate) fn user_data(self) -> u64 {
-        u64::from(self.generation) << 32 | u64::from(self.index)
+        self.0
     }
 
     pub(crate) fn of(user_data: u64) -> Self {
-        Key { index: user_data as u32, generation: (user_data >> 32) as u32 }
+        Key(user_data)
     }
 }
 
@@ -203,7 +216,7 @@ impl Table {
         slot.why = None;
         slot.waker = waker;
         slot.payload = Some(payload);
-        Key { index, generation: slot.generation }
+        Key::new(index, slot.generation)
     }
 
     #[cold]
@@ -224,26 +237,28 @@ impl Table {
 
     /// Notes where the entry went.
     pub(crate) fn placed(&mut self, key: Key, place: Where) {
-        if let (Where::Backlog(ticket), Some(slot)) = (place, self.slot(key)) {
+        if let Where::Backlog(ticket) = place
+            && let Some(slot) = self.slot(key)
+        {
             slot.phase = Phase::Backlogged(ticket);
         }
     }
 
     fn slot(&mut self, key: Key) -> Option<&mut Slot> {
-        let slot = self.slots.get_mut(key.index as usize)?;
-        (slot.generation == key.generation && slot.payload.is_some()).then_some(slot)
+        let slot = self.slots.get_mut(key.index() as usize)?;
+        (slot.generation == key.generation() && slot.payload.is_some()).then_some(slot)
     }
 
     /// Empties a slot; the caller has taken its waker out.
     fn vacate(&mut self, key: Key) -> Raw {
-        let slot = &mut self.slots[key.index as usize];
+        let slot = &mut self.slots[key.index() as usize];
         let payload = slot.payload.take().expect("only a used slot is vacated");
         if !matches!(slot.phase, Phase::Done(_)) {
             self.unfinished -= 1;
             self.under_way -= usize::from(slot.nature.is_under_way());
         }
         slot.generation = slot.generation.wrapping_add(1);
-        slot.phase = Phase::Vacant(self.vacant.replace(key.index));
+        slot.phase = Phase::Vacant(self.vacant.replace(key.index()));
         self.ledger.ended += 1;
         payload
     }
@@ -387,7 +402,7 @@ impl Table {
     pub(crate) fn unfinished_keys(&self) -> Vec<Key> {
         let slots = self.slots.iter().zip(0..);
         let used = slots.filter(|(slot, _)| slot.payload.is_some() && !matches!(slot.phase, Phase::Done(_)));
-        used.map(|(slot, index)| Key { index, generation: slot.generation }).collect()
+        used.map(|(slot, index)| Key::new(index, slot.generation)).collect()
     }
 
     /// Name, descriptor and state of what is in the table, for diagnosis.
@@ -469,8 +484,8 @@ mod tests {
         ends: &Rc<RefCell<Vec<i32>>>,
         waker: Option<Waker>,
     ) -> Key {
-        let lent = Lent::new(Probe::<NATURE>(ends.clone()));
-        let nature = lent.nature();
+        let probe = Probe::<NATURE>(ends.clone());
+        let (nature, lent) = (probe.nature(), Lent::new(probe));
         table.insert(lent.lend(), -1, nature, waker)
     }
 
@@ -554,7 +569,7 @@ mod tests {
         };
         payload.discard(end);
         let second = fill::<0>(&mut table, &ends, None);
-        assert_eq!(first.index, second.index);
+        assert_eq!(first.index(), second.index());
         assert_ne!(first, second);
         assert!(matches!(table.complete(first, outcome(2)), Completed::Unknown));
         assert!(matches!(table.abandon(first), Abandoned::Gone));

@@ -30,8 +30,10 @@ pub(crate) use timers::TimerKey;
 pub(crate) use watch::Watch;
 
 use crate::executor::{Hidden, is_another_ready, step_number, wake};
-use crate::op::{self, Abandoned, Company, Completed, Key, Ledger, Lent, Operation, Polled, Raw, Table, Why};
-use crate::ring::{Buffers, Counters, Features, Notifier, Outcome, RegisteredBuf, Ring, descriptor};
+use crate::op::{
+    self, Abandoned, Begun, Company, Completed, Key, Ledger, Lent, Nature, Operation, Polled, Raw, Table, Why,
+};
+use crate::ring::{Buffers, Counters, Entry, Features, Notifier, Outcome, RegisteredBuf, Ring, descriptor};
 use crate::waiting::{Waiting, waits_for};
 use timers::Timers;
 
@@ -222,20 +224,43 @@ impl Reactor {
     /// Puts the operation into the table and its entry into the queue. Without a waker it is detached: its `finish` runs
     /// when it ends. If the loop has ended, or was made before a fork, the operation is finished with that.
     pub(crate) fn submit<T>(&self, mut lent: Lent<T>, waker: Option<Waker>) -> Result<Key, T> {
-        let refusal = match &self.core.borrow().ring {
-            None => Some(Outcome::CLOSED),
-            Some(ring) => ring.is_elsewhere().then_some(Outcome::FORKED),
-        };
-        if let Some(refusal) = refusal {
+        if let Some(refusal) = self.refusal() {
             return Err(lent.finish(refusal));
         }
-        let (nature, mut entry) = (lent.nature(), lent.entry());
+        match lent.begin(None) {
+            Begun::Called(outcome) => Err(lent.finish(outcome)),
+            Begun::ByEntry(nature) => self.queue(lent, nature, waker),
+        }
+    }
+
+    /// Why no operation may begin here, if so.
+    #[inline]
+    fn refusal(&self) -> Option<Outcome> {
+        match &self.core.borrow().ring {
+            None => Some(Outcome::CLOSED),
+            Some(ring) => ring.is_elsewhere().then_some(Outcome::FORKED),
+        }
+    }
+
+    /// Puts an operation that ends so into the table and its entry into the queue.
+    fn queue<T>(&self, mut lent: Lent<T>, nature: Nature, waker: Option<Waker>) -> Result<Key, T> {
+        let methods = lent.methods();
+        let mut entry = lent.entry();
+        let queued = self.queue_raw(lent.lend(), &mut entry, nature, waker);
+        queued.map_err(|payload| payload.reclaim(methods).finish(Outcome::CLOSED))
+    }
+
+    /// The same, whatever its output is.
+    fn queue_raw(
+        &self,
+        payload: Raw,
+        entry: &mut Entry,
+        nature: Nature,
+        waker: Option<Waker>,
+    ) -> Result<Key, Raw> {
         let mut core = self.core.borrow_mut();
-        let Core { ring: Some(ring), table, .. } = &mut *core else {
-            drop(core);
-            return Err(lent.finish(Outcome::CLOSED));
-        };
-        let key = table.insert(lent.lend(), descriptor(&mut entry), nature, waker);
+        let Core { ring: Some(ring), table, .. } = &mut *core else { return Err(payload) };
+        let key = table.insert(payload, descriptor(entry), nature, waker);
         let place = op::queue(ring, entry, key);
         table.placed(key, place);
         Ok(key)

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::{Admission, Reactor, TimerKey, expect_current};
 use crate::executor::{Listed, give_way, take_offer};
-use crate::op::{Lent, Methods, Next, Operation, Polled, Why};
+use crate::op::{Begun, Lent, Methods, Next, Operation, Polled, Why};
 
 /// The future of one kernel operation. It does nothing until it is polled; it is `'static`, because it owns what it needs
 /// (descriptor, path, buffer), so it can be spawned, gathered and timed.
@@ -32,12 +32,10 @@ pub struct Op<T: 'static> {
 }
 
 enum State<T: 'static> {
-    /// Not polled yet.
-    Idle(Lent<T>),
+    /// Here: not polled yet, or between two steps. None: the output was given out.
+    Idle(Option<Lent<T>>),
     /// In the table of this reactor.
     Submitted { reactor: Rc<Reactor>, key: crate::op::Key, methods: &'static Methods<T> },
-    /// The output was given out.
-    Ended,
 }
 
 /// When the kernel is to be asked for a cancel while the future goes on listening.
@@ -67,8 +65,9 @@ impl<T> Unpin for Op<T> {}
 
 impl<T> Op<T> {
     /// The future of this operation.
+    #[inline(always)]
     pub(crate) fn new(operation: impl Operation<Output = T>) -> Self {
-        Op { state: State::Idle(Lent::new(operation)), control: None }
+        Op { state: State::Idle(Some(Lent::new(operation))), control: None }
     }
 
     /// Answers a cancel request of the task itself instead of being dropped by it: the operation is cancelled in the
@@ -93,32 +92,37 @@ impl<T> Op<T> {
         matches!(self.state, State::Submitted { .. })
     }
 
-    /// Puts an idle operation into the current loop's table, or leaves it idle for a turn. Some: it ended at once.
-    fn submit(&mut self, cx: &mut Context<'_>) -> Option<T> {
-        let State::Idle(mut lent) = std::mem::replace(&mut self.state, State::Ended) else {
-            unreachable!("only an idle operation is submitted");
-        };
+    /// Puts an operation into the current loop's table, or leaves it idle for a turn. Some: it ended at once. What the state was
+    /// is forgotten.
+    fn submit(&mut self, mut lent: Lent<T>, cx: &mut Context<'_>) -> Option<T> {
         let reactor = expect_current(lent.name());
-        while lent.has_call() {
-            match reactor.admit() {
-                Admission::Call => {}
+        if let Some(refusal) = reactor.refusal() {
+            return Some(lent.finish(refusal));
+        }
+        let methods = lent.methods();
+        let queued = loop {
+            let company = match lent.has_call().then(|| reactor.admit()) {
+                Some(Admission::Call) => Some(reactor.company()),
                 // One that takes offers must take them from now on.
-                Admission::GiveWay if self.control.is_none() => {
-                    self.state = State::Idle(lent);
+                Some(Admission::GiveWay) if self.control.is_none() => {
+                    self.state = State::Idle(Some(lent));
                     give_way(cx);
                     return None;
                 }
-                Admission::GiveWay | Admission::Ring => break,
+                _ => None,
+            };
+            match lent.begin(company) {
+                Begun::ByEntry(nature) => break reactor.queue(lent, nature, Some(cx.waker().clone())),
+                Begun::Called(outcome) => {
+                    // What is no count of bytes is a descriptor: a small number.
+                    reactor.made_call(outcome.result.max(0) as usize);
+                    if let Next::Finish = lent.advance(outcome) {
+                        return Some(lent.finish(outcome));
+                    }
+                }
             }
-            let Some(outcome) = lent.call(reactor.company()) else { break };
-            // What is no count of bytes is a descriptor: a small number.
-            reactor.made_call(outcome.result.max(0) as usize);
-            if let Next::Finish = lent.advance(outcome) {
-                return Some(lent.finish(outcome));
-            }
-        }
-        let methods = lent.methods();
-        match reactor.submit(lent, Some(cx.waker().clone())) {
+        };
+        match queued {
             Ok(key) => self.state = State::Submitted { reactor, key, methods },
             Err(output) => return Some(output),
         }
@@ -137,8 +141,10 @@ impl<T> Op<T> {
 
     /// The operation has ended: no timer, no place in a list, no key.
     fn release(&mut self) {
-        self.state = State::Ended;
-        self.control = None;
+        self.state = State::Idle(None);
+        if self.control.is_some() {
+            self.control = None;
+        }
     }
 }
 
@@ -179,18 +185,19 @@ impl<T> Future for Op<T> {
     type Output = T;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
-        if let State::Idle(_) = self.state {
-            // What was queued just now cannot have ended: nobody has entered the kernel.
-            return match self.submit(cx) {
-                Some(output) => Poll::Ready(output),
-                None => {
-                    self.pending(cx);
-                    Poll::Pending
-                }
-            };
-        }
-        let State::Submitted { reactor, key, methods } = &self.state else {
-            panic!("an operation was polled after it had ended");
+        let (reactor, key, methods) = match &mut self.state {
+            State::Submitted { reactor, key, methods } => (reactor, key, methods),
+            State::Idle(lent) => {
+                let Some(lent) = lent.take() else { panic!("an operation was polled after it had ended") };
+                // What was queued just now cannot have ended: nobody has entered the kernel.
+                return match self.submit(lent, cx) {
+                    Some(output) => Poll::Ready(output),
+                    None => {
+                        self.pending(cx);
+                        Poll::Pending
+                    }
+                };
+            }
         };
         let (mut lent, outcome, why) = match reactor.poll(*key, cx.waker()) {
             Polled::Ready(payload, outcome, why) => (payload.reclaim(methods), outcome, why),
@@ -206,8 +213,8 @@ impl<T> Future for Op<T> {
         };
         let again = matches!(lent.advance(outcome), Next::Again);
         if again && why.is_none() {
-            self.state = State::Idle(lent);
-            if let Some(output) = self.submit(cx) {
+            self.state = State::Idle(None);
+            if let Some(output) = self.submit(lent, cx) {
                 self.release();
                 return Poll::Ready(output);
             }

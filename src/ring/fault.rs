@@ -190,6 +190,7 @@ impl Faults {
 
     /// Looks at an entry on its way out. True: its completion has been made up, and the kernel must not see
     /// it.
+    #[cold]
     pub(super) fn replaces(&mut self, entry: &mut Entry) -> bool {
         let user_data = entry.get_user_data();
         if user_data == IGNORE || user_data == NOTIFY {

@@ -32,20 +32,42 @@ impl Ring {
     /// What the entry points to stays valid and in place until its final completion was reaped or it was
     /// retracted (K1).
     #[inline]
-    pub(crate) unsafe fn queue(&mut self, mut entry: Entry) -> Where {
+    pub(crate) unsafe fn queue(&mut self, entry: &mut Entry) -> Where {
         if let Some(faults) = &mut self.faults
-            && faults.replaces(&mut entry)
+            && faults.replaces(entry)
         {
             return Where::Ring;
         }
-        let transfer = Transfer::of(&mut entry);
+        let transfer = Transfer::of(entry);
         if let Some((index, start, len)) = transfer.registered() {
             let registry = self.registry.get().and_then(Option::as_deref);
             if !registry.is_some_and(|registry| registry.has(index, start, len)) {
                 transfer.count_on_nothing();
             }
         }
-        self.place(slice::from_ref(&entry))
+        // SAFETY: K1: as the caller promises.
+        unsafe { self.place(entry) }
+    }
+
+    /// Puts an entry into the submission queue, or behind those that wait for room in it.
+    ///
+    /// # Safety
+    ///
+    /// As for `queue`.
+    #[inline]
+    unsafe fn place(&mut self, entry: &Entry) -> Where {
+        self.in_flight += u64::from(is_counted(entry.get_user_data()));
+        // SAFETY: K1: as the caller promises.
+        match self.takes_more() && unsafe { self.kernel.submission().push(entry) }.is_ok() {
+            true => Where::Ring,
+            false => self.put_off(slice::from_ref(entry)),
+        }
+    }
+
+    /// Whether an entry need not wait for others that came before it.
+    #[inline]
+    fn takes_more(&self) -> bool {
+        self.backlog.is_empty() && !self.kernel.is_elsewhere()
     }
 
     /// Queues entries that are linked: they reach the kernel in one submission. They have one place in the
@@ -66,19 +88,17 @@ impl Ring {
             "a chain of {} entries needs a longer ring than {entries}",
             chain.len()
         );
-        self.place(chain)
+        self.in_flight += chain.iter().filter(|entry| is_counted(entry.get_user_data())).count() as u64;
+        // SAFETY: K1: as the caller promises.
+        match self.takes_more() && unsafe { self.kernel.submission().push_multiple(chain) }.is_ok() {
+            true => Where::Ring,
+            false => self.put_off(chain),
+        }
     }
 
-    /// Puts entries that belong together into the submission queue, or behind what waits for it.
-    #[inline]
-    fn place(&mut self, entries: &[Entry]) -> Where {
-        self.in_flight += entries.iter().filter(|entry| is_counted(entry.get_user_data())).count() as u64;
-        if self.backlog.is_empty() && !self.kernel.is_elsewhere() {
-            // SAFETY: K1: the callers of `queue` and `queue_chain` promise that what the entries point to stays.
-            if unsafe { self.kernel.submission().push_multiple(entries) }.is_ok() {
-                return Where::Ring;
-            }
-        }
+    /// Puts entries that belong together behind those that wait for room in the submission queue.
+    #[cold]
+    fn put_off(&mut self, entries: &[Entry]) -> Where {
         self.counters.backlogged += entries.len() as u64;
         Where::Backlog(self.backlog.push(entries))
     }
@@ -188,9 +208,9 @@ impl Ring {
     /// Queues the poll on the notifier. If it was notified meanwhile, the poll completes at once.
     #[cold]
     fn listen(&mut self) {
-        let poll =
-            PollAdd::new(Fd(self.notifier.fd()), libc::POLLIN as u32).multi(true).build().user_data(NOTIFY);
-        self.place(slice::from_ref(&poll));
+        let poll = PollAdd::new(Fd(self.notifier.fd()), libc::POLLIN as u32).multi(true);
+        // SAFETY: K1: it points to nothing.
+        unsafe { self.place(&poll.build().user_data(NOTIFY)) };
         self.listening = true;
     }
 
@@ -268,9 +288,9 @@ pub(super) mod tests {
     }
 
     /// Queues an entry that points to nothing, or only to what outlives it.
-    pub(in crate::ring) fn queue(ring: &mut Ring, entry: Entry) -> Where {
+    pub(in crate::ring) fn queue(ring: &mut Ring, mut entry: Entry) -> Where {
         // SAFETY: K1: see above.
-        unsafe { ring.queue(entry) }
+        unsafe { ring.queue(&mut entry) }
     }
 
     /// Runs turns until nothing is left, and gives the completions in their order.
