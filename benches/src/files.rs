@@ -135,6 +135,14 @@ pub fn prepare(work: Work, scratch: &Path) -> io::Result<()> {
     }
 }
 
+/// Removes what the runs of a workload have left in `scratch` for the next workload not to see.
+pub fn tidy(work: Work, scratch: &Path) -> io::Result<()> {
+    match work {
+        Work::Tree(..) => tree::remove_served(scratch),
+        Work::Random { .. } | Work::ReadThrough | Work::WriteThrough | Work::Stall(..) => Ok(()),
+    }
+}
+
 /// Bytes that begin where a page does, as O_DIRECT wants them.
 pub type Pages = AVec<u8, ConstAlign<BLOCK>>;
 

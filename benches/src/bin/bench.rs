@@ -98,6 +98,9 @@ fn main() -> Result<(), Box<dyn Error>> {
             files::prepare(work, &scratch)?;
         }
         record.workloads.insert(workload.id.to_owned(), compete(workload, &wanted, &scratch));
+        if let Work::Files(work) = workload.work {
+            files::tidy(work, &scratch)?;
+        }
         // After each, so that a run that is ended leaves what it has.
         std::fs::write(&path, serde_json::to_string_pretty(&record)?)?;
     }
