@@ -23,6 +23,7 @@ pub const TRIALS: &[Trial] = &[
     once!(a_close_of_ours_lets_a_starved_listener_go_on_at_once),
     once!(a_starved_listener_enters_seldom),
     io!(a_call_without_descriptors_says_so),
+    io!(a_job_for_the_pool_needs_no_descriptor),
     once!(a_thousand_loops_fit_into_64_kib_of_locked_memory).by_an_ordinary_user().seconds(120),
     once!(memory_that_comes_back_late_is_waited_for).by_an_ordinary_user(),
     once!(a_ring_that_does_not_fit_is_made_smaller).by_an_ordinary_user(),
@@ -158,6 +159,22 @@ fn a_call_without_descriptors_says_so(ctx: &Ctx) {
             assert_eq!(error.raw_os_error(), Some(libc::EMFILE), "{error:?}");
         }
         assert_eq!(fs::read(&path).await.expect("there are some again"), b"text");
+    });
+}
+
+fn a_job_for_the_pool_needs_no_descriptor(ctx: &Ctx) {
+    use std::os::unix::fs::PermissionsExt;
+    let path = ctx.file("file", b"text");
+    ctx.run(async {
+        // So that ring and thread are there.
+        fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).await.expect("it is ours");
+        let fillers = fill_gaps();
+        let starved = Starved::to(0);
+        let set = fs::set_permissions(&path, PermissionsExt::from_mode(0o640)).await;
+        drop((starved, fillers));
+        set.expect("it opens nothing");
+        let mode = fs::metadata(&path).await.expect("it is there").permissions().mode();
+        assert_eq!(mode & 0o777, 0o640);
     });
 }
 

@@ -5,10 +5,17 @@ use crate::harness::kinds::{Reports, run_on, turns};
 use crate::harness::probes::poll_once;
 use crate::harness::{Ctx, Trial};
 use crate::io;
+use futures_util::future::join_all;
 use ringloop::{
     CpuPool, Executor, Job, ThreadPool, create_task, fs, net, run_in_executor, sleep, spawn_blocking,
     to_thread, yield_now,
 };
+use std::cell::Cell;
+use std::fs::Permissions;
+use std::io::ErrorKind;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Sender, channel};
@@ -23,6 +30,9 @@ pub const TRIALS: &[Trial] = &[
     io!(a_pool_of_the_users_own_serves_all_that_goes_to_threads),
     io!(the_loops_end_leaves_a_pool_of_the_users_alone),
     io!(a_default_executor_that_was_shut_down_refuses),
+    io!(file_work_of_the_pool_reaches_a_loop_that_sleeps_and_one_that_does_not),
+    io!(the_wait_for_file_work_of_the_pool_ends_and_the_work_goes_on),
+    io!(file_work_that_is_queued_at_the_loops_end_is_done),
 ];
 
 /// Has the pool's only thread wait until the sender is dropped; a thread of it has begun that when this returns.
@@ -193,4 +203,74 @@ fn a_default_executor_that_was_shut_down_refuses(ctx: &Ctx) {
     });
     let reports = reports.take();
     assert!(reports.iter().any(|report| report.contains("shut down")), "{reports:?}");
+}
+
+fn file_work_of_the_pool_reaches_a_loop_that_sleeps_and_one_that_does_not(ctx: &Ctx) {
+    let path = ctx.file("file", b"text");
+    let real = std::fs::canonicalize(&path).expect("it is there");
+    ctx.run(async {
+        for busy in [false, true] {
+            let ended = Rc::new(Cell::new(false));
+            let other = create_task({
+                let ended = ended.clone();
+                async move {
+                    while busy && !ended.get() {
+                        yield_now().await;
+                    }
+                }
+            });
+            for count in [1, 100] {
+                let found = join_all((0..count).map(|_| fs::canonicalize(&path))).await;
+                assert_eq!(found.len(), count);
+                for found in found {
+                    assert_eq!(found.expect("it is there"), real);
+                }
+            }
+            ended.set(true);
+            other.await.expect("it ends");
+        }
+    });
+}
+
+fn the_wait_for_file_work_of_the_pool_ends_and_the_work_goes_on(ctx: &Ctx) {
+    let paths = ["timed", "cancelled", "dropped", "last"].map(|name| ctx.file(name, b""));
+    let mode = |path: &Path| std::fs::metadata(path).expect("it is there").permissions().mode() & 0o777;
+    let set = |path: &Path| fs::set_permissions(path, Permissions::from_mode(0o600));
+    for path in &paths {
+        std::fs::set_permissions(path, Permissions::from_mode(0o644)).expect("it is ours");
+    }
+    let [timed, cancelled, dropped, last] = &paths;
+    run_on(ctx.builder().thread_pool(1), async {
+        let (release, held) = channel::<()>();
+        to_thread(move || held.recv()).detach();
+        let error = set(timed).timeout(Duration::from_millis(5)).await.expect_err("the thread is busy");
+        assert_eq!(error.kind(), ErrorKind::TimedOut);
+        let task = create_task(set(cancelled).cancellable());
+        turns(2).await;
+        task.cancel();
+        let error = task.await.expect("it took the request").expect_err("the thread is busy");
+        assert!(error.get_ref().is_some_and(|word| word.is::<ringloop::Cancelled>()), "{error}");
+        let mut waits = Box::pin(set(dropped));
+        assert!(poll_once(&mut waits).await.is_pending());
+        drop(waits);
+        assert_eq!(mode(timed), 0o644, "it waits for its turn");
+        drop(release);
+        set(last).await.expect("it is ours");
+        for path in &paths {
+            assert_eq!(mode(path), 0o600, "{path:?}");
+        }
+    });
+}
+
+/// Its future is dropped with the main task; the loop's end waits for it.
+fn file_work_that_is_queued_at_the_loops_end_is_done(ctx: &Ctx) {
+    let path = ctx.file("file", b"");
+    std::fs::set_permissions(&path, Permissions::from_mode(0o644)).expect("it is ours");
+    run_on(ctx.builder().thread_pool(1), async {
+        to_thread(|| std::thread::sleep(Duration::from_millis(20))).detach();
+        let mut waits = Box::pin(fs::set_permissions(&path, Permissions::from_mode(0o600)));
+        assert!(poll_once(&mut waits).await.is_pending());
+    });
+    let mode = std::fs::metadata(&path).expect("it is there").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
 }

@@ -58,7 +58,7 @@ unsafe impl<T: 'static> Operation for Refused<T> {
     const NAME: &'static str = "refused";
     const HAS_CALL: bool = true;
 
-    fn nature(&self) -> Nature {
+    fn nature(&mut self) -> Nature {
         Nature::Finite
     }
 
@@ -126,7 +126,7 @@ unsafe impl<T: 'static> Operation for Open<T> {
     const NAME: &'static str = "open";
     const HAS_CALL: bool = true;
 
-    fn nature(&self) -> Nature {
+    fn nature(&mut self) -> Nature {
         open_nature(&self.path, self.flags)
     }
 
@@ -181,7 +181,7 @@ unsafe impl<T: 'static> Operation for Close<T> {
     type Output = T;
     const NAME: &'static str = "close";
 
-    fn nature(&self) -> Nature {
+    fn nature(&mut self) -> Nature {
         Nature::Finite
     }
 
@@ -229,7 +229,7 @@ unsafe impl<T: 'static> Operation for Stat<T> {
     const NAME: &'static str = "statx";
     const HAS_CALL: bool = true;
 
-    fn nature(&self) -> Nature {
+    fn nature(&mut self) -> Nature {
         Nature::Finite
     }
 

@@ -302,7 +302,7 @@ unsafe impl<F: Routed, B: IoBufMut, P: Position> Operation for Read<F, B, P> {
     const NAME: &'static str = "read";
     const HAS_CALL: bool = true;
 
-    fn nature(&self) -> Nature {
+    fn nature(&mut self) -> Nature {
         self.file.transfer()
     }
 
@@ -389,7 +389,7 @@ unsafe impl<F: Routed, B: IoBuf> Operation for Write<F, B> {
     const NAME: &'static str = "write";
     const HAS_CALL: bool = true;
 
-    fn nature(&self) -> Nature {
+    fn nature(&mut self) -> Nature {
         self.file.transfer()
     }
 

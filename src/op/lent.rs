@@ -14,7 +14,7 @@ use std::alloc::Layout;
 use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
 
-use super::{Company, Nature, Next, Operation};
+use super::{Company, Nature, Next, Operation, Work};
 use crate::block;
 use crate::ring::{Entry, Outcome};
 
@@ -35,6 +35,7 @@ pub(crate) struct Methods<T: 'static> {
     common: Common,
     begin: unsafe fn(NonNull<u8>, Option<Company>) -> Begun,
     entry: unsafe fn(NonNull<u8>) -> Entry,
+    work: unsafe fn(NonNull<u8>) -> Option<Work>,
     advance: unsafe fn(NonNull<u8>, Outcome) -> Next,
     finish: unsafe fn(NonNull<u8>, Outcome) -> T,
 }
@@ -61,13 +62,15 @@ impl<O: Operation> Of<O> {
             name: O::NAME,
             has_call: O::HAS_CALL,
             layout: block::class(Layout::new::<O>()),
-            // SAFETY (all five): K1: the block holds an `O`, and by the contract of `Lent` and `Raw` nobody else refers to it.
+            // SAFETY (all six): K1: the block holds an `O`, and by the contract of `Lent` and `Raw` nobody else refers to it.
             drop: |block| unsafe { drop(take::<O>(block)) },
             discard: |block, outcome| unsafe { drop((Self::METHODS.finish)(block, outcome)) },
         },
         begin: |block, company| begin(unsafe { block.cast::<O>().as_mut() }, company),
         // SAFETY: K1 as above.
         entry: |block| unsafe { block.cast::<O>().as_mut().entry() },
+        // SAFETY: K1 as above.
+        work: |block| unsafe { block.cast::<O>().as_mut().work() },
         advance: |block, outcome| unsafe { block.cast::<O>().as_mut().advance(outcome) },
         finish: |block, outcome| unsafe { take::<O>(block).finish(outcome) },
     };
@@ -132,6 +135,12 @@ impl<T> Lent<T> {
     pub(crate) fn entry(&mut self) -> Entry {
         // SAFETY: K1 as in `begin`.
         unsafe { (self.methods.entry)(self.block) }
+    }
+
+    /// What another thread shall do in place of an entry.
+    pub(crate) fn work(&mut self) -> Option<Work> {
+        // SAFETY: K1 as in `begin`.
+        unsafe { (self.methods.work)(self.block) }
     }
 
     /// Whether it is worth asking for a plain call.
@@ -219,7 +228,7 @@ mod tests {
         type Output = (Box<[u8; 16]>, u64, i32);
         const NAME: &'static str = "model";
 
-        fn nature(&self) -> Nature {
+        fn nature(&mut self) -> Nature {
             Nature::Waits
         }
 
@@ -306,7 +315,7 @@ mod tests {
         unsafe impl Operation for Other {
             type Output = (Box<[u8; 16]>, u64, i32);
             const NAME: &'static str = "other";
-            fn nature(&self) -> Nature {
+            fn nature(&mut self) -> Nature {
                 Nature::Waits
             }
             fn entry(&mut self) -> Entry {

@@ -32,7 +32,8 @@
 //! * **K1 residence**: from `entry` to the final completion the payload stays at one address and nobody refers to it.
 //! * **K2 finality**: only a completion without the more-flag ends K1.
 //! * **K3 drain**: the ring closes after the table is empty by our own count, or the memory leaks.
-//! * **T1 thread**: only loop handles, wakers, the notifier, and the result and the bell of a job on the pool cross threads.
+//! * **T1 thread**: only loop handles, wakers, the notifier, and the result of a job on the pool with its operation's key
+//!   cross threads.
 //! * **R1 quiet borrow**: no user code (poll; wake, clone or drop of a waker; `entry`; `finish`; drop of an output or a
 //!   buffer) runs while the reactor is borrowed.
 //! * **S1 one receive**: a socket has at most one receive in flight; the next follows its final completion.
@@ -49,8 +50,9 @@ mod route;
 mod table;
 
 pub(crate) use lent::{Begun, Lent, Methods, Raw};
-pub(crate) use table::{Abandoned, Completed, Key, Ledger, Polled, Table, Why};
+pub(crate) use table::{Abandoned, Completed, Key, Ledger, Polled, Request, Table, Why};
 
+use crate::pool::Job;
 use crate::ring::{Entry, IGNORE, Outcome, Ring, Where};
 
 /// How an operation ends, and what a drop of its future does to it.
@@ -67,6 +69,8 @@ pub(crate) enum Nature {
     Uncertain,
     /// It waits, and tells of one event after the other: a drop and the loop's end cancel it.
     Repeats,
+    /// Another thread does it, and the kernel knows nothing of it: nobody can interrupt it, and a cancel ends the waiting.
+    Job,
 }
 
 impl Nature {
@@ -77,12 +81,12 @@ impl Nature {
 
     /// Whether the loop's end asks the kernel to cancel it.
     pub(crate) fn ends_with_its_loop(self) -> bool {
-        self != Nature::Finite
+        !matches!(self, Nature::Finite | Nature::Job)
     }
 
     /// Whether its end is worth waiting for, before time that stands still is moved on.
     pub(crate) fn is_under_way(self) -> bool {
-        matches!(self, Nature::Finite | Nature::Uncertain)
+        matches!(self, Nature::Finite | Nature::Uncertain | Nature::Job)
     }
 }
 
@@ -106,11 +110,16 @@ pub(crate) unsafe trait Operation: Sized + 'static {
     /// Whether `call` may ever say something: the others are not asked whether a plain call would do.
     const HAS_CALL: bool = false;
 
-    /// How it ends: asked before each entry, because its steps may differ.
-    fn nature(&self) -> Nature;
+    /// How it ends: asked right before each entry, because its steps may differ.
+    fn nature(&mut self) -> Nature;
 
     /// Builds the entry, at the operation's final address.
     fn entry(&mut self) -> Entry;
+
+    /// What another thread shall do in place of an entry, if that is its nature.
+    fn work(&mut self) -> Option<Work> {
+        None
+    }
 
     /// Looks at an outcome before `finish`: an operation of several steps may ask for another entry, which is then built
     /// by `entry`, unless a cancel was asked for: then `finish` follows with that. Not asked when nobody listens.
@@ -125,6 +134,14 @@ pub(crate) unsafe trait Operation: Sized + 'static {
     fn call(&mut self, _company: Company) -> Option<Outcome> {
         None
     }
+}
+
+/// What another thread does for an operation.
+pub(crate) struct Work {
+    /// It leaves its result where the operation finds it.
+    pub(crate) job: Job,
+    /// Gives it to a pool. What that does not take is dropped.
+    pub(crate) hand_over: fn(Job),
 }
 
 /// Whether the loop would enter the kernel for this operation alone.

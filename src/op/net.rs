@@ -76,7 +76,7 @@ unsafe impl<S: AsRawFd + 'static> Operation for Recv<S> {
     type Output = io::Result<Received>;
     const NAME: &'static str = "recv";
 
-    fn nature(&self) -> Nature {
+    fn nature(&mut self) -> Nature {
         Nature::Waits
     }
 
@@ -142,7 +142,7 @@ unsafe impl<S: AsRawFd + 'static> Operation for Readable<S> {
     type Output = ();
     const NAME: &'static str = "poll";
 
-    fn nature(&self) -> Nature {
+    fn nature(&mut self) -> Nature {
         Nature::Repeats
     }
 
@@ -189,7 +189,7 @@ unsafe impl<Q: SendQueue> Operation for Send<Q> {
     type Output = ();
     const NAME: &'static str = "send";
 
-    fn nature(&self) -> Nature {
+    fn nature(&mut self) -> Nature {
         Nature::Promised
     }
 
@@ -245,7 +245,7 @@ unsafe impl<S: AsRawFd + 'static> Operation for Accept<S> {
     type Output = io::Result<(OwnedFd, SockAddr)>;
     const NAME: &'static str = "accept";
 
-    fn nature(&self) -> Nature {
+    fn nature(&mut self) -> Nature {
         Nature::Waits
     }
 
@@ -296,7 +296,7 @@ unsafe impl<S: AsRawFd + 'static> Operation for Connect<S> {
     type Output = io::Result<S>;
     const NAME: &'static str = "connect";
 
-    fn nature(&self) -> Nature {
+    fn nature(&mut self) -> Nature {
         Nature::Waits
     }
 
@@ -334,7 +334,7 @@ where
     const NAME: &'static str = "send";
     const HAS_CALL: bool = true;
 
-    fn nature(&self) -> Nature {
+    fn nature(&mut self) -> Nature {
         Nature::Promised
     }
 

@@ -59,7 +59,7 @@ unsafe impl<P: Watched> Operation for Watch<P> {
     type Output = ();
     const NAME: &'static str = "watch process";
 
-    fn nature(&self) -> Nature {
+    fn nature(&mut self) -> Nature {
         match self.purpose {
             Purpose::Life(_) => Nature::Promised,
             Purpose::Death => Nature::Finite,

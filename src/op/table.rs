@@ -154,6 +154,16 @@ pub(crate) enum Completed {
     Unknown,
 }
 
+/// What to do about a cancel that was asked for.
+pub(crate) enum Request {
+    /// Ask the kernel.
+    Ask,
+    /// It has ended the waiting, and this follows.
+    Ended(Completed),
+    /// It changes nothing: the operation has ended, or another was asked for before.
+    Late,
+}
+
 /// What to do about a dropped future. The waker comes along to be dropped outside of the borrow.
 #[allow(dead_code, reason = "a waker in here is only dropped")]
 pub(crate) enum Abandoned {
@@ -321,6 +331,16 @@ impl Table {
         waker.map_or(Completed::Noted, Completed::Wake)
     }
 
+    /// Another thread has ended its work for an operation. The waiting for that may have ended before, by a cancel.
+    pub(crate) fn job_ended(&mut self, key: Key) -> Completed {
+        match self.slot(key) {
+            Some(slot) if !matches!(slot.phase, Phase::Done(_)) => {
+                self.complete(key, Outcome { result: 0, flags: 0 })
+            }
+            _ => Completed::Noted,
+        }
+    }
+
     /// The future was dropped.
     pub(crate) fn abandon(&mut self, key: Key) -> Abandoned {
         let Some(slot) = self.slot(key) else { return Abandoned::Gone };
@@ -352,16 +372,22 @@ impl Table {
         }
     }
 
-    /// A cancel is asked for while the future goes on listening. True: ask the kernel.
-    pub(crate) fn request_cancel(&mut self, key: Key, why: Why) -> bool {
+    /// A cancel is asked for while the future goes on listening.
+    pub(crate) fn request_cancel(&mut self, key: Key, why: Why) -> Request {
         match self.slot(key) {
             Some(slot)
                 if matches!(slot.phase, Phase::Queued | Phase::Backlogged(_)) && slot.why.is_none() =>
             {
                 slot.why = Some(why);
-                true
+                match slot.nature {
+                    // Nobody can ask another thread for anything.
+                    Nature::Job => {
+                        Request::Ended(self.complete(key, Outcome { result: -libc::ECANCELED, flags: 0 }))
+                    }
+                    _ => Request::Ask,
+                }
             }
-            _ => false,
+            _ => Request::Late,
         }
     }
 
@@ -440,8 +466,9 @@ mod tests {
         type Output = i32;
         const NAME: &'static str = "probe";
 
-        fn nature(&self) -> Nature {
-            [Nature::Waits, Nature::Promised, Nature::Finite, Nature::Uncertain, Nature::Repeats][NATURE]
+        fn nature(&mut self) -> Nature {
+            use Nature::{Finite, Job, Promised, Repeats, Uncertain, Waits};
+            [Waits, Promised, Finite, Uncertain, Repeats, Job][NATURE]
         }
 
         fn entry(&mut self) -> Entry {
@@ -484,7 +511,7 @@ mod tests {
         ends: &Rc<RefCell<Vec<i32>>>,
         waker: Option<Waker>,
     ) -> Key {
-        let probe = Probe::<NATURE>(ends.clone());
+        let mut probe = Probe::<NATURE>(ends.clone());
         let (nature, lent) = (probe.nature(), Lent::new(probe));
         table.insert(lent.lend(), -1, nature, waker)
     }
@@ -535,9 +562,10 @@ mod tests {
                         (Polled::Gone, Model::Gone) => {}
                         _ => panic!("a poll found what is not there"),
                     },
-                    3 => assert!(
-                        !table.request_cancel(key, Why::Elapsed) || matches!(model, Model::InFlight { .. })
-                    ),
+                    3 => {
+                        let asks = matches!(table.request_cancel(key, Why::Elapsed), Request::Ask);
+                        assert!(!asks || matches!(model, Model::InFlight { .. }));
+                    }
                     4 if matches!(model, Model::InFlight { .. }) => {
                         let more = Outcome { result: 7, flags: 1 << 1 };
                         assert!(matches!(table.complete(key, more), Completed::More));
@@ -579,6 +607,29 @@ mod tests {
         };
         payload.discard(end);
         assert_eq!(*ends.borrow(), [1, 3]);
+    }
+
+    #[test]
+    fn a_job_ends_by_itself_and_the_wait_for_it_by_a_cancel() {
+        let (mut table, ends) = (Table::default(), Rc::default());
+        let waited_for = fill::<5>(&mut table, &ends, Some(Waker::noop().clone()));
+        let request = table.request_cancel(waited_for, Why::Elapsed);
+        assert!(matches!(request, Request::Ended(Completed::Wake(_))));
+        assert!(matches!(table.request_cancel(waited_for, Why::Cancelled), Request::Late));
+        // The job may end before its future has asked, or later.
+        assert!(matches!(table.job_ended(waited_for), Completed::Noted));
+        let Polled::Ready(payload, end, Some(Why::Elapsed)) = table.poll(waited_for, Waker::noop()) else {
+            panic!("the wait has ended")
+        };
+        payload.discard(Why::Elapsed.explains(end));
+        assert!(matches!(table.job_ended(waited_for), Completed::Noted));
+        let abandoned = fill::<5>(&mut table, &ends, Some(Waker::noop().clone()));
+        assert!(matches!(table.abandon(abandoned), Abandoned::Leave(_)));
+        assert!(matches!(table.job_ended(waited_for), Completed::Noted), "its place has another generation");
+        let Completed::Discard(payload, end) = table.job_ended(abandoned) else { panic!("nobody listens") };
+        payload.discard(end);
+        assert_eq!(*ends.borrow(), [Outcome::ELAPSED, 0]);
+        assert_eq!((table.ledger.unknown, table.unfinished(), table.under_way()), (0, 0, 0));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! built, finished and dropped outside of the borrow, and what a turn has to wake and to drop goes through one queue that
 //! survives a panic of one of them.
 //!
+//! * [`jobs`]: what other threads do for operations.
 //! * [`submit`]: the future of one operation, `Op<T>`.
 //! * [`timers`]: who wants to be woken when.
 //! * [`watch`]: an operation that tells of one event after the other.
@@ -11,6 +12,7 @@
 //! A reactor outlives its loop while an `Op` refers to it: after the end there is no ring, but outcomes that came in time
 //! can still be fetched, and what was never finished stays leaked.
 
+mod jobs;
 mod submit;
 mod timers;
 mod watch;
@@ -31,10 +33,12 @@ pub(crate) use watch::Watch;
 
 use crate::executor::{Hidden, is_another_ready, step_number, wake};
 use crate::op::{
-    self, Abandoned, Begun, Company, Completed, Key, Ledger, Lent, Nature, Operation, Polled, Raw, Table, Why,
+    self, Abandoned, Begun, Company, Completed, Key, Ledger, Lent, Nature, Operation, Polled, Raw, Request,
+    Table, Why, Work,
 };
 use crate::ring::{Buffers, Counters, Entry, Features, Notifier, Outcome, RegisteredBuf, Ring, descriptor};
 use crate::waiting::{Waiting, waits_for};
+use jobs::Jobs;
 use timers::Timers;
 
 thread_local! {
@@ -80,6 +84,9 @@ const NEVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 /// After so many polls of tasks the last reading of the clock is too old to say which timers are due.
 const STALE: u64 = 16;
 
+/// What a job works on is not known here.
+const NO_DESCRIPTOR: i32 = -1;
+
 /// No step has this number.
 const NO_STEP: u64 = u64::MAX;
 
@@ -99,6 +106,17 @@ enum Deferred {
     Discard(Raw, Outcome),
 }
 
+impl Deferred {
+    /// What follows a completion.
+    fn by(completed: Completed) -> Option<Deferred> {
+        match completed {
+            Completed::Wake(waker) => Some(Deferred::Wake(waker)),
+            Completed::Discard(payload, outcome) => Some(Deferred::Discard(payload, outcome)),
+            Completed::Noted | Completed::More | Completed::Unknown => None,
+        }
+    }
+}
+
 struct Core {
     /// None after the loop's end.
     ring: Option<Ring>,
@@ -113,6 +131,11 @@ pub(crate) struct Reactor {
     core: RefCell<Core>,
     /// What the turn has to wake and to drop.
     deferred: RefCell<VecDeque<Deferred>>,
+    /// What other threads do, and how much of it has not ended.
+    jobs: Jobs,
+    jobs_under_way: Cell<usize>,
+    /// Room for those that have.
+    jobs_ended: Cell<Vec<Key>>,
     /// The ring makes rare things happen.
     is_faulty: bool,
     /// The loop runs.
@@ -144,6 +167,9 @@ impl Reactor {
             number,
             core: RefCell::new(core),
             deferred: RefCell::default(),
+            jobs: Jobs::default(),
+            jobs_under_way: Cell::new(0),
+            jobs_ended: Cell::default(),
             is_faulty,
             inside: Cell::new(false),
             calls: Cell::new((0, 0)),
@@ -244,6 +270,9 @@ impl Reactor {
 
     /// Puts an operation that ends so into the table and its entry into the queue.
     fn queue<T>(&self, mut lent: Lent<T>, nature: Nature, waker: Option<Waker>) -> Result<Key, T> {
+        if nature == Nature::Job {
+            return Ok(self.hand_over(lent, waker));
+        }
         let methods = lent.methods();
         let mut entry = lent.entry();
         let queued = self.queue_raw(lent.lend(), &mut entry, nature, waker);
@@ -264,6 +293,23 @@ impl Reactor {
         let place = op::queue(ring, entry, key);
         table.placed(key, place);
         Ok(key)
+    }
+
+    /// Puts the operation into the table and gives what is to be done to another thread.
+    #[cold]
+    fn hand_over<T>(&self, mut lent: Lent<T>, waker: Option<Waker>) -> Key {
+        let work = lent.work();
+        let key = self.core.borrow_mut().table.insert(lent.lend(), NO_DESCRIPTOR, Nature::Job, waker);
+        self.jobs_under_way.update(|count| count + 1);
+        let end = self.jobs.end_of(key);
+        if let Some(Work { job, hand_over }) = work {
+            hand_over(Box::new(move || {
+                // Tells of the end after the job is gone, with what it was given.
+                let _end = end;
+                job();
+            }));
+        }
+        key
     }
 
     /// Starts an operation that nobody waits for: its `finish` runs when it ends.
@@ -325,8 +371,13 @@ impl Reactor {
     fn request_cancel(&self, key: Key, why: Why) {
         let mut core = self.core.borrow_mut();
         let Core { ring: Some(ring), table, .. } = &mut *core else { return };
-        if table.request_cancel(key, why) {
-            op::cancel(ring, key);
+        match table.request_cancel(key, why) {
+            Request::Ask => op::cancel(ring, key),
+            Request::Ended(Completed::Wake(waker)) => {
+                drop(core);
+                wake(waker);
+            }
+            Request::Ended(_) | Request::Late => {}
         }
     }
 
@@ -361,6 +412,7 @@ impl Reactor {
     pub(crate) fn has_work(&self) -> bool {
         let core = self.core.borrow();
         core.ring.as_ref().is_some_and(Ring::has_work)
+            || self.have_jobs_ended()
             || core.timers.next().is_some_and(|next| self.recent().is_none_or(|now| next <= now))
     }
 
@@ -428,12 +480,27 @@ impl Reactor {
 
     /// Whether completions lie ready, in memory.
     pub(crate) fn has_completions(&self) -> bool {
-        self.core.borrow().ring.as_ref().is_some_and(Ring::has_completions)
+        self.have_jobs_ended() || self.core.borrow().ring.as_ref().is_some_and(Ring::has_completions)
+    }
+
+    #[inline]
+    fn have_jobs_ended(&self) -> bool {
+        self.jobs_under_way.get() > 0 && self.jobs.have_ended()
     }
 
     /// Enters the kernel once; see [`Ring::enter`].
     pub(crate) fn enter_kernel(&self, wait: Option<Duration>) -> io::Result<()> {
         self.read.set(None);
+        if wait.is_none() || self.jobs_under_way.get() == 0 {
+            return self.enter_ring(wait);
+        }
+        let sleeps = self.notifier().is_some_and(|notifier| self.jobs.fall_asleep(notifier));
+        let entered = self.enter_ring(wait.filter(|_| sleeps));
+        self.jobs.wake_up();
+        entered
+    }
+
+    fn enter_ring(&self, wait: Option<Duration>) -> io::Result<()> {
         match &mut self.core.borrow_mut().ring {
             Some(ring) => ring.enter(wait),
             None => Ok(()),
@@ -458,16 +525,22 @@ impl Reactor {
         let Core { ring, table, timers } = &mut *core;
         let mut deferred = self.deferred.borrow_mut();
         if let Some(ring) = ring {
-            ring.reap(|completion| match table.complete(Key::of(completion.user_data), completion.outcome) {
-                Completed::Wake(waker) => deferred.push_back(Deferred::Wake(waker)),
-                Completed::Discard(payload, outcome) => {
-                    deferred.push_back(Deferred::Discard(payload, outcome))
-                }
-                Completed::Noted | Completed::More => {}
-                Completed::Unknown => {
+            ring.reap(|completion| {
+                let completed = table.complete(Key::of(completion.user_data), completion.outcome);
+                if let Completed::Unknown = completed {
                     tracing::error!(target: "ringloop", ?completion, "a completion for no operation");
                 }
+                if let Some(next) = Deferred::by(completed) {
+                    deferred.push_back(next);
+                }
             });
+        }
+        if self.have_jobs_ended() {
+            let mut ended = self.jobs_ended.take();
+            self.jobs.take(&mut ended);
+            self.jobs_under_way.update(|count| count - ended.len());
+            deferred.extend(ended.drain(..).filter_map(|key| Deferred::by(table.job_ended(key))));
+            self.jobs_ended.set(ended);
         }
         while let Some(waker) = now.and_then(|now| timers.due(now)) {
             deferred.push_back(Deferred::Wake(waker));

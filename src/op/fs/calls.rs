@@ -44,7 +44,7 @@ unsafe impl<C: Call> Operation for Calling<C> {
     type Output = io::Result<()>;
     const NAME: &'static str = C::NAME;
 
-    fn nature(&self) -> Nature {
+    fn nature(&mut self) -> Nature {
         Nature::Finite
     }
 

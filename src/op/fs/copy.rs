@@ -7,7 +7,7 @@ use std::io;
 use std::os::unix::ffi::OsStringExt;
 
 use super::{Errand, nothing};
-use crate::op::{Company, Nature, Next, Operation, route};
+use crate::op::{Company, Nature, Operation, Work, route};
 use crate::pool::Job;
 use crate::ring::{Entry, Outcome};
 
@@ -33,14 +33,14 @@ impl Copy {
     }
 }
 
-// SAFETY: O1: the entry is the job's.
+// SAFETY: O1: the entry points to nothing.
 unsafe impl Operation for Copy {
     type Output = io::Result<u64>;
     const NAME: &'static str = "copy";
     const HAS_CALL: bool = true;
 
-    fn nature(&self) -> Nature {
-        Nature::Finite
+    fn nature(&mut self) -> Nature {
+        Nature::Job
     }
 
     fn call(&mut self, _company: Company) -> Option<Outcome> {
@@ -51,20 +51,17 @@ unsafe impl Operation for Copy {
     }
 
     fn entry(&mut self) -> Entry {
+        nothing()
+    }
+
+    fn work(&mut self) -> Option<Work> {
         if let How::Open(from, to) = &mut self.how {
             let [from, to] = [from, to].map(|path| OsString::from_vec(std::mem::take(path).into_bytes()));
             self.how = How::Job(Errand::new(move || std::fs::copy(from, to), self.hand_over));
         }
         match &mut self.how {
-            How::Job(job) => job.entry(),
-            How::Open(..) | How::Done => nothing(),
-        }
-    }
-
-    fn advance(&mut self, outcome: Outcome) -> Next {
-        match &mut self.how {
-            How::Job(job) => job.advance(outcome),
-            How::Open(..) | How::Done => Next::Finish,
+            How::Job(job) => job.work(),
+            How::Open(..) | How::Done => None,
         }
     }
 

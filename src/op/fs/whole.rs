@@ -153,7 +153,7 @@ unsafe impl<F: Routed> Operation for ReadToEnd<F> {
     const NAME: &'static str = "read";
     const HAS_CALL: bool = true;
 
-    fn nature(&self) -> Nature {
+    fn nature(&mut self) -> Nature {
         self.file.transfer()
     }
 
@@ -221,7 +221,7 @@ unsafe impl<T: 'static> Operation for ReadFile<T> {
     const NAME: &'static str = "read file";
     const HAS_CALL: bool = true;
 
-    fn nature(&self) -> Nature {
+    fn nature(&mut self) -> Nature {
         match &self.file {
             None => open_nature(&self.path, TO_READ),
             Some((_, facts)) if facts.waits => Nature::Waits,

@@ -18,7 +18,7 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use super::{INTERRUPTED, Patience};
 use crate::op::fs::nothing;
-use crate::op::{Company, Nature, Next, Operation};
+use crate::op::{Company, Nature, Next, Operation, Work};
 use crate::ring::{Entry, Outcome};
 
 /// Tells operations that what they wait for is over.
@@ -135,6 +135,14 @@ impl<F: Shared, O: Operation> Ordered<F, O> {
         }
         matches!(self.gate, Gate::Behind)
     }
+
+    /// What is behind the gate goes to who does it.
+    #[inline]
+    fn begin(&mut self) {
+        if self.effect == Effect::Changes {
+            self.change.get_or_insert_with(|| Change::begin(&self.file));
+        }
+    }
 }
 
 // SAFETY: O1: the operation's own entries keep it; the others point to nothing.
@@ -143,8 +151,12 @@ unsafe impl<F: Shared, O: Operation> Operation for Ordered<F, O> {
     const NAME: &'static str = O::NAME;
     const HAS_CALL: bool = O::HAS_CALL;
 
-    fn nature(&self) -> Nature {
-        self.operation.nature()
+    fn nature(&mut self) -> Nature {
+        match (self.pass(), self.operation.nature()) {
+            // At the gate the kernel waits.
+            (false, Nature::Job) => Nature::Finite,
+            (_, nature) => nature,
+        }
     }
 
     fn call(&mut self, company: Company) -> Option<Outcome> {
@@ -159,9 +171,7 @@ unsafe impl<F: Shared, O: Operation> Operation for Ordered<F, O> {
 
     fn entry(&mut self) -> Entry {
         if self.pass() {
-            if self.effect == Effect::Changes {
-                self.change.get_or_insert_with(|| Change::begin(&self.file));
-            }
+            self.begin();
             return self.operation.entry();
         }
         match &self.gate {
@@ -171,6 +181,12 @@ unsafe impl<F: Shared, O: Operation> Operation for Ordered<F, O> {
             }
             _ => nothing(),
         }
+    }
+
+    fn work(&mut self) -> Option<Work> {
+        // What is still before the gate has not the nature of a job.
+        self.begin();
+        self.operation.work()
     }
 
     fn advance(&mut self, outcome: Outcome) -> Next {

@@ -71,7 +71,7 @@ unsafe impl<S: Sink, P: Position> Operation for Pour<S, P> {
     type Output = ();
     const NAME: &'static str = "write";
 
-    fn nature(&self) -> Nature {
+    fn nature(&mut self) -> Nature {
         if self.sink.facts().waits { Nature::Promised } else { Nature::Finite }
     }
 

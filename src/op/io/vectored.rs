@@ -57,7 +57,7 @@ unsafe impl<F: Routed, B: IoBufMut> Operation for ReadVectored<F, B> {
     type Output = BufResult<Vec<B>>;
     const NAME: &'static str = "readv";
 
-    fn nature(&self) -> Nature {
+    fn nature(&mut self) -> Nature {
         self.file.transfer()
     }
 
@@ -121,7 +121,7 @@ unsafe impl<F: Routed, B: IoBuf> Operation for WriteVectored<F, B> {
     type Output = BufResult<Vec<B>>;
     const NAME: &'static str = "writev";
 
-    fn nature(&self) -> Nature {
+    fn nature(&mut self) -> Nature {
         self.file.transfer()
     }
 
