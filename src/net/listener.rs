@@ -1,8 +1,9 @@
 //! `TcpListener`: accepting connections.
 //!
-//! The listener keeps the accepts it has submitted: one at rest, a few while they complete at once. They wait before they try. What is accepted and
-//! not yet taken, and what is in flight, is together at most [`AHEAD`]. A dropped `accept` leaves its connection here for
-//! the next. Out of descriptors, it waits for the next close of a socket, or for a timer; it neither spins nor fails.
+//! The listener keeps the accepts it has submitted: one at rest, a few while they complete at once. They wait before they try.
+//! What is accepted and not yet taken, and what is in flight, is together at most [`AHEAD`]. A dropped `accept` leaves its
+//! connection here for the next. Out of descriptors, it waits for the next close of a socket, or for a timer; it neither spins
+//! nor fails.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;

@@ -5,8 +5,8 @@
 //! and, for names, [`lookup_host`].
 //!
 //! * `socket`: the descriptor, shared by count. `turn`: who reads, who writes. `receiver` and `out_queue`: the two halves of
-//!   a connection; `watched`: a receiver that the kernel calls; `plain`: a call that takes what is there; `segment`: memory of both. `stream`, `split`, `connect`, `listener`: what users hold.
-//!   `address`: names become addresses.
+//!   a connection; `watched`: a receiver that the kernel calls; `plain`: a call that takes what is there; `segment`: memory of
+//!   all of them. `stream`, `split`, `connect`, `listener`: what users hold. `address`: names become addresses.
 //!
 //! Not here: UDP and unix sockets, TLS, asyncio's streams.
 
