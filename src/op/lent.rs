@@ -71,7 +71,9 @@ impl<O: Operation> Of<O> {
         entry: |block| unsafe { block.cast::<O>().as_mut().entry() },
         // SAFETY: K1 as above.
         work: |block| unsafe { block.cast::<O>().as_mut().work() },
+        // SAFETY: K1 as above.
         advance: |block, outcome| unsafe { block.cast::<O>().as_mut().advance(outcome) },
+        // SAFETY: K1 as above.
         finish: |block, outcome| unsafe { take::<O>(block).finish(outcome) },
     };
 }
