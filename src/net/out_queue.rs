@@ -33,6 +33,7 @@ const HIGH_WATER: usize = 64 << 10;
 /// From this size on a write tries the plain send first; below it only where nothing else goes with the next enter, which a
 /// send through the ring would end at once.
 const DIRECT: usize = 8 << 10;
+
 /// The outgoing side of a connection.
 pub(super) struct OutQueue {
     /// The socket, of both directions: what is in flight in either holds it by the queue's count.
