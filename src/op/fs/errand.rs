@@ -11,16 +11,20 @@ use crate::ring::{Entry, Outcome};
 /// A job for the thread pool as an operation. A cancel ends the waiting, not the job, which no one can interrupt.
 pub(crate) struct Errand<T: Send + 'static> {
     /// None once it was handed over.
-    job: Option<Box<dyn FnOnce() -> io::Result<T> + Send>>,
-    /// Gives the job to the pool. What the pool does not take is dropped.
-    hand_over: fn(Job),
+    work: Option<Work>,
     /// Where the job leaves its result.
     place: Arc<Mutex<Option<io::Result<T>>>>,
 }
 
 impl<T: Send + 'static> Errand<T> {
     pub(crate) fn new(job: impl FnOnce() -> io::Result<T> + Send + 'static, hand_over: fn(Job)) -> Self {
-        Errand { job: Some(Box::new(job)), hand_over, place: Arc::default() }
+        let place = Arc::<Mutex<Option<io::Result<T>>>>::default();
+        let left = place.clone();
+        let job = Box::new(move || {
+            let result = job();
+            left.lock().unwrap_or_else(PoisonError::into_inner).replace(result);
+        });
+        Errand { work: Some(Work { job, hand_over }), place }
     }
 }
 
@@ -38,12 +42,7 @@ unsafe impl<T: Send + 'static> Operation for Errand<T> {
     }
 
     fn work(&mut self) -> Option<Work> {
-        let (job, place) = (self.job.take()?, self.place.clone());
-        let job = Box::new(move || {
-            let result = job();
-            place.lock().unwrap_or_else(PoisonError::into_inner).replace(result);
-        });
-        Some(Work { job, hand_over: self.hand_over })
+        self.work.take()
     }
 
     fn finish(self, outcome: Outcome) -> Self::Output {
