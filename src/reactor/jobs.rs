@@ -4,16 +4,24 @@
 //! the first, with one write to the ring's notifier: a job needs no descriptor of its own. Going to sleep looks at the keys under
 //! the same lock under which they come: whoever has it first, one of the two sees the other.
 
+use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::op::Key;
 use crate::ring::Notifier;
 
-/// The jobs of one loop that have ended.
-#[derive(Clone, Default)]
-pub(super) struct Jobs(Arc<Shared>);
+/// The jobs of one loop.
+#[derive(Default)]
+pub(super) struct Jobs {
+    /// How many have not been collected.
+    under_way: Cell<usize>,
+    shared: Arc<Shared>,
+    /// Room for those that are.
+    room: Cell<Vec<Key>>,
+}
 
+/// Those that have ended.
 #[derive(Default)]
 struct Shared {
     list: Mutex<List>,
@@ -30,26 +38,37 @@ struct List {
 }
 
 impl Jobs {
-    /// What tells of the end of a job for this operation by its drop, on any thread.
-    pub(super) fn end_of(&self, key: Key) -> End {
-        End { jobs: self.clone(), key }
+    /// Counts a job for this operation. What comes back tells of its end by its drop, on any thread.
+    pub(super) fn begin(&self, key: Key) -> End {
+        self.under_way.update(|count| count + 1);
+        End { shared: self.shared.clone(), key }
     }
 
-    /// Whether one has ended: one load.
+    pub(super) fn are_under_way(&self) -> bool {
+        self.under_way.get() > 0
+    }
+
+    /// Whether one has ended: one load, and none while there is no job.
+    #[inline]
     pub(super) fn have_ended(&self) -> bool {
-        self.0.have_ended.load(Ordering::Acquire)
+        self.are_under_way() && self.shared.have_ended.load(Ordering::Acquire)
     }
 
-    /// Exchanges those that have ended for `into`, which is empty.
-    pub(super) fn take(&self, into: &mut Vec<Key>) {
-        let mut list = self.0.lock();
-        self.0.have_ended.store(false, Ordering::Relaxed);
-        std::mem::swap(&mut list.ended, into);
+    /// Hands out those that have ended.
+    pub(super) fn collect(&self, each: impl FnMut(Key)) {
+        let mut ended = self.room.take();
+        let mut list = self.shared.lock();
+        self.shared.have_ended.store(false, Ordering::Relaxed);
+        std::mem::swap(&mut list.ended, &mut ended);
+        drop(list);
+        self.under_way.update(|count| count - ended.len());
+        ended.drain(..).for_each(each);
+        self.room.set(ended);
     }
 
     /// Announces sleep, which `notifier` ends. False: a job has ended, do not sleep.
     pub(super) fn fall_asleep(&self, notifier: Notifier) -> bool {
-        let mut list = self.0.lock();
+        let mut list = self.shared.lock();
         let sleeps = list.ended.is_empty();
         list.asleep = sleeps.then_some(notifier);
         sleeps
@@ -57,7 +76,7 @@ impl Jobs {
 
     /// The sleep is over.
     pub(super) fn wake_up(&self) {
-        self.0.lock().asleep = None;
+        self.shared.lock().asleep = None;
     }
 }
 
@@ -70,16 +89,15 @@ impl Shared {
 
 /// The end of a job, whether it ran, panicked or was dropped.
 pub(super) struct End {
-    jobs: Jobs,
+    shared: Arc<Shared>,
     key: Key,
 }
 
 impl Drop for End {
     fn drop(&mut self) {
-        let shared = &*self.jobs.0;
-        let mut list = shared.lock();
+        let mut list = self.shared.lock();
         list.ended.push(self.key);
-        shared.have_ended.store(true, Ordering::Release);
+        self.shared.have_ended.store(true, Ordering::Release);
         // The first wakes it for all that come until then.
         let asleep = list.asleep.take();
         // The loop wakes at once and wants the lock.

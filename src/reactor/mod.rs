@@ -131,11 +131,8 @@ pub(crate) struct Reactor {
     core: RefCell<Core>,
     /// What the turn has to wake and to drop.
     deferred: RefCell<VecDeque<Deferred>>,
-    /// What other threads do, and how much of it has not ended.
+    /// What other threads do.
     jobs: Jobs,
-    jobs_under_way: Cell<usize>,
-    /// Room for those that have.
-    jobs_ended: Cell<Vec<Key>>,
     /// The ring makes rare things happen.
     is_faulty: bool,
     /// The loop runs.
@@ -168,8 +165,6 @@ impl Reactor {
             core: RefCell::new(core),
             deferred: RefCell::default(),
             jobs: Jobs::default(),
-            jobs_under_way: Cell::new(0),
-            jobs_ended: Cell::default(),
             is_faulty,
             inside: Cell::new(false),
             calls: Cell::new((0, 0)),
@@ -300,8 +295,7 @@ impl Reactor {
     fn hand_over<T>(&self, mut lent: Lent<T>, waker: Option<Waker>) -> Key {
         let work = lent.work();
         let key = self.core.borrow_mut().table.insert(lent.lend(), NO_DESCRIPTOR, Nature::Job, waker);
-        self.jobs_under_way.update(|count| count + 1);
-        let end = self.jobs.end_of(key);
+        let end = self.jobs.begin(key);
         if let Some(Work { job, hand_over }) = work {
             hand_over(Box::new(move || {
                 // Tells of the end after the job is gone, with what it was given.
@@ -412,7 +406,7 @@ impl Reactor {
     pub(crate) fn has_work(&self) -> bool {
         let core = self.core.borrow();
         core.ring.as_ref().is_some_and(Ring::has_work)
-            || self.have_jobs_ended()
+            || self.jobs.have_ended()
             || core.timers.next().is_some_and(|next| self.recent().is_none_or(|now| next <= now))
     }
 
@@ -480,18 +474,13 @@ impl Reactor {
 
     /// Whether completions lie ready, in memory.
     pub(crate) fn has_completions(&self) -> bool {
-        self.have_jobs_ended() || self.core.borrow().ring.as_ref().is_some_and(Ring::has_completions)
-    }
-
-    #[inline]
-    fn have_jobs_ended(&self) -> bool {
-        self.jobs_under_way.get() > 0 && self.jobs.have_ended()
+        self.jobs.have_ended() || self.core.borrow().ring.as_ref().is_some_and(Ring::has_completions)
     }
 
     /// Enters the kernel once; see [`Ring::enter`].
     pub(crate) fn enter_kernel(&self, wait: Option<Duration>) -> io::Result<()> {
         self.read.set(None);
-        if wait.is_none() || self.jobs_under_way.get() == 0 {
+        if wait.is_none() || !self.jobs.are_under_way() {
             return self.enter_ring(wait);
         }
         let sleeps = self.notifier().is_some_and(|notifier| self.jobs.fall_asleep(notifier));
@@ -535,12 +524,8 @@ impl Reactor {
                 }
             });
         }
-        if self.have_jobs_ended() {
-            let mut ended = self.jobs_ended.take();
-            self.jobs.take(&mut ended);
-            self.jobs_under_way.update(|count| count - ended.len());
-            deferred.extend(ended.drain(..).filter_map(|key| Deferred::by(table.job_ended(key))));
-            self.jobs_ended.set(ended);
+        if self.jobs.have_ended() {
+            self.jobs.collect(|key| deferred.extend(Deferred::by(table.job_ended(key))));
         }
         while let Some(waker) = now.and_then(|now| timers.due(now)) {
             deferred.push_back(Deferred::Wake(waker));
