@@ -1,12 +1,15 @@
 //! Wakers: the last one given is the one that is woken, a bad one harms nobody else, and another thread may wake at any
 //! time, before the sleep, during it, and after the loop's end.
 
+use crate::harness::forked::forked;
 use crate::harness::kinds::{settle, start, turns};
 use crate::harness::pairs::connected;
 use crate::harness::peers::Peer;
 use crate::harness::probes::{CountingWaker, OnDrop, poll_with};
 use crate::harness::{Ctx, Kind, Trial};
 use crate::{io, once};
+use nix::sys::signal::Signal;
+use nix::sys::wait::WaitStatus;
 use ringloop::fs::File;
 use ringloop::net::TcpStream;
 use ringloop::sync::Semaphore;
@@ -36,6 +39,7 @@ pub const TRIALS: &[Trial] = &[
     once!(no_wake_of_four_threads_is_lost),
     once!(wakes_before_the_poll_are_one_poll),
     once!(a_wake_of_a_finished_task_does_nothing),
+    once!(wakers_forgotten_without_end_abort_the_process).seconds(120),
 ];
 
 fn an_operations_last_waker_is_the_one_that_is_woken(ctx: &Ctx) {
@@ -368,4 +372,27 @@ fn a_wake_of_a_finished_task_does_nothing(ctx: &Ctx) {
         turns(3).await;
         assert!(!awake.load(Ordering::SeqCst));
     });
+}
+
+/// READ-06. `Arc` aborts before its count wraps, and so must a task's: else the cell is freed while wakers refer to it.
+fn wakers_forgotten_without_end_abort_the_process(_: &Ctx) {
+    // A 32-bit count wraps after fewer clones than this.
+    const CLONES: u64 = (1 << 32) + 8;
+    let forgets = |here: bool| {
+        move || {
+            let done = ringloop::run(async move {
+                let waker = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
+                let forget = move || (0..CLONES).for_each(|_| std::mem::forget(waker.clone()));
+                if here { forget() } else { ringloop::to_thread(forget).await.unwrap() }
+            });
+            i32::from(done.is_err())
+        }
+    };
+    for here in [true, false] {
+        let end = forked(forgets(here));
+        assert!(
+            matches!(end, WaitStatus::Signaled(_, Signal::SIGABRT, _)),
+            "on the loop's thread: {here}; {end:?}"
+        );
+    }
 }

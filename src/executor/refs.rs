@@ -34,6 +34,9 @@ const MERGED: u32 = 2;
 const WAKE: u32 = 4;
 /// One reference; the bits above are a signed number.
 const ONE: u32 = 8;
+/// A half of the count that passes this aborts the process, as `Arc` does: safe code that forgets wakers in a loop could
+/// else wrap the count and free a cell in use. Both halves and a clone by each of 2^20 threads still fit the signed number.
+const LIMIT: i32 = (1 << 27) - (1 << 20);
 
 /// The two halves of the count.
 pub(super) struct Refs {
@@ -79,6 +82,13 @@ fn count(word: u32) -> i32 {
     (word as i32) >> 3
 }
 
+/// Ends the process: the count would overflow.
+#[cold]
+#[inline(never)]
+fn overflow() -> ! {
+    std::process::abort()
+}
+
 impl Refs {
     pub(super) fn new(local: u32) -> Self {
         Refs {
@@ -94,6 +104,7 @@ impl Refs {
     pub(super) fn clone_local(&self) {
         match self.local.get() {
             0 => self.clone_remote(),
+            n if n >= LIMIT as u32 => overflow(),
             n => self.local.set(n + 1),
         }
     }
@@ -121,7 +132,9 @@ impl Refs {
 
     /// One more reference, anywhere. The caller holds one, so the cell cannot go away meanwhile.
     pub(super) fn clone_remote(&self) {
-        self.remote.fetch_add(ONE, Relaxed);
+        if count(self.remote.fetch_add(ONE, Relaxed)) >= LIMIT {
+            overflow();
+        }
     }
 
     /// One reference less, on a foreign thread.
