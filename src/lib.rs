@@ -10,6 +10,7 @@
 
 // Words.
 mod context;
+mod current_loop;
 mod error;
 
 // Pure Rust: no kernel, runs under Miri.

@@ -26,6 +26,9 @@ pub const TRIALS: &[Trial] = &[
     once!(a_stop_of_an_ended_loop_is_nothing),
     once!(a_builders_options_make_the_loop_that_all_runs_use),
     once!(what_is_dropped_at_the_end_still_finds_its_loop),
+    io!(the_running_loop_stays_current_when_another_runner_is_made),
+    io!(the_running_loop_stays_current_when_one_of_three_runners_ends),
+    once!(a_paused_clock_stands_still_whatever_other_loops_are_made),
     io!(the_end_comes_in_its_order),
     io!(a_closed_loop_has_no_descriptor_left),
 ];
@@ -55,6 +58,62 @@ fn a_stop_ends_the_run_after_its_batch(ctx: &Ctx) {
     runner.run(turns(3)).expect("nobody stops it");
     assert_eq!(log.all().split_off(3), ["for the next run"], "once");
     runner.close().expect("it ends");
+}
+
+/// The loop that runs, by all of its layers: the handle, a task, a timer, an operation of the ring.
+async fn assert_current(expected: &str, path: &std::path::Path) {
+    assert_eq!(format!("{:?}", current()), expected);
+    create_task(sleep(Duration::from_micros(10))).await.expect("no panic");
+    assert_eq!(fs::read(path).await.expect("it is read"), b"text");
+}
+
+/// READ-01
+fn the_running_loop_stays_current_when_another_runner_is_made(ctx: &Ctx) {
+    let path = ctx.file("file", b"text");
+    ctx.run(async {
+        let own = format!("{:?}", current());
+        let mut other = start(Builder::new());
+        assert_current(&own, &path).await;
+        assert!(other.run(async {}).is_err(), "one runs already");
+        assert_current(&own, &path).await;
+        drop(other);
+        assert_current(&own, &path).await;
+    });
+}
+
+/// READ-01
+fn the_running_loop_stays_current_when_one_of_three_runners_ends(ctx: &Ctx) {
+    let path = ctx.file("file", b"text");
+    let (first, last) = (start(Builder::new()), ctx.runner());
+    let mut running = ctx.runner();
+    let (mut first, mut last) = (Some(first), Some(last));
+    running
+        .run(async {
+            let own = format!("{:?}", current());
+            first.take().expect("once").close().expect("it ends");
+            assert_current(&own, &path).await;
+            let pending = create_task(sleep(Duration::from_millis(1)));
+            last.take().expect("once").close().expect("it ends");
+            pending.await.expect("no panic");
+            assert_current(&own, &path).await;
+        })
+        .expect("nobody stops it");
+    running.close().expect("it ends");
+}
+
+/// READ-01
+fn a_paused_clock_stands_still_whatever_other_loops_are_made(ctx: &Ctx) {
+    ctx.run_paused(async {
+        let start_of_all = ringloop::now();
+        let other = start(Builder::new());
+        thread::sleep(Duration::from_millis(2));
+        assert_eq!(ringloop::now(), start_of_all);
+        drop(other);
+        thread::sleep(Duration::from_millis(2));
+        assert_eq!(ringloop::now(), start_of_all);
+        sleep(Duration::from_secs(3600)).await;
+        assert_eq!(ringloop::now() - start_of_all, Duration::from_secs(3600));
+    });
 }
 
 /// RUN-17: tasks, timers and operations go on; main does where the caller has kept it.

@@ -8,7 +8,7 @@ use std::cell::Cell;
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
-use super::{CURRENT, EventLoop};
+use super::{EventLoop, running};
 use crate::op::Operation;
 use crate::ring::Outcome;
 
@@ -91,13 +91,10 @@ pub(crate) struct Home(Cell<Weak<EventLoop>>);
 impl Home {
     /// From now on it is the loop that runs now, if one does. Only for a writer that has nothing in flight elsewhere.
     pub(crate) fn settle(&self) {
-        let _ = CURRENT.try_with(|current| {
-            if let Some(current) = &*current.borrow() {
-                let before = self.0.take();
-                let stays = std::ptr::eq(before.as_ptr(), &**current);
-                self.0.set(if stays { before } else { Rc::downgrade(current) });
-            }
-        });
+        let Some(current) = running() else { return };
+        let before = self.0.take();
+        let stays = std::ptr::eq(before.as_ptr(), &*current);
+        self.0.set(if stays { before } else { Rc::downgrade(&current) });
     }
 
     /// The loop, be it running or standing still; None after its end.

@@ -55,7 +55,8 @@ pub use interrupt::Sigint;
 use jobs::Jobs;
 pub use runner::{Builder, PanicPolicy, Runner, run};
 
-use crate::executor::{Executor, Lost, TaskRef};
+use crate::current_loop::{Layer, get};
+use crate::executor::{Executor, Inside, Lost, TaskRef};
 use crate::pool::ThreadPool;
 use crate::reactor::Reactor;
 use crate::ring::{Clock, Notifier, Ring, SetupError};
@@ -66,13 +67,9 @@ const LOOK: Duration = Duration::from_micros(100);
 /// Tasks run between two looks at the clock.
 const STRIDE: usize = 32;
 
-thread_local! {
-    static CURRENT: RefCell<Option<Rc<EventLoop>>> = const { RefCell::new(None) };
-}
-
 /// The loop that runs on this thread.
 pub(crate) fn running() -> Option<Rc<EventLoop>> {
-    CURRENT.try_with(|current| current.borrow().clone()).ok().flatten()
+    get(Layer::EventLoop)
 }
 
 /// The running loop, or a panic that names the remedy.
@@ -124,21 +121,6 @@ impl Wake for Notify {
     }
 }
 
-/// While it lives, the loop is the thread's current one.
-pub(crate) struct Inside {
-    _executor: crate::executor::Inside,
-    _reactor: crate::reactor::Inside,
-    before: Option<Rc<EventLoop>>,
-}
-
-impl Drop for Inside {
-    fn drop(&mut self) {
-        let before = self.before.take();
-        let left = CURRENT.try_with(|current| current.replace(before));
-        drop(left);
-    }
-}
-
 impl EventLoop {
     fn new(options: Builder) -> Result<Rc<EventLoop>, SetupError> {
         let ring = Ring::new(&options.ring)?;
@@ -171,12 +153,9 @@ impl EventLoop {
         Ok(event_loop)
     }
 
+    /// Makes this the thread's loop until the guard goes.
     fn enter(self: &Rc<Self>) -> Inside {
-        Inside {
-            _executor: self.executor.enter(),
-            _reactor: self.reactor.enter(),
-            before: CURRENT.try_with(|current| current.replace(Some(self.clone()))).ok().flatten(),
-        }
+        self.executor.enter_with(Some(self.reactor.clone()), Some(self.clone()))
     }
 
     /// Tells the exception handler.

@@ -474,7 +474,7 @@ impl EventLoop {
         let limit = self.options.shutdown_timeout;
         let deadline = self.reactor.now() + limit;
         // In a forked child nothing here is ours; and where the thread's own storage is gone, no task can run any more.
-        if !self.reactor.is_child() && running().is_some() {
+        if !self.reactor.is_child() && self.reactor.is_listed() {
             self.log_what_is_left();
             // Tasks that are made while others clean up are cancelled as well.
             let cleaned_up = !self.executor.cancel_all();

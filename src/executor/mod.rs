@@ -48,7 +48,8 @@ pub(crate) use trace::{Watcher, label, waits_for_tasks};
 pub(crate) use yield_now::give_way;
 pub use yield_now::{YieldNow, yield_now};
 
-use crate::context::{self, Context, Entered};
+use crate::context::{self, Context};
+use crate::current_loop::{self, Layer, Layers};
 use crate::error::{JoinError, LoopClosed, panic_message};
 use remote::Mail;
 use roster::Roster;
@@ -57,25 +58,8 @@ use task::{
     SCHEDULED, STARTED, Typed, WATCHED,
 };
 
-#[cfg(not(all(test, loom)))]
-thread_local! {
-    /// The loop this thread is inside; zero for none. Plain data, so that a waker may ask at any time.
-    static NUMBER: Cell<u32> = const { Cell::new(0) };
-}
-#[cfg(all(test, loom))]
-loom::thread_local! {
-    /// The threads of a model are not threads to std.
-    static NUMBER: Cell<u32> = Cell::new(0);
-}
-
 thread_local! {
     static STEP: Cell<u64> = const { Cell::new(0) };
-    static CURRENT: RefCell<Option<Rc<Executor>>> = const { RefCell::new(None) };
-}
-
-/// The number of the loop this thread is inside; zero for none.
-pub(crate) fn current_number() -> u32 {
-    NUMBER.with(Cell::get)
 }
 
 /// Counts the polls of tasks on this thread: it changes when another poll begins.
@@ -90,7 +74,7 @@ pub(crate) fn is_another_ready() -> bool {
 
 /// The executor of the loop this thread is inside.
 pub(crate) fn current() -> Option<Rc<Executor>> {
-    CURRENT.try_with(|current| current.borrow().clone()).ok().flatten()
+    current_loop::get(Layer::Executor)
 }
 
 /// The task that runs now; None outside of a task, in a callback of the loop too.
@@ -223,15 +207,16 @@ pub(crate) struct Executor {
 
 /// While it lives, the thread is inside the loop.
 pub(crate) struct Inside {
+    /// Left first: whoever drops the last reference to an executor is outside of it.
+    _current: current_loop::Entered,
     /// The loop; None if the thread was inside before.
     entered: Option<Rc<Executor>>,
     /// The tasks of the loop that the thread is inside of otherwise.
     outer: Ready,
-    before: (u32, Option<Rc<Executor>>),
     /// What is polled in here has nothing to do with an offer to the task that runs outside.
     _hidden: Hidden,
     /// Nor with its context variables, or the thread's.
-    _hosted: Entered,
+    _hosted: context::Entered,
 }
 
 impl Drop for Inside {
@@ -242,11 +227,6 @@ impl Drop for Inside {
                 ready.swap(&self.outer);
             });
         }
-        NUMBER.with(|number| number.set(self.before.0));
-        let before = self.before.1.take();
-        // The reference that goes may be the last: drop it outside of the borrow.
-        let left = CURRENT.try_with(|current| current.replace(before));
-        drop(left);
     }
 }
 
@@ -279,20 +259,29 @@ impl Executor {
         self.shared
     }
 
-    /// Makes this the thread's loop until the guard goes.
+    /// Makes this the thread's loop, without a reactor, until the guard goes.
     pub(crate) fn enter(self: &Rc<Self>) -> Inside {
-        // Late in a thread's end there is no place for it: what asks then finds no loop.
-        let before = CURRENT.try_with(|current| current.replace(Some(self.clone()))).ok().flatten();
-        let before = (NUMBER.with(|number| number.replace(self.number)), before);
+        self.enter_with(None, None)
+    }
+
+    /// Makes this and the layers above it the thread's loop until the guard goes.
+    pub(crate) fn enter_with(
+        self: &Rc<Self>,
+        reactor: Option<Rc<dyn Any>>,
+        event_loop: Option<Rc<dyn Any>>,
+    ) -> Inside {
+        let layers: Layers = [Some(self.clone()), reactor, event_loop];
+        let current = current_loop::enter(self.number, layers);
         let outer = Ready::default();
-        let entered = (before.0 != self.number).then(|| {
+        let entered = (current.before() != self.number).then(|| {
             Ready::here(|ready| {
                 ready.swap(&outer);
                 ready.swap(&self.ready);
             });
             self.clone()
         });
-        Inside { entered, outer, before, _hidden: Hidden::new(), _hosted: context::host(&task::HOST) }
+        let hosted = context::host(&task::HOST);
+        Inside { _current: current, entered, outer, _hidden: Hidden::new(), _hosted: hosted }
     }
 
     /// Makes a task, and schedules it: it runs for the first time in the next turn, or right here if it is eager.
@@ -381,7 +370,7 @@ impl Executor {
 
     /// How many tasks wait for their turn. Only from inside the loop.
     pub(crate) fn ready_count(&self) -> usize {
-        debug_assert_eq!(current_number(), self.number);
+        debug_assert_eq!(current_loop::number(), self.number);
         Ready::here(Ready::count)
     }
 
@@ -389,7 +378,7 @@ impl Executor {
     // This and what follows to the poll itself is inlined: left alone, the compiler makes three calls of it.
     #[inline(always)]
     pub(crate) fn run(&self, limit: usize) {
-        debug_assert_eq!(current_number(), self.number);
+        debug_assert_eq!(current_loop::number(), self.number);
         for _ in 0..limit {
             let Some(task) = Ready::here(Ready::pop) else { return };
             self.step(task);
@@ -612,7 +601,7 @@ impl Executor {
         if self.closed.get() {
             return;
         }
-        let inside = self.enter();
+        let inside = (current_loop::number() != self.number).then(|| self.enter());
         self.drop_tasks();
         while let Some(task) = Ready::here(Ready::pop) {
             drop(task);
@@ -620,9 +609,7 @@ impl Executor {
         drop(inside);
         // A pusher that finds the inbox closed adds up a cell's two counts by itself, so from here on this thread must
         // not touch the local ones: it counts as a foreign one even if its caller is still inside.
-        if current_number() == self.number {
-            NUMBER.with(|number| number.set(0));
-        }
+        current_loop::disown(self.number);
         self.closed.set(true);
         for mail in self.shared.close() {
             match mail {

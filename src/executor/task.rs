@@ -22,7 +22,7 @@
 //!
 //! Only the owner, the thread inside the loop `number`, touches the cells of the header and the stage (**T1**). Any thread
 //! may read `vtable`, `number` and `shared`, and use the atomic half of `refs`. A thread is "inside" while
-//! [`current_number`] says so; after its loop's end even the old owner counts as foreign. The future and the output are
+//! [`current_loop::number`] says so; after its loop's end even the old owner counts as foreign. The future and the output are
 //! dropped by the owner, at the latest at the loop's end or with the handle, so that a last waker dropped anywhere frees
 //! plain memory.
 //!
@@ -51,15 +51,16 @@ use std::task::{Context, RawWaker, RawWakerVTable, Waker};
 use slab::Slab;
 
 use super::cancel::Listed;
+use super::caught;
 use super::join::TaskRef;
 use super::lost::Lost;
 use super::on_done::Callbacks;
 use super::refs::{After, Refs};
 use super::remote::{Mail, Shared};
 use super::trace::Trace;
-use super::{caught, current_number};
 use crate::block;
 use crate::context::{self, Host};
+use crate::current_loop;
 use crate::error::JoinError;
 
 pub(super) const SCHEDULED: u32 = 1;
@@ -315,7 +316,7 @@ impl Header {
 
     /// Whether the thread is inside of the task's loop.
     pub(super) fn is_here(&self) -> bool {
-        self.number == current_number()
+        self.number == current_loop::number()
     }
 
     /// The cold part, made on first use, for the time of one call. `f` must run no user code.
@@ -762,7 +763,7 @@ fn push(task: NonNull<Header>, shared: &'static Shared, number: u32) {
 unsafe fn retain(task: NonNull<Header>) {
     // SAFETY: C1: the caller's reference keeps the cell alive.
     let header = unsafe { task.as_ref() };
-    match header.number == current_number() {
+    match header.number == current_loop::number() {
         true => header.refs.clone_local(),
         false => header.refs.clone_remote(),
     }
@@ -774,7 +775,7 @@ unsafe fn retain(task: NonNull<Header>) {
 unsafe fn release(task: NonNull<Header>) {
     // SAFETY: C1: the reference keeps the cell alive until it is given back below.
     let header = unsafe { task.as_ref() };
-    if header.number != current_number() {
+    if header.number != current_loop::number() {
         // SAFETY: C1: passed on.
         unsafe { release_elsewhere(task) }
     } else if header.refs.drop_local() {
@@ -804,7 +805,7 @@ unsafe fn release_elsewhere(task: NonNull<Header>) {
 unsafe fn wake(task: NonNull<Header>) {
     // SAFETY: C1: the caller's reference keeps the cell alive.
     let header = unsafe { task.as_ref() };
-    if header.number != current_number() {
+    if header.number != current_loop::number() {
         wake_elsewhere(task, header);
     } else if !header.is(SCHEDULED | COMPLETE) {
         header.set(SCHEDULED);

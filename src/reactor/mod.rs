@@ -31,6 +31,7 @@ pub use submit::Op;
 pub(crate) use timers::TimerKey;
 pub(crate) use watch::Watch;
 
+use crate::current_loop::{self, Layer};
 use crate::executor::{Hidden, is_another_ready, step_number, wake};
 use crate::op::{
     self, Abandoned, Begun, Company, Completed, Key, Ledger, Lent, Nature, Operation, Polled, Raw, Request,
@@ -42,22 +43,19 @@ use jobs::Jobs;
 use timers::Timers;
 
 thread_local! {
-    /// The reactors of this thread that have not ended, the one in use last.
+    /// The reactors of this thread that have not ended, to be looked up by number.
     static REACTORS: RefCell<Vec<Rc<Reactor>>> = const { RefCell::new(Vec::new()) };
 }
 
 /// The reactor of the loop that runs on this thread.
 pub(crate) fn current() -> Option<Rc<Reactor>> {
-    REACTORS
-        .try_with(|reactors| reactors.borrow().last().filter(|last| last.inside.get()).cloned())
-        .ok()
-        .flatten()
+    current_loop::get(Layer::Reactor)
 }
 
 /// The reactor of that number, if it is this thread's and has not ended.
 pub(crate) fn numbered(number: u32) -> Option<Rc<Reactor>> {
     let find = |reactors: &RefCell<Vec<Rc<Reactor>>>| {
-        reactors.borrow().iter().rev().find(|reactor| reactor.number == number).cloned()
+        reactors.borrow().iter().find(|reactor| reactor.number == number).cloned()
     };
     REACTORS.try_with(find).ok().flatten()
 }
@@ -135,23 +133,12 @@ pub(crate) struct Reactor {
     jobs: Jobs,
     /// The ring makes rare things happen.
     is_faulty: bool,
-    /// The loop runs.
-    inside: Cell<bool>,
     /// The executor's step in which plain calls were counted last, and how many.
     calls: Cell<(u64, u32)>,
     /// The executor's step in which one was made that nobody has given way for.
     made: Cell<u64>,
     /// The last reading of the clock that may still serve, and the executor's step in which it was made.
     read: Cell<Option<(Instant, u64)>>,
-}
-
-/// While it lives, the reactor is the thread's current one.
-pub(crate) struct Inside(Rc<Reactor>);
-
-impl Drop for Inside {
-    fn drop(&mut self) {
-        self.0.inside.set(false);
-    }
 }
 
 impl Reactor {
@@ -166,7 +153,6 @@ impl Reactor {
             deferred: RefCell::default(),
             jobs: Jobs::default(),
             is_faulty,
-            inside: Cell::new(false),
             calls: Cell::new((0, 0)),
             made: Cell::new(NO_STEP),
             read: Cell::new(None),
@@ -176,21 +162,18 @@ impl Reactor {
         reactor
     }
 
-    /// Makes this the thread's current reactor until the guard goes.
-    pub(crate) fn enter(self: &Rc<Self>) -> Inside {
-        let _ = REACTORS.try_with(|reactors| {
-            let mut reactors = reactors.borrow_mut();
-            if let Some(index) = reactors.iter().position(|reactor| Rc::ptr_eq(reactor, self)) {
-                let last = reactors.len() - 1;
-                reactors.swap(index, last);
-            }
-        });
-        self.inside.set(true);
-        Inside(self.clone())
-    }
-
     pub(crate) fn number(&self) -> u32 {
         self.number
+    }
+
+    /// Whether the thread is inside of this reactor's loop.
+    fn is_current(&self) -> bool {
+        current_loop::number() == self.number
+    }
+
+    /// Whether it can be looked up: not after its end, nor where the thread's own storage is gone.
+    pub(crate) fn is_listed(&self) -> bool {
+        numbered(self.number).is_some()
     }
 
     /// Whether this is a forked child, which must leave the loop alone.
@@ -320,7 +303,7 @@ impl Reactor {
         let polled = self.core.borrow_mut().table.poll(key, waker);
         if let Polled::NeedsWaker = polled {
             assert!(
-                self.inside.get(),
+                self.is_current(),
                 "an operation that was begun on one event loop is awaited on another: await it where it was begun"
             );
             let waker = waker.clone();
@@ -578,6 +561,7 @@ impl Reactor {
     pub(crate) fn close(self: &Rc<Self>, limit: Duration) -> Vec<(&'static str, Option<i32>)> {
         let _ =
             REACTORS.try_with(|reactors| reactors.borrow_mut().retain(|listed| !Rc::ptr_eq(listed, self)));
+        current_loop::remove(Layer::Reactor, &**self);
         let timers = self.core.borrow_mut().timers.take_all();
         drop(timers);
         if self.is_child() {

@@ -27,7 +27,7 @@ impl Watch {
     /// The next event, or the last of several that came since. None: it has ended, or its loop does not run, and what it had to
     /// tell is not known.
     pub(crate) fn poll_event(&mut self, cx: &Context<'_>) -> Poll<Option<Outcome>> {
-        if !self.reactor.inside.get() {
+        if !self.reactor.is_current() {
             return Poll::Ready(None);
         }
         match self.reactor.poll(self.key, cx.waker()) {
