@@ -4,7 +4,7 @@
 use crate::harness::kinds::{rest, run_on, start, turns};
 use crate::harness::pairs::{bound, clients, connected};
 use crate::harness::peers::Peer;
-use crate::harness::probes::{Log, once_pending, poll_once};
+use crate::harness::probes::{CountingWaker, Log, once_pending, poll_once, poll_with};
 use crate::harness::{Ctx, Trial, aftermath};
 use crate::{io, once};
 use nix::libc;
@@ -15,6 +15,7 @@ use ringloop::testing::FaultPlan;
 use ringloop::{Builder, SetupErrorKind, create_task, now, run, sleep, testing, to_thread};
 use std::collections::BTreeSet;
 use std::io::{ErrorKind, Read, Write};
+use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
@@ -22,6 +23,7 @@ pub const TRIALS: &[Trial] = &[
     io!(a_listener_without_descriptors_backs_off_and_recovers),
     once!(a_close_of_ours_lets_a_starved_listener_go_on_at_once),
     once!(a_starved_listener_enters_seldom),
+    once!(an_accept_without_descriptors_keeps_its_last_waker_only),
     io!(a_call_without_descriptors_says_so),
     io!(a_job_for_the_pool_needs_no_descriptor),
     once!(a_thousand_loops_fit_into_64_kib_of_locked_memory).by_an_ordinary_user().seconds(120),
@@ -118,6 +120,37 @@ fn a_close_of_ours_lets_a_starved_listener_go_on_at_once(ctx: &Ctx) {
         drop((starved, fillers));
         assert_eq!(peer, waiting[0].local_addr().expect("it is connected"));
         assert_eq!(accepted, closing);
+    });
+}
+
+/// READ-10. A future wakes its last waker; it has no use for those before.
+fn an_accept_without_descriptors_keeps_its_last_waker_only(ctx: &Ctx) {
+    ctx.run_paused(async {
+        let (listener, address) = bound().await;
+        let waiting = clients(address, 1);
+        turns(2).await;
+        let fillers = fill_gaps();
+        let starved = Starved::to(0);
+        let mut accept = Box::pin(listener.accept());
+        for _ in 0..5 {
+            assert!(poll_once(&mut accept).await.is_pending());
+            turns(1).await;
+        }
+        let (first, waker) = CountingWaker::new();
+        for _ in 0..100 {
+            assert!(poll_with(&waker, &mut accept).is_pending());
+        }
+        drop(waker);
+        let (last, waker) = CountingWaker::new();
+        for _ in 0..100 {
+            assert!(poll_with(&waker, &mut accept).is_pending());
+        }
+        drop(waker);
+        assert_eq!(Arc::strong_count(&first), 1, "it was replaced");
+        assert!(Arc::strong_count(&last) <= 3, "one for the next close, one for the timer");
+        drop((starved, fillers));
+        accept.await.expect("there are descriptors again");
+        drop(waiting);
     });
 }
 

@@ -22,6 +22,9 @@ pub const TRIALS: &[Trial] = &[
     io!(several_accepting_tasks_take_turns),
     io!(a_cancelled_acceptor_leaves_its_turn),
     io!(a_dropped_listener_frees_its_port),
+    io!(the_port_of_a_dropped_listener_is_free_before_the_next_turn),
+    io!(a_listener_dropped_between_two_runs_frees_its_port_at_once),
+    io!(a_closed_listener_has_ended_its_accepts),
     io!(what_nobody_took_is_closed_with_the_listener),
     io!(an_idle_listener_costs_no_enters),
     io!(a_client_that_is_gone_already_is_still_accepted),
@@ -154,6 +157,55 @@ fn a_dropped_listener_frees_its_port(ctx: &Ctx) {
         let client = connect(address);
         let (_, peer) = again.accept().await.expect("a client waits");
         assert_eq!(peer, client.local_addr().expect("it is connected"));
+    });
+}
+
+/// BUG-03. The first round is std's, and says what the others must do.
+fn the_port_of_a_dropped_listener_is_free_before_the_next_turn(ctx: &Ctx) {
+    ctx.run(async {
+        let (listener, address) = listen();
+        drop(listener);
+        let expected = after_the_drop(address);
+        for turns_between in [0, 2] {
+            let (listener, address) = bound().await;
+            start_and_drop(listener.accept()).await;
+            turns(turns_between).await;
+            drop(listener);
+            assert_eq!(after_the_drop(address), expected, "after {turns_between} turns");
+        }
+    });
+}
+
+/// BUG-03. There is no turn between two runs.
+fn a_listener_dropped_between_two_runs_frees_its_port_at_once(ctx: &Ctx) {
+    let mut runner = ctx.runner();
+    let (listener, address) = runner
+        .run(async {
+            let (listener, address) = bound().await;
+            start_and_drop(listener.accept()).await;
+            turns(2).await;
+            (listener, address)
+        })
+        .expect("nothing cancels it");
+    drop(listener);
+    assert_eq!(after_the_drop(address), (ErrorKind::ConnectionRefused, None));
+    runner.close().expect("the loop is at rest");
+}
+
+/// What std meets at the address of a listener that is gone: the error of a connect, and that of a bind, if there is one.
+fn after_the_drop(address: std::net::SocketAddr) -> (ErrorKind, Option<ErrorKind>) {
+    let connected = TcpStream::connect(address).map(drop).expect_err("nobody listens").kind();
+    (connected, std::net::TcpListener::bind(address).err().map(|error| error.kind()))
+}
+
+fn a_closed_listener_has_ended_its_accepts(ctx: &Ctx) {
+    ctx.run(async {
+        let (listener, address) = bound().await;
+        start_and_drop(listener.accept()).await;
+        turns(2).await;
+        listener.close().await;
+        assert_eq!(testing::stats().operations, 0);
+        assert_eq!(after_the_drop(address), (ErrorKind::ConnectionRefused, None));
     });
 }
 

@@ -34,6 +34,8 @@ pub const TRIALS: &[Trial] = &[
     io!(close_is_ordered_behind_what_was_written),
     io!(an_owned_buffer_comes_back),
     io!(an_owned_write_dropped_midway_is_sent_whole_or_not_at_all),
+    io!(an_owned_write_that_gave_way_and_is_dropped_holds_up_nothing),
+    io!(an_owned_write_dropped_in_a_full_queue_holds_up_nothing),
     io!(an_echo_of_chunks_is_exact_while_buffers_run_low),
     io!(a_chunk_is_sent_whole_though_its_stream_is_dropped),
     io!(an_error_surfaces_on_the_next_write),
@@ -318,6 +320,63 @@ fn an_owned_write_dropped_midway_is_sent_whole_or_not_at_all(ctx: &Ctx) {
         let arrived = reader.end();
         assert_eq!(arrived.len(), (32 << 20) + 3);
         assert!(arrived.starts_with(&[6; 1000]) && arrived.ends_with(b"\x06end"));
+    });
+}
+
+/// READ-02. A poll makes so many plain calls, or moves so many bytes; then a write gives way, before it begins or midway, and
+/// is dropped there. A buffer is sent whole or not at all, as for std's `write_all`, and what follows is sent.
+fn an_owned_write_that_gave_way_and_is_dropped_holds_up_nothing(ctx: &Ctx) {
+    ctx.run(async {
+        for size in [1000, 8 << 20] {
+            let (ours, theirs) = connected().await;
+            let mut most = 0;
+            for _ in 0..100 {
+                most += 1;
+                let mut write = Box::pin(ours.write_owned(vec![5; size]));
+                if poll_once(&mut write).await.is_pending() {
+                    break;
+                }
+            }
+            let reader = Peer::play(move || read_all(theirs));
+            ours.write_all(b"end").await.expect("the peer reads");
+            let flushed = timeout(Duration::from_secs(10), ours.flush()).await;
+            flushed.expect("nothing holds it up").expect("the peer reads");
+            ours.close().await.expect("the peer reads");
+            let arrived = reader.end();
+            let sent = arrived.strip_suffix(b"end").expect("what was written last");
+            assert!(sent.iter().all(|&byte| byte == 5));
+            assert_eq!(sent.len() % size, 0, "{} of {size} bytes each", sent.len());
+            assert!(sent.len() / size == most || sent.len() / size == most - 1, "{} of {most}", sent.len());
+        }
+    });
+}
+
+/// READ-02. Its entry waits behind others for room in the submission queue when the write is dropped.
+fn an_owned_write_dropped_in_a_full_queue_holds_up_nothing(ctx: &Ctx) {
+    ctx.run(async {
+        let others = many_connected(12).await;
+        let (ours, theirs) = connected().await;
+        let mut room = [0; 8];
+        for (other, _) in &others {
+            assert!(poll_once(&mut Box::pin(other.read(&mut room))).await.is_pending(), "nobody writes");
+        }
+        for (other, _) in &others {
+            assert!(poll_once(&mut Box::pin(other.read(&mut room))).await.is_pending(), "nobody writes");
+        }
+        let _pending = poll_once(&mut Box::pin(ours.write_owned(vec![5; 1000]))).await;
+        let reader = Peer::play(move || read_all(theirs));
+        ours.write_all(b"end").await.expect("the peer reads");
+        timeout(Duration::from_secs(10), ours.flush())
+            .await
+            .expect("nothing holds it up")
+            .expect("the peer reads");
+        ours.close().await.expect("the peer reads");
+        let arrived = reader.end();
+        assert!(
+            arrived == b"end" || arrived == [vec![5; 1000], b"end".to_vec()].concat(),
+            "{}",
+            arrived.len()
+        );
     });
 }
 

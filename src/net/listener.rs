@@ -3,7 +3,7 @@
 //! The listener keeps the accepts it has submitted: one at rest, a few while they complete at once. They wait before they try.
 //! What is accepted and not yet taken, and what is in flight, is together at most [`AHEAD`]. A dropped `accept` leaves its
 //! connection here for the next. Out of descriptors, it waits for the next close of a socket, or for a timer; it neither spins
-//! nor fails.
+//! nor fails. A drop ends the accepts before it returns, so that the port is free, as with std.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -22,11 +22,12 @@ use nix::errno::Errno;
 use socket2::{Domain, Protocol, SockAddr, Type};
 
 use super::address::{ToAddrs, resolve};
-use super::socket::{self, Socket};
+use super::socket::{NextClose, Socket};
 use super::stream::{TcpStream, address};
 use super::turn::Turns;
+use crate::executor::yield_now;
 use crate::op::net::Accept;
-use crate::reactor::{self, Op};
+use crate::reactor::{self, Op, end_now};
 use crate::time::{Sleep, sleep};
 
 /// The most accepts in flight together with connections accepted and not yet taken.
@@ -60,8 +61,8 @@ pub struct TcpListener {
     ready: RefCell<VecDeque<(OwnedFd, SockAddr)>>,
     /// How many accepts to keep in flight: more while they complete at once.
     ahead: Cell<usize>,
-    /// The pause after running out of descriptors, and how many sockets had been closed by then.
-    pause: Cell<Option<(Sleep, u64)>>,
+    /// The pause after running out of descriptors: it ends by time, or with the next close of a socket.
+    pause: Cell<Option<(Sleep, NextClose)>>,
     /// Who accepts.
     turns: Turns,
 }
@@ -135,12 +136,11 @@ impl TcpListener {
                 let stream = TcpStream::new(Socket::new(fd));
                 return Poll::Ready(address(Ok(peer)).map(|peer| (stream, peer)));
             }
-            if let Some((mut pause, closes)) = self.pause.take()
-                && closes == socket::closes()
+            if let Some((mut pause, mut close)) = self.pause.take()
+                && close.poll(cx).is_pending()
                 && Pin::new(&mut pause).poll(cx).is_pending()
             {
-                self.pause.set(Some((pause, closes)));
-                socket::on_close(cx);
+                self.pause.set(Some((pause, close)));
                 return Poll::Pending;
             }
             ready!(self.poll_pending(cx))?;
@@ -174,7 +174,7 @@ impl TcpListener {
             None if left == asked => Poll::Pending,
             None => Poll::Ready(Ok(())),
             Some(error) if is_starved(&error) => {
-                self.pause.set(Some((sleep(STARVED), socket::closes())));
+                self.pause.set(Some((sleep(STARVED), NextClose::from_now())));
                 Poll::Ready(Ok(()))
             }
             Some(error) if count > 0 || is_of_one_connection(&error) => {
@@ -182,6 +182,31 @@ impl TcpListener {
                 Poll::Ready(Ok(()))
             }
             Some(error) => Poll::Ready(Err(error)),
+        }
+    }
+
+    /// Closes the listener and waits until the kernel has ended its accepts. A drop does the same without
+    /// waiting, which is enough but for a kernel that is out of memory.
+    ///
+    /// # Cancellation
+    /// As a drop of the listener.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use ringloop::net::TcpListener;
+    /// ringloop::run(async {
+    ///     let listener = TcpListener::bind("127.0.0.1:0").await?;
+    ///     let address = listener.local_addr()?;
+    ///     listener.close().await;
+    ///     TcpListener::bind(address).await.map(drop)
+    /// })??;
+    /// # Ok(()) }
+    /// ```
+    pub async fn close(self) {
+        let socket = self.socket.clone();
+        drop(self);
+        while Rc::strong_count(&socket) > 1 {
+            yield_now().await;
         }
     }
 
@@ -237,6 +262,12 @@ impl Stream for Incoming<'_> {
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         self.listener.poll_accept(cx).map(Some)
+    }
+}
+
+impl Drop for TcpListener {
+    fn drop(&mut self) {
+        end_now(self.pending.take());
     }
 }
 

@@ -5,9 +5,10 @@ use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use slab::Slab;
 use socket2::SockRef;
 
 use crate::event_loop::running;
@@ -15,19 +16,50 @@ use crate::executor::wake;
 
 thread_local! {
     /// Listeners that ran out of descriptors: the next close of a socket wakes them.
-    static STARVED: RefCell<Vec<Waker>> = const { RefCell::new(Vec::new()) };
+    static STARVED: RefCell<Slab<Waker>> = const { RefCell::new(Slab::new()) };
+    /// How many sockets this thread has closed.
     static CLOSES: Cell<u64> = const { Cell::new(0) };
 }
 
-/// How many sockets this thread has closed.
-pub(super) fn closes() -> u64 {
-    CLOSES.get()
+/// The wait for this thread to close a socket.
+pub(super) struct NextClose {
+    /// How many were closed when the wait began.
+    closes: u64,
+    /// Where the waker of the last poll is, until that close.
+    place: Option<usize>,
 }
 
-/// Wakes the task when this thread closes a socket.
-pub(super) fn on_close(cx: &Context<'_>) {
-    let waker = cx.waker().clone();
-    let _ = STARVED.try_with(|starved| starved.borrow_mut().push(waker));
+impl NextClose {
+    pub(super) fn from_now() -> Self {
+        NextClose { closes: CLOSES.get(), place: None }
+    }
+
+    /// Keeps the waker of this poll only.
+    pub(super) fn poll(&mut self, cx: &Context<'_>) -> Poll<()> {
+        if CLOSES.get() != self.closes {
+            return Poll::Ready(());
+        }
+        let waker = cx.waker().clone();
+        let before = STARVED.with_borrow_mut(|starved| match self.place {
+            Some(place) => Some(std::mem::replace(&mut starved[place], waker)),
+            None => {
+                self.place = Some(starved.insert(waker));
+                None
+            }
+        });
+        drop(before);
+        Poll::Pending
+    }
+}
+
+impl Drop for NextClose {
+    fn drop(&mut self) {
+        // A close has taken all wakers out, and their places are others' by now.
+        if let Some(place) = self.place.filter(|_| CLOSES.get() == self.closes) {
+            let waker = STARVED.try_with(|starved| starved.borrow_mut().try_remove(place));
+            drop(waker);
+        }
+    }
 }
 
 /// An open socket.
@@ -97,6 +129,6 @@ impl Drop for Socket {
         }
         CLOSES.set(CLOSES.get() + 1);
         let starved = STARVED.try_with(RefCell::take).unwrap_or_default();
-        starved.into_iter().for_each(wake);
+        starved.into_iter().for_each(|(_, waker)| wake(waker));
     }
 }

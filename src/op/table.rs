@@ -254,6 +254,12 @@ impl Table {
         }
     }
 
+    /// Whether the operation is still in the table.
+    pub(crate) fn has(&self, key: Key) -> bool {
+        let slot = self.slots.get(key.index() as usize);
+        slot.is_some_and(|slot| slot.generation == key.generation() && slot.payload.is_some())
+    }
+
     fn slot(&mut self, key: Key) -> Option<&mut Slot> {
         let slot = self.slots.get_mut(key.index() as usize)?;
         (slot.generation == key.generation() && slot.payload.is_some()).then_some(slot)

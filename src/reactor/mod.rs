@@ -28,6 +28,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 
 pub use submit::Op;
+pub(crate) use submit::end_now;
 pub(crate) use timers::TimerKey;
 pub(crate) use watch::Watch;
 
@@ -37,7 +38,9 @@ use crate::op::{
     self, Abandoned, Begun, Company, Completed, Key, Ledger, Lent, Nature, Operation, Polled, Raw, Request,
     Table, Why, Work,
 };
-use crate::ring::{Buffers, Counters, Entry, Features, Notifier, Outcome, RegisteredBuf, Ring, descriptor};
+use crate::ring::{
+    Buffers, Completion, Counters, Entry, Features, Notifier, Outcome, RegisteredBuf, Ring, descriptor,
+};
 use crate::waiting::{Waiting, waits_for};
 use jobs::Jobs;
 use timers::Timers;
@@ -82,6 +85,9 @@ const NEVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 /// After so many polls of tasks the last reading of the clock is too old to say which timers are due.
 const STALE: u64 = 16;
 
+/// How often the kernel is entered at most to end operations at once: one enter takes all cancels and runs twenty ends or more.
+const ENTERS_TO_END: usize = 8;
+
 /// What a job works on is not known here.
 const NO_DESCRIPTOR: i32 = -1;
 
@@ -113,6 +119,27 @@ impl Deferred {
             Completed::Noted | Completed::More | Completed::Unknown => None,
         }
     }
+
+    fn run(self) {
+        match self {
+            Deferred::Wake(waker) => wake(waker),
+            Deferred::Discard(payload, outcome) => {
+                let name = payload.common.name;
+                if catch_unwind(AssertUnwindSafe(|| payload.discard(outcome))).is_err() {
+                    tracing::error!(target: "ringloop", operation = name, "a dropped result panicked");
+                }
+            }
+        }
+    }
+}
+
+/// Takes a completion into the table.
+fn complete(table: &mut Table, completion: Completion) -> Completed {
+    let completed = table.complete(Key::of(completion.user_data), completion.outcome);
+    if let Completed::Unknown = completed {
+        tracing::error!(target: "ringloop", ?completion, "a completion for no operation");
+    }
+    completed
 }
 
 struct Core {
@@ -344,6 +371,41 @@ impl Reactor {
         }
     }
 
+    /// Enters the kernel without waiting until it has taken all that is queued, and drops those of the abandoned
+    /// operations `keys` that end by that. Others' ends are taken in as well, but what follows them is left to the
+    /// next turn: this is called from inside of a drop, where no other user code may run.
+    fn end_now(&self, keys: &[Key]) {
+        if self.is_child() {
+            return;
+        }
+        let mut ended = Vec::with_capacity(keys.len());
+        for _ in 0..ENTERS_TO_END {
+            let mut core = self.core.borrow_mut();
+            let Core { ring: Some(ring), table, .. } = &mut *core else { return };
+            if let Err(error) = ring.enter(None) {
+                // The next turn meets it again, and tells.
+                tracing::debug!(target: "ringloop", %error, "operations were not ended at once");
+                return;
+            }
+            let mut deferred = self.deferred.borrow_mut();
+            ring.reap(|completion| {
+                let key = Key::of(completion.user_data);
+                let next = Deferred::by(complete(table, completion));
+                match keys.contains(&key) {
+                    true => ended.extend(next),
+                    false => deferred.extend(next),
+                }
+            });
+            let settled = keys.iter().all(|&key| !table.has(key)) || !ring.should_enter();
+            drop(deferred);
+            drop(core);
+            ended.drain(..).for_each(Deferred::run);
+            if settled {
+                return;
+            }
+        }
+    }
+
     /// Asks the kernel to cancel an operation whose future goes on listening.
     fn request_cancel(&self, key: Key, why: Why) {
         let mut core = self.core.borrow_mut();
@@ -389,6 +451,7 @@ impl Reactor {
     pub(crate) fn has_work(&self) -> bool {
         let core = self.core.borrow();
         core.ring.as_ref().is_some_and(Ring::has_work)
+            || !self.deferred.borrow().is_empty()
             || self.jobs.have_ended()
             || core.timers.next().is_some_and(|next| self.recent().is_none_or(|now| next <= now))
     }
@@ -457,7 +520,10 @@ impl Reactor {
 
     /// Whether completions lie ready, in memory.
     pub(crate) fn has_completions(&self) -> bool {
-        self.jobs.have_ended() || self.core.borrow().ring.as_ref().is_some_and(Ring::has_completions)
+        let core = self.core.borrow();
+        self.jobs.have_ended()
+            || core.ring.as_ref().is_some_and(Ring::has_completions)
+            || !self.deferred.borrow().is_empty()
     }
 
     /// Enters the kernel once; see [`Ring::enter`].
@@ -498,13 +564,7 @@ impl Reactor {
         let mut deferred = self.deferred.borrow_mut();
         if let Some(ring) = ring {
             ring.reap(|completion| {
-                let completed = table.complete(Key::of(completion.user_data), completion.outcome);
-                if let Completed::Unknown = completed {
-                    tracing::error!(target: "ringloop", ?completion, "a completion for no operation");
-                }
-                if let Some(next) = Deferred::by(completed) {
-                    deferred.push_back(next);
-                }
+                deferred.extend(Deferred::by(complete(table, completion)));
             });
         }
         if self.jobs.have_ended() {
@@ -523,13 +583,7 @@ impl Reactor {
         loop {
             let next = self.deferred.borrow_mut().pop_front();
             match next {
-                Some(Deferred::Wake(waker)) => wake(waker),
-                Some(Deferred::Discard(payload, outcome)) => {
-                    let name = payload.common.name;
-                    if catch_unwind(AssertUnwindSafe(|| payload.discard(outcome))).is_err() {
-                        tracing::error!(target: "ringloop", operation = name, "a dropped result panicked");
-                    }
-                }
+                Some(next) => next.run(),
                 None => break,
             }
         }

@@ -232,6 +232,24 @@ impl<T> Future for Op<T> {
     }
 }
 
+/// Drops operations of one loop and has them end before this returns, as far as the kernel can end them without waiting: what they
+/// hold is closed then. It costs an enter, if one of them is with the kernel.
+pub(crate) fn end_now<T>(operations: Vec<Op<T>>) {
+    let mut reactor = None;
+    let submitted = operations.iter().filter_map(|operation| match &operation.state {
+        State::Submitted { reactor: own, key, .. } => {
+            reactor = Some(own.clone());
+            Some(*key)
+        }
+        State::Idle(_) => None,
+    });
+    let keys: Vec<_> = submitted.collect();
+    drop(operations);
+    if let Some(reactor) = reactor {
+        reactor.end_now(&keys);
+    }
+}
+
 impl<T> Drop for Op<T> {
     fn drop(&mut self) {
         // Only what was submitted has a timer or a place in a list.
