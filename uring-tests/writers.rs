@@ -46,6 +46,9 @@ pub const TRIALS: &[Trial] = &[
     io!(a_dropped_stream_sends_what_it_accepted),
     io!(a_detached_writer_ends_at_its_limit_of_time),
     io!(detached_writers_are_bounded_in_number_and_bytes),
+    io!(an_aborted_connection_ends_for_the_peer_as_a_reset_one_of_std),
+    io!(a_writer_refused_by_the_limits_ends_in_a_reset_while_the_loop_is_busy),
+    io!(bytes_lost_with_the_loops_end_do_not_look_like_a_complete_end),
 ];
 
 fn bytes_arrive_in_order_by_every_writing_verb(ctx: &Ctx) {
@@ -646,4 +649,68 @@ fn detached_writers_are_bounded_in_number_and_bytes(ctx: &Ctx) {
             .expect("it runs");
         runner.close().expect("it ends");
     }
+}
+
+/// A part: reads to the end and says how that was.
+fn end_of(mut stream: std::net::TcpStream) -> Result<(), ErrorKind> {
+    stream.read_to_end(&mut Vec::new()).map(drop).map_err(|error| error.kind())
+}
+
+/// BUG-01. The loop does not turn after the `abort`: the reset is on its way when that returns.
+fn an_aborted_connection_ends_for_the_peer_as_a_reset_one_of_std(ctx: &Ctx) {
+    let (address, peer) = serve_one(end_of);
+    let mut std = connect(address);
+    std.write_all(b"abc").expect("the peer reads");
+    socket2::SockRef::from(&std).set_linger(Some(Duration::ZERO)).expect("it can be set");
+    drop(std);
+    let reset = peer.end();
+    assert_eq!(reset, Err(ErrorKind::ConnectionReset));
+
+    for (queued, reading) in [(0, false), (3, false), (3, true), (1 << 22, false), (1 << 22, true)] {
+        let (aborted, when) = channel::<()>();
+        let (address, peer) = serve_one(move |stream| {
+            // Ends with the other end of the channel.
+            let _ = when.recv();
+            end_of(stream)
+        });
+        ctx.run(async {
+            let stream = TcpStream::connect(address).await.expect("the peer listens");
+            if reading {
+                assert!(timeout(Duration::from_millis(1), stream.read(&mut [0])).await.is_err());
+            }
+            match queued {
+                0..4 => {
+                    stream.write_all(&[b'a'; 3][..queued]).await.expect("the peer reads");
+                    stream.flush().await.expect("the peer reads");
+                }
+                _ => assert!(fill(&stream, &vec![1; queued]).await > 0),
+            }
+            stream.abort();
+            drop(aborted);
+            assert_eq!(peer.end(), reset, "{queued} bytes were written, and a read was in flight: {reading}");
+        });
+    }
+}
+
+/// BUG-01.
+fn a_writer_refused_by_the_limits_ends_in_a_reset_while_the_loop_is_busy(ctx: &Ctx) {
+    let limits = DetachLimits { streams: 0, ..DetachLimits::default() };
+    run_on(ctx.builder().detached_writers(limits), async {
+        let (ours, theirs) = connected().await;
+        fill(&ours, &vec![1; 1 << 20]).await;
+        drop(ours);
+        assert_eq!(end_of(theirs), Err(ErrorKind::ConnectionReset));
+    });
+}
+
+/// BUG-01: a program that ends before its peer has read all.
+fn bytes_lost_with_the_loops_end_do_not_look_like_a_complete_end(ctx: &Ctx) {
+    let builder = ctx.builder().shutdown_timeout(Duration::from_millis(20));
+    let run = builder.run(async {
+        let (ours, theirs) = connected().await;
+        fill(&ours, &vec![1; 1 << 20]).await;
+        theirs
+    });
+    let theirs = run.expect("it runs");
+    assert_eq!(end_of(theirs), Err(ErrorKind::ConnectionReset));
 }

@@ -24,7 +24,7 @@ use crate::event_loop::{ErrorContext, Home, running};
 use crate::executor::{wake, yield_now};
 use crate::op::Company;
 use crate::op::net::{Send, SendOwned, SendQueue, repeat, try_send};
-use crate::reactor::{self, Op};
+use crate::reactor::{self, Op, Reactor};
 use crate::task::timeout;
 use crate::waiting::{Waiting, waits_for};
 
@@ -182,7 +182,7 @@ impl OutQueue {
         let next = self.behind.get().and_then(|behind| behind.borrow_mut().waiting.pop_front());
         match next {
             Some(segment) => self.send(segment, 0),
-            None if self.shutdown.get() => {
+            None if self.shutdown.get() && self.error().is_none() => {
                 // The peer may be gone: then there is no side to end.
                 let _ = self.socket.options().shutdown(Shutdown::Write);
             }
@@ -231,8 +231,10 @@ impl OutQueue {
         }
     }
 
-    /// Ends the side at once, with an error for whoever still writes.
+    /// Ends the side at once, with an error for all later writes. Bytes are lost, so that the peer must not read an end
+    /// in order.
     pub(super) fn fail(&self, error: io::Error) {
+        self.socket.reset_when_closed();
         self.behind().error.get_or_insert(error);
         let waiting = std::mem::take(&mut self.behind().waiting);
         waiting.into_iter().for_each(recycle);
@@ -263,9 +265,10 @@ impl OutQueue {
             event_loop.report(&ErrorContext::new(message).with_peer(self.socket.peer_addr()));
             return self.abort();
         };
-        let queue = self.clone();
+        let rest = Rest { queue: self.clone(), reactor: event_loop.reactor.clone() };
         event_loop.executor.spawn_hidden(async move {
             let _writer = writer;
+            let queue = &rest.queue;
             if timeout(limits.time, std::future::poll_fn(|cx| queue.poll_idle(cx))).await.is_err()
                 && let Some(event_loop) = running()
             {
@@ -291,6 +294,23 @@ impl OutQueue {
         let wakers = &mut self.behind().wakers;
         if wakers.is_empty() {
             *wakers = woken;
+        }
+    }
+}
+
+/// What a dropped connection still has to send. If the loop ends before, the connection is reset: the peer must not take
+/// what it got for the whole.
+struct Rest {
+    queue: Rc<OutQueue>,
+    /// Of the loop that sends it.
+    reactor: Rc<Reactor>,
+}
+
+impl Drop for Rest {
+    fn drop(&mut self) {
+        // In a forked child the connection is the parent's.
+        if self.queue.pending() > 0 && !self.reactor.is_child() {
+            self.queue.abort();
         }
     }
 }

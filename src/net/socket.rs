@@ -13,6 +13,7 @@ use socket2::SockRef;
 
 use crate::event_loop::running;
 use crate::executor::wake;
+use crate::op::net::disconnect;
 
 thread_local! {
     /// Listeners that ran out of descriptors: the next close of a socket wakes them.
@@ -91,11 +92,20 @@ impl Socket {
         Ok(())
     }
 
-    /// Has the connection reset instead of closed in order: what was not sent is lost.
+    /// Resets the connection: the peer gets `ConnectionReset`, and what the kernel has not sent is lost.
+    ///
+    /// shutdown(2) would send the end of the stream first, which the peer takes for a complete one, and the close, which
+    /// resets, comes only when the operations in flight have let go of the descriptor. connect(2) with AF_UNSPEC
+    /// dissolves the connection at once and ends those operations.
     pub(super) fn reset(&self) {
-        // Errors mean that there is no connection any more.
+        self.reset_when_closed();
+        disconnect(self);
+    }
+
+    /// Has the close reset the connection instead of ending it in order.
+    pub(super) fn reset_when_closed(&self) {
+        // An error means that there is no connection any more.
         let _ = self.set_linger(Some(Duration::ZERO));
-        let _ = self.options().shutdown(std::net::Shutdown::Both);
     }
 
     /// A second descriptor of the same socket.

@@ -218,6 +218,14 @@ pub(crate) fn try_send(fd: RawFd, bytes: &[u8]) -> io::Result<usize> {
     send(fd, bytes).count()
 }
 
+/// connect(2) with AF_UNSPEC: dissolves a connection at once, with a reset for the peer. An error means that there is none.
+pub(crate) fn disconnect(socket: &impl AsRawFd) {
+    let address = libc::sockaddr { sa_family: libc::AF_UNSPEC as libc::sa_family_t, sa_data: [0; 14] };
+    let length = size_of_val(&address) as libc::socklen_t;
+    // SAFETY: L1: the address is valid for the time of the call.
+    unsafe { libc::connect(socket.as_raw_fd(), &address, length) };
+}
+
 fn send(fd: RawFd, bytes: &[u8]) -> Outcome {
     let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
     // SAFETY: L1: the slice is valid for the time of the call.
