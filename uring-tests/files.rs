@@ -42,6 +42,7 @@ pub const TRIALS: &[Trial] = &[
     io!(length_metadata_and_sync),
     io!(a_close_reports_and_frees),
     io!(whole_files_go_in_one_call),
+    io!(bytes_that_are_no_text_are_refused_in_stds_words),
     io!(procfs_is_read_whole_though_its_length_is_zero),
     io!(folders_are_made_listed_and_removed),
     io!(making_a_tree_of_folders_is_a_race_without_losers),
@@ -377,6 +378,22 @@ fn whole_files_go_in_one_call(ctx: &Ctx) {
         assert_eq!(fs::read_to_string(&path).await.expect_err("not text").kind(), ErrorKind::InvalidData);
         fs::remove_file(&path).await.expect("it is there");
         assert!(!path.exists());
+    });
+}
+
+/// USE-03: the error does not carry the file.
+fn bytes_that_are_no_text_are_refused_in_stds_words(ctx: &Ctx) {
+    let path = ctx.file("bytes", vec![0xff; 100_000]);
+    let std = std::fs::read_to_string(&path).expect_err("it is no text");
+    ctx.run(async {
+        let whole = fs::read_to_string(&path).await.expect_err("it is no text");
+        let mut file = File::open(&path).await.expect("it is there");
+        let rest = file.read_to_string(&mut String::new()).await.expect_err("it is no text");
+        let line = file.lines().next().await.expect("it is not empty").expect_err("it is no text");
+        for error in [whole, rest, line] {
+            assert_eq!((error.kind(), error.to_string()), (std.kind(), std.to_string()));
+            assert!(format!("{error:?}").len() < 200, "it carries the file");
+        }
     });
 }
 

@@ -45,6 +45,7 @@ mod registered;
 mod requests;
 mod ring;
 mod running;
+mod served;
 mod shutdown;
 mod sockets;
 mod staggered;
@@ -97,6 +98,7 @@ const THEMES: &[(&str, &[Trial])] = &[
     ("waiting", waiting::TRIALS),
     ("groups", groups::TRIALS),
     ("files", files::TRIALS),
+    ("served", served::TRIALS),
     ("registered", registered::TRIALS),
     ("sockets", sockets::TRIALS),
     ("watched", watched::TRIALS),

@@ -22,7 +22,7 @@ use super::ahead::Ahead;
 use super::descriptor::Descriptor;
 use crate::error::BufResult;
 use crate::op::fs::{ReadToEnd, Stat, Subject};
-use crate::op::io::{At, Extent, Read, Stream};
+use crate::op::io::{At, Extent, Read, ReadByThread, Routed, Stream, Want};
 use crate::reactor::Op;
 
 /// How much is read ahead.
@@ -153,6 +153,10 @@ impl Cursor {
         }
         let room = memory.capacity();
         let op = match (to_end, file.is_stream()) {
+            _ if file.facts().reads_by_thread() => {
+                let want = if to_end { Want::ToEnd } else { Want::Once(room) };
+                Op::new(ReadByThread::new(&**file, memory, offset, want, |memory, bytes| *memory = bytes))
+            }
             (true, _) => Op::new(ReadToEnd::new(file.clone(), memory, offset)),
             (_, true) => Op::new(Read::new(file.clone(), memory, Stream, room, Extent::Once)),
             (_, false) => Op::new(Read::new(file.clone(), memory, At(offset), room, Extent::Once)),

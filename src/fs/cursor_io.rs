@@ -100,7 +100,7 @@ impl File {
     /// ```
     pub async fn read_to_string(&mut self, text: &mut String) -> io::Result<usize> {
         poll_fn(|cx| self.cursor.poll_fill(&self.descriptor, cx, usize::MAX)).await?;
-        let rest = std::str::from_utf8(self.cursor.unread()).map_err(not_utf8)?;
+        let rest = std::str::from_utf8(self.cursor.unread()).map_err(|_| not_utf8())?;
         let count = rest.len();
         text.push_str(rest);
         self.cursor.consume(count);
@@ -214,8 +214,9 @@ impl File {
     }
 }
 
-fn not_utf8(error: std::str::Utf8Error) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, error)
+/// As std says it, without the bytes.
+pub(super) fn not_utf8() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "stream did not contain valid UTF-8")
 }
 
 /// The lines of a file; see [`File::lines`]. Also a `Stream`.
@@ -260,7 +261,7 @@ impl Lines<'_> {
                 }
             };
             let line = if found.is_some() { line.strip_suffix(b"\r").unwrap_or(line) } else { line };
-            let line = std::str::from_utf8(line).map(str::to_owned).map_err(not_utf8);
+            let line = std::str::from_utf8(line).map(str::to_owned).map_err(|_| not_utf8());
             cursor.consume(count);
             self.searched = 0;
             return Poll::Ready(Some(line));

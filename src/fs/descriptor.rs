@@ -12,14 +12,18 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::unistd::{Whence, lseek};
 
 use super::behind::Behind;
+use super::pool::hand_over;
 use crate::op::fs::{Close, Facts, facts};
-use crate::op::io::{Batch, Passage, Routed, Shared};
+use crate::op::io::{Batch, Lender, Loan, Passage, Routed, Shared};
+use crate::pool::Job;
 use crate::reactor;
 
 /// An open file.
 pub(super) struct Descriptor {
     /// None only in a descriptor that is being taken apart.
     fd: Option<OwnedFd>,
+    /// Threads that work on it.
+    lender: Lender,
     /// How often its content was changed through this file.
     changes: Cell<u64>,
     /// How many changes of its content are with the kernel.
@@ -35,12 +39,23 @@ impl Descriptor {
     pub(super) fn new(fd: OwnedFd, facts: Option<Facts>) -> Rc<Self> {
         let facts = facts.map_or_else(OnceCell::new, OnceCell::from);
         let (changes, changing) = (Cell::new(0), Cell::new(0));
-        Rc::new(Descriptor { fd: Some(fd), changes, changing, facts, behind: OnceCell::new() })
+        let lender = Lender::default();
+        Rc::new(Descriptor { fd: Some(fd), lender, changes, changing, facts, behind: OnceCell::new() })
     }
 
-    /// The descriptor alone, without closing it.
-    pub(super) fn into_fd(mut self) -> OwnedFd {
-        self.fd.take().expect("it is taken only here and when it is dropped")
+    /// The descriptor alone, without closing it; None if a thread is at work on it, which then closes it.
+    pub(super) fn into_fd(mut self) -> Option<OwnedFd> {
+        self.take_fd()
+    }
+
+    fn take_fd(&mut self) -> Option<OwnedFd> {
+        let lender = std::mem::take(&mut self.lender);
+        self.fd.take().and_then(|fd| lender.end(fd))
+    }
+
+    /// Whether a thread is at work on it.
+    pub(super) fn is_lent(&self) -> bool {
+        self.lender.is_lent()
     }
 
     pub(super) fn changes(&self) -> u64 {
@@ -99,6 +114,12 @@ impl AsRawFd for Descriptor {
 }
 
 impl Routed for Descriptor {
+    const HAND_OVER: fn(Job) = hand_over;
+
+    fn lend(&self) -> Loan {
+        self.lender.lend(self.as_fd())
+    }
+
     #[inline]
     fn facts(&self) -> &Facts {
         self.facts.get_or_init(|| facts(self.as_raw_fd()))
@@ -134,8 +155,12 @@ pub(super) fn dispose(fd: OwnedFd) {
 
 impl Drop for Descriptor {
     fn drop(&mut self) {
-        if self.fd.is_some() && !self.closes_at_once() {
-            self.fd.take().into_iter().for_each(dispose);
+        if self.fd.is_none() {
+            return;
+        }
+        match self.closes_at_once() {
+            true => drop(self.take_fd()),
+            false => self.take_fd().into_iter().for_each(dispose),
         }
     }
 }

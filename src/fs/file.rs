@@ -8,7 +8,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::rc::Rc;
 
+use nix::errno::Errno;
 use nix::sys::stat::{Mode, fchmod, futimens};
+use nix::unistd::ftruncate;
 
 use super::cursor::Cursor;
 use super::descriptor::Descriptor;
@@ -16,7 +18,7 @@ use super::pool::errand;
 use super::{FileTimes, Metadata, OpenOptions};
 use crate::op::Operation;
 use crate::op::fs::{Allocate, Calling, Close, Facts, Fsync, Stat, Subject, Sync, Truncate};
-use crate::op::io::{Effect, Ordered, write_at_once};
+use crate::op::io::{Effect, Loan, Ordered, Routed, write_at_once};
 use crate::reactor::{self, Op};
 
 /// An open file.
@@ -168,7 +170,10 @@ impl File {
             let file = self.descriptor.clone();
             return self.operation(Effect::Changes, Calling::new(Truncate { file, len }));
         }
-        self.on_pool(Effect::Changes, move |fd| std::fs::File::from(fd).set_len(len))
+        self.on_pool(Effect::Changes, move |fd| {
+            let len = i64::try_from(len).map_err(|_| Errno::EINVAL)?;
+            Ok(ftruncate(fd, len)?)
+        })
     }
 
     /// Has room reserved on the medium for `len` bytes from `offset` on, so that writing there finds it; the file gets longer if
@@ -238,14 +243,14 @@ impl File {
         self.on_pool(Effect::None, move |fd| Ok(futimens(fd, &accessed, &modified)?))
     }
 
-    /// Does something with the file on the thread pool, by a descriptor of its own: this one may be closed by then.
+    /// Does something with the file on the thread pool, which keeps the descriptor open as long.
     fn on_pool(
         &self,
         effect: Effect,
-        job: impl FnOnce(OwnedFd) -> io::Result<()> + Send + 'static,
+        job: impl FnOnce(Loan) -> io::Result<()> + Send + 'static,
     ) -> Op<io::Result<()>> {
-        let fd = self.descriptor.as_fd().try_clone_to_owned();
-        self.operation(effect, errand(move || job(fd?)))
+        let loan = self.descriptor.lend();
+        self.operation(effect, errand(move || job(loan)))
     }
 
     /// Another `File` for the same open file, with a position of its own: it begins where this one is. fcntl(2) `F_DUPFD_CLOEXEC`.
@@ -303,11 +308,13 @@ impl File {
         self.flush().await?;
         let position = self.stream_position().await.ok();
         let descriptor = self.into_descriptor();
-        let fd = match Rc::try_unwrap(descriptor) {
-            Ok(descriptor) => descriptor.into_fd(),
-            // An operation in flight keeps the other one.
-            Err(shared) => shared.as_fd().try_clone_to_owned()?,
+        // What an operation in flight or a thread works on stays with it.
+        let copy = match Rc::strong_count(&descriptor) > 1 || descriptor.is_lent() {
+            true => Some(descriptor.as_fd().try_clone_to_owned()?),
+            false => None,
         };
+        let own = || Rc::into_inner(descriptor).and_then(Descriptor::into_fd);
+        let fd = copy.or_else(own).ok_or(Errno::EBADF)?;
         let mut file = std::fs::File::from(fd);
         if let Some(position) = position {
             io::Seek::seek(&mut file, io::SeekFrom::Start(position))?;
@@ -340,13 +347,13 @@ impl File {
         if flushed.is_err() {
             self.descriptor.forget_unwritten();
         }
-        let closed = match Rc::try_unwrap(self.into_descriptor()) {
-            Ok(descriptor) if !descriptor.closes_at_once() => {
-                Op::new(Close::new(descriptor.into_fd(), |result| result)).await
-            }
-            // Dropping it closes it: now, or when an operation in flight has ended.
-            _ => Ok(()),
-        };
+        let alone = Rc::into_inner(self.into_descriptor());
+        let closed =
+            match alone.filter(|descriptor| !descriptor.closes_at_once()).and_then(Descriptor::into_fd) {
+                Some(fd) => Op::new(Close::new(fd, |result| result)).await,
+                // Dropping it closes it: now, or when an operation in flight or a thread is done with it.
+                None => Ok(()),
+            };
         flushed.and(closed)
     }
 

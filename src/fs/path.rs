@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use nix::fcntl::AT_FDCWD;
 use nix::sys::stat::{UtimensatFlags, utimensat};
 
+use super::cursor_io::not_utf8;
 use super::descriptor::dispose;
 use super::options::{c_path, on_path, on_paths};
 use super::pool::{errand, hand_over};
@@ -32,7 +33,7 @@ use crate::reactor::Op;
 /// # Ok(()) }
 /// ```
 pub fn read(path: impl AsRef<Path>) -> Op<io::Result<Vec<u8>>> {
-    on_path(path.as_ref(), |path| ReadFile::new(path, dispose, |content| content))
+    on_path(path.as_ref(), |path| ReadFile::new(path, dispose, hand_over, |content| content))
 }
 
 /// Reads all of a file, which must be UTF-8.
@@ -50,11 +51,11 @@ pub fn read(path: impl AsRef<Path>) -> Op<io::Result<Vec<u8>>> {
 /// # Ok(()) }
 /// ```
 pub fn read_to_string(path: impl AsRef<Path>) -> Op<io::Result<String>> {
-    on_path(path.as_ref(), |path| ReadFile::new(path, dispose, |content| content.and_then(text)))
+    on_path(path.as_ref(), |path| ReadFile::new(path, dispose, hand_over, |content| content.and_then(text)))
 }
 
 fn text(bytes: Vec<u8>) -> io::Result<String> {
-    String::from_utf8(bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+    String::from_utf8(bytes).map_err(|_| not_utf8())
 }
 
 /// Makes a file of these bytes; a file that is there is replaced by them, in place. The bytes are copied once,

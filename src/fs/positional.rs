@@ -10,7 +10,10 @@ use crate::buf::{IoBuf, IoBufMut};
 use crate::error::BufResult;
 use crate::op::Operation;
 use crate::op::fs::ReadToEnd;
-use crate::op::io::{At, Effect, Extent, Ordered, Read, ReadVectored, Write, WriteVectored};
+use crate::op::io::{
+    At, Effect, Extent, Ordered, Read, ReadByThread, ReadVectored, Routed, Want, Write, WriteVectored, fill,
+    fill_all,
+};
 use crate::reactor::Op;
 
 impl File {
@@ -24,6 +27,22 @@ impl File {
         let refusal = self.descriptor.is_stream().then_some(Errno::ESPIPE as i32);
         let file = self.descriptor.clone();
         Op::new(Ordered::new(file.clone(), effect, refusal, operation(file)))
+    }
+
+    #[inline]
+    fn reads_by_thread(&self) -> bool {
+        self.descriptor.facts().reads_by_thread()
+    }
+
+    #[cold]
+    fn read_by_thread<B: 'static>(
+        &self,
+        buf: B,
+        offset: u64,
+        want: Want,
+        fill: fn(&mut B, Vec<u8>),
+    ) -> Op<BufResult<B>> {
+        self.transfer(Effect::None, |file| ReadByThread::new(&*file, buf, offset, want, fill))
     }
 
     /// Reads into the front of `buf`, up to its capacity, and sets its length. pread(2).
@@ -50,6 +69,9 @@ impl File {
     #[doc(alias = "pread")]
     pub fn read_at<B: IoBufMut>(&self, buf: B, offset: u64) -> Op<BufResult<B>> {
         let len = buf.capacity();
+        if self.reads_by_thread() {
+            return self.read_by_thread(buf, offset, Want::Once(len), fill);
+        }
         self.transfer(Effect::None, |file| Read::new(file, buf, At(offset), len, Extent::Once))
     }
 
@@ -113,6 +135,9 @@ impl File {
             len <= room,
             "read_exact_at of {len} bytes into a buffer with room for {room}: give it the capacity"
         );
+        if self.reads_by_thread() {
+            return self.read_by_thread(buf, offset, Want::Exactly(len), fill);
+        }
         self.transfer(Effect::None, |file| Read::new(file, buf, At(offset), len, Extent::All))
     }
 
@@ -159,6 +184,9 @@ impl File {
     /// # Ok(()) }
     /// ```
     pub fn read_to_end_at(&self, buf: Vec<u8>, offset: u64) -> Op<BufResult<Vec<u8>>> {
+        if self.reads_by_thread() {
+            return self.read_by_thread(buf, offset, Want::ToEnd, |buf, bytes| *buf = bytes);
+        }
         self.transfer(Effect::None, |file| ReadToEnd::new(file, buf, offset))
     }
 
@@ -172,6 +200,10 @@ impl File {
     /// As [`read_at`](Self::read_at).
     #[doc(alias = "preadv")]
     pub fn read_vectored_at<B: IoBufMut>(&self, bufs: Vec<B>, offset: u64) -> Op<BufResult<Vec<B>>> {
+        if self.reads_by_thread() {
+            let len = bufs.iter().map(IoBufMut::capacity).sum();
+            return self.read_by_thread(bufs, offset, Want::Once(len), fill_all);
+        }
         self.transfer(Effect::None, |file| ReadVectored::new(file, bufs, offset))
     }
 

@@ -34,7 +34,7 @@ pub(crate) use whole::{ReadFile, ReadToEnd};
 pub(super) const HERE: types::Fd = types::Fd(libc::AT_FDCWD);
 
 /// An entry that does nothing.
-pub(super) fn nothing() -> Entry {
+pub(in crate::op) fn nothing() -> Entry {
     opcode::Nop::new().build()
 }
 

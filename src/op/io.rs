@@ -10,13 +10,16 @@
 //! * `ordered`: what must come before an operation on a file, and what it changes.
 //! * `pour`: the write behind a cursor, which nobody waits for.
 //! * `vectored`: one transfer of several buffers.
+//! * `threaded`: reads that a thread does, by a `loan` of the descriptor.
 //!
 //! Not here: paths and metadata (`fs`), sockets (`net`).
 
 #![allow(unsafe_code)]
 
+mod loan;
 mod ordered;
 mod pour;
+mod threaded;
 mod vectored;
 
 use std::io;
@@ -29,10 +32,13 @@ use super::route::{self, Facts, if_so};
 use super::{Company, Nature, Next, Operation};
 use crate::buf::{IoBuf, IoBufMut};
 use crate::error::{BufError, BufResult, Cancelled};
+use crate::pool::Job;
 use crate::ring::{Entry, Outcome};
 
+pub(crate) use loan::{Lender, Loan};
 pub(crate) use ordered::{Bell, Effect, Ordered, Passage, Shared};
 pub(crate) use pour::{Batch, Pour, Sink};
+pub(crate) use threaded::{Content, ReadByThread, Want, fill, fill_all, read_plainly};
 pub(crate) use vectored::{ReadVectored, WriteVectored};
 
 /// The most bytes that the kernel moves at once (`MAX_RW_COUNT`).
@@ -111,8 +117,14 @@ impl Position for Stream {
 
 /// An open file that knows what kind of file it is.
 pub(crate) trait Routed: AsRawFd + 'static {
+    /// Gives a job to the loop's thread pool.
+    const HAND_OVER: fn(Job);
+
     /// What is known of it.
     fn facts(&self) -> &Facts;
+
+    /// The descriptor for a job.
+    fn lend(&self) -> Loan;
 
     /// How a transfer that somebody waits for ends.
     fn transfer(&self) -> Nature {

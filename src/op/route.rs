@@ -20,8 +20,9 @@
 //!
 //! | operation | else | why |
 //! |---|---|---|
-//! | open of a cached path, and read, on FUSE, NFS and the like | ring, on a worker | inside the enter it would wait for the server |
+//! | open of a cached path on FUSE, NFS and the like; read on NFS and the like | ring, on a worker | inside the enter it would wait for the server |
 //! | `fchmod`, `utimensat`, `readlink`, `getdents`, `realpath`, `copy_file_range`; `ftruncate` before 6.9 | pool | the ring has no such operation |
+//! | read of a FUSE file, or of one that may be | pool | of a file opened with direct I/O, io_uring goes on after a short read, at the wrong place |
 //! | everything | ring | a disk's or a server's time is the kernel's to wait for |
 //!
 //! Not plain calls, though there is nothing to wait for in memory: `unlink`, `rename`, `ftruncate`, `O_TRUNC`. They give a
@@ -193,7 +194,7 @@ pub(super) fn reads_by_call(facts: &Facts, registered: Option<usize>, company: C
     match facts.reads.get() {
         Way::Plain => true,
         Way::IfCached => company == Company::Alone && registered.is_none_or(|len| len < MANY),
-        Way::Ring | Way::Worker => false,
+        Way::Ring | Way::Worker | Way::Thread => false,
     }
 }
 
@@ -229,7 +230,7 @@ pub(super) unsafe fn read_at_once(
             // SAFETY: L1: the caller lends the memory for the call.
             unsafe { libc::preadv2(fd, &raw const part, 1, offset, libc::RWF_NOWAIT) }
         }
-        Way::Ring | Way::Worker => return None,
+        Way::Ring | Way::Worker | Way::Thread => return None,
     };
     if result < 0 {
         if Errno::last() != Errno::EAGAIN {
@@ -238,6 +239,14 @@ pub(super) unsafe fn read_at_once(
         return None;
     }
     Some(called(result))
+}
+
+/// pread(2), which blocks.
+pub(super) fn read_plainly(fd: RawFd, place: &mut [u8], offset: u64) -> std::io::Result<usize> {
+    let offset = i64::try_from(offset).map_err(|_| Errno::EINVAL)?;
+    // SAFETY: L1: the place is borrowed for the call, with its length.
+    let count = unsafe { libc::pread(fd, place.as_mut_ptr().cast(), place.len(), offset) };
+    Ok(Errno::result(count)? as usize)
 }
 
 /// pwrite(2) without waiting; None: that cannot be done.
@@ -304,6 +313,8 @@ enum Way {
     Ring,
     /// Through the ring, on a kernel worker.
     Worker,
+    /// By a plain call on the thread pool.
+    Thread,
 }
 
 /// What is known of an open file without asking anybody else than the kernel.
@@ -338,6 +349,13 @@ impl Facts {
         Facts::new(true, false)
     }
 
+    /// Whether it is read by a thread. Of a file that a FUSE server has opened for direct I/O, io_uring goes on after a short
+    /// read and takes it that the file system has moved the position, which FUSE has not: the bytes come from the wrong place.
+    #[inline]
+    pub(crate) fn reads_by_thread(&self) -> bool {
+        self.reads.get() == Way::Thread
+    }
+
     fn of_file_in_memory() -> Facts {
         Facts { reads: Cell::new(Way::Plain), writes: Way::Plain, ..Facts::new(true, true) }
     }
@@ -352,8 +370,14 @@ impl Facts {
                 }
                 Medium::Disk => Facts::new(true, true),
                 medium => {
-                    let reads = if Machine::look().has_servers { Way::Worker } else { Way::Ring };
-                    Facts { reads: Cell::new(reads), ..Facts::new(true, medium != Medium::Unknown) }
+                    let reads = match (medium, Machine::look()) {
+                        (Medium::Fuse, _) => Way::Thread,
+                        // A layer may be on FUSE.
+                        (Medium::Layers | Medium::Unknown, Machine { has_fuse: true, .. }) => Way::Thread,
+                        (_, Machine { has_servers: true, .. }) => Way::Worker,
+                        _ => Way::Ring,
+                    };
+                    Facts { reads: Cell::new(reads), ..Facts::new(true, is_local(status)) }
                 }
             },
             libc::S_IFDIR | libc::S_IFLNK => Facts::new(true, is_local(status)),
@@ -393,7 +417,7 @@ fn is_direct(fd: RawFd) -> bool {
 
 /// Whether the file lies on a local file system.
 fn is_local(status: &Status) -> bool {
-    Medium::of(status) != Medium::Unknown
+    matches!(Medium::of(status), Medium::Memory | Medium::Disk | Medium::Layers)
 }
 
 #[cfg(test)]

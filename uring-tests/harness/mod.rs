@@ -8,6 +8,7 @@
 pub mod aftermath;
 pub mod ctx;
 pub mod forked;
+pub mod fuse;
 pub mod kinds;
 pub mod needs;
 pub mod pairs;

@@ -10,6 +10,8 @@ use nix::unistd::Uid;
 pub enum Need {
     /// Root, for limits that only root may raise and for mounts.
     Root,
+    /// The kernel's door for FUSE servers.
+    Fuse,
     /// A program on the PATH.
     Tool(&'static str),
     /// At least so many descriptors for one process.
@@ -23,6 +25,10 @@ impl Need {
     pub fn unmet(self) -> Option<String> {
         match self {
             Need::Root => (!Uid::effective().is_root()).then(|| "needs root".to_owned()),
+            Need::Fuse => {
+                let device = std::fs::File::options().read(true).write(true).open("/dev/fuse");
+                device.err().map(|error| format!("needs /dev/fuse: {error}"))
+            }
             Need::Tool(name) => (!on_path(name)).then(|| format!("needs the program `{name}`")),
             Need::Descriptors(least) => {
                 let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(soft, _)| soft);

@@ -9,10 +9,13 @@ use std::rc::Rc;
 
 use io_uring::{opcode, types};
 
-use super::{Facts, adopt, nothing, open_entry, open_nature};
+use super::{Errand, Facts, adopt, nothing, open_entry, open_nature};
 use crate::error::{BufError, BufResult, Cancelled};
-use crate::op::io::{At, INTERRUPTED, MOST, Noted, Patience, Position, Progress, Routed};
-use crate::op::{Company, Nature, Next, Operation, route};
+use crate::op::io::{
+    At, Content, INTERRUPTED, MOST, Noted, Patience, Position, Progress, Routed, Want, read_plainly,
+};
+use crate::op::{Company, Nature, Next, Operation, Work, route};
+use crate::pool::Job;
 use crate::ring::{Entry, Outcome};
 
 /// The least room worth a read.
@@ -187,6 +190,8 @@ pub(crate) struct ReadFile<T: 'static> {
     path: CString,
     /// Once it is open, with what is known of it.
     file: Option<(OwnedFd, Facts)>,
+    /// The file is with a thread, which reads it.
+    job: Option<Errand<Content>>,
     /// It does not wait where it should; plain calls need not care.
     is_nonblocking: bool,
     /// What is read.
@@ -195,20 +200,29 @@ pub(crate) struct ReadFile<T: 'static> {
     patience: Patience,
     /// Closes a file that may have to wait for somebody.
     close: fn(OwnedFd),
+    /// Gives a job to the pool.
+    hand_over: fn(Job),
     /// Makes the output.
     tell: fn(io::Result<Vec<u8>>) -> T,
 }
 
 impl<T> ReadFile<T> {
-    pub(crate) fn new(path: CString, close: fn(OwnedFd), tell: fn(io::Result<Vec<u8>>) -> T) -> Self {
+    pub(crate) fn new(
+        path: CString,
+        close: fn(OwnedFd),
+        hand_over: fn(Job),
+        tell: fn(io::Result<Vec<u8>>) -> T,
+    ) -> Self {
         let content = Incoming::new(Vec::new());
         ReadFile {
             path,
             file: None,
+            job: None,
             is_nonblocking: false,
             content,
             patience: Patience::default(),
             close,
+            hand_over,
             tell,
         }
     }
@@ -222,6 +236,9 @@ unsafe impl<T: 'static> Operation for ReadFile<T> {
     const HAS_CALL: bool = true;
 
     fn nature(&mut self) -> Nature {
+        if let Some(job) = &mut self.job {
+            return job.nature();
+        }
         match &self.file {
             None => open_nature(&self.path, TO_READ),
             Some((_, facts)) if facts.waits => Nature::Waits,
@@ -231,6 +248,7 @@ unsafe impl<T: 'static> Operation for ReadFile<T> {
 
     fn call(&mut self, _company: Company) -> Option<Outcome> {
         match &self.file {
+            None if self.job.is_some() => None,
             None => {
                 let outcome = route::open_nonblocking(&self.path, TO_READ)?;
                 self.is_nonblocking = true;
@@ -240,8 +258,13 @@ unsafe impl<T: 'static> Operation for ReadFile<T> {
         }
     }
 
+    fn work(&mut self) -> Option<Work> {
+        self.job.as_mut().and_then(Errand::work)
+    }
+
     fn entry(&mut self) -> Entry {
         match &self.file {
+            None if self.job.is_some() => nothing(),
             None => open_entry(&self.path, TO_READ, 0),
             Some((file, facts)) => {
                 if std::mem::take(&mut self.is_nonblocking) {
@@ -253,6 +276,9 @@ unsafe impl<T: 'static> Operation for ReadFile<T> {
     }
 
     fn advance(&mut self, outcome: Outcome) -> Next {
+        if self.job.is_some() {
+            return Next::Finish;
+        }
         if self.file.is_some() {
             return self.content.advance(outcome);
         }
@@ -262,6 +288,14 @@ unsafe impl<T: 'static> Operation for ReadFile<T> {
         match adopt(outcome) {
             Ok(file) => {
                 let (size, facts) = route::measure(file.as_raw_fd());
+                if facts.reads_by_thread() {
+                    if std::mem::take(&mut self.is_nonblocking) {
+                        route::let_wait(file.as_raw_fd(), TO_READ);
+                    }
+                    let job = move || Ok(read_plainly(file, 0, Want::ToEnd));
+                    self.job = Some(Errand::new(job, self.hand_over));
+                    return Next::Again;
+                }
                 self.file = Some((file, facts));
                 self.content.expect(size);
                 Next::Again
@@ -274,6 +308,10 @@ unsafe impl<T: 'static> Operation for ReadFile<T> {
     }
 
     fn finish(self, outcome: Outcome) -> T {
+        if let Some(job) = self.job {
+            let read = job.finish(outcome).and_then(|(bytes, end)| end.map(|()| bytes));
+            return (self.tell)(read);
+        }
         let Some((file, facts)) = self.file else {
             // Not opened; or nobody listened, and a descriptor that came all the same is closed here.
             let ended = self.content.end.unwrap_or_else(|| adopt(outcome).and(Err(Cancelled.into())));

@@ -25,12 +25,16 @@ pub(super) enum Medium {
     Disk,
     /// Other file systems, of this machine as a rule: the status of a file is at hand, its content perhaps not.
     Layers,
-    /// A server, a driver, or something else that is not known.
+    /// A FUSE server.
+    Fuse,
+    /// A server, a driver, or something else that is not in the list.
+    Other,
+    /// The kernel does not say.
     Unknown,
 }
 
 /// The file systems that are known, by magic number.
-const KNOWN: [(FsType, Medium); 7] = [
+const KNOWN: [(FsType, Medium); 8] = [
     (statfs::TMPFS_MAGIC, Medium::Memory),
     (FsType(RAMFS_MAGIC), Medium::Memory),
     (statfs::EXT4_SUPER_MAGIC, Medium::Disk),
@@ -38,6 +42,7 @@ const KNOWN: [(FsType, Medium); 7] = [
     (statfs::BTRFS_SUPER_MAGIC, Medium::Disk),
     (statfs::OVERLAYFS_SUPER_MAGIC, Medium::Layers),
     (statfs::F2FS_SUPER_MAGIC, Medium::Disk),
+    (statfs::FUSE_SUPER_MAGIC, Medium::Fuse),
 ];
 
 /// The kernel's `RAMFS_MAGIC`.
@@ -182,8 +187,10 @@ fn of_mount(mount: u64) -> Medium {
         unsafe { libc::syscall(SYS_STATMOUNT, &raw const request, place, size_of::<MountStatus>(), 0) };
     let told = result == 0 && status.mask & SB_BASIC != 0;
     let magic = FsType(status.magic as _);
-    let known = KNOWN.iter().find(|(system, _)| told && *system == magic);
-    known.map_or(Medium::Unknown, |&(_, medium)| medium)
+    if !told {
+        return Medium::Unknown;
+    }
+    KNOWN.iter().find(|(system, _)| *system == magic).map_or(Medium::Other, |&(_, medium)| medium)
 }
 
 /// How long it is believed what was seen of things that change without notice.
@@ -250,6 +257,8 @@ fn medium_of_folder(folder: &[u8]) -> Option<Medium> {
 pub(super) struct Machine {
     /// A file system is mounted that may have to ask a server.
     pub(super) has_servers: bool,
+    /// A FUSE server is among them.
+    pub(super) has_fuse: bool,
     /// Something that was in memory has been written to the swap space.
     pub(super) has_swapped: bool,
 }
@@ -265,8 +274,13 @@ impl Machine {
     #[cold]
     fn look_anew(now: Duration) -> Machine {
         let mounts = std::fs::read_to_string("/proc/self/mountinfo");
+        let any = |of_interest: fn(&str) -> bool| {
+            // Where that cannot be read, anything may be mounted.
+            mounts.as_ref().map_or(true, |mounts| mounts.lines().any(of_interest))
+        };
         let machine = Machine {
-            has_servers: !mounts.is_ok_and(|mounts| !mounts.lines().any(may_have_server)),
+            has_servers: any(may_have_server),
+            has_fuse: any(is_fuse),
             has_swapped: !sysinfo().is_ok_and(|memory| memory.swap_free() == memory.swap_total()),
         };
         MACHINE.set(Some((machine, now)));
@@ -313,8 +327,18 @@ const SERVERLESS: [&str; 33] = [
 
 /// Whether the file system of a line of `/proc/self/mountinfo` may have to ask a server.
 fn may_have_server(mount: &str) -> bool {
-    let system = mount.rsplit_once(" - ").and_then(|(_, rest)| rest.split(' ').next());
-    !system.is_some_and(|system| SERVERLESS.contains(&system))
+    !file_system(mount).is_some_and(|system| SERVERLESS.contains(&system))
+}
+
+/// Whether the mount of such a line speaks the FUSE protocol.
+fn is_fuse(mount: &str) -> bool {
+    file_system(mount)
+        .is_none_or(|system| ["fuse", "fuseblk", "virtiofs"].contains(&system) || system.starts_with("fuse."))
+}
+
+/// The kind of file system that such a line tells of.
+fn file_system(mount: &str) -> Option<&str> {
+    mount.rsplit_once(" - ").and_then(|(_, rest)| rest.split(' ').next())
 }
 
 #[cfg(test)]
@@ -349,7 +373,12 @@ mod tests {
         for system in ["nfs4", "fuse", "fuse.sshfs", "cifs", "9p", "something new"] {
             assert!(may_have_server(&mount(system)), "{system}");
         }
-        assert!(may_have_server("no mount at all"));
+        for (system, expected) in
+            [("fuse", true), ("fuse.sshfs", true), ("fuseblk", true), ("fusectl", false), ("nfs4", false)]
+        {
+            assert_eq!(is_fuse(&mount(system)), expected, "{system}");
+        }
+        assert!(may_have_server("no mount at all") && is_fuse("no mount at all"));
         assert!(SERVERLESS.is_sorted());
     }
 
