@@ -13,6 +13,9 @@ mod context;
 mod current_loop;
 mod error;
 
+// Plain system calls.
+mod sys;
+
 // Pure Rust: no kernel, runs under Miri.
 mod block;
 pub mod buf;

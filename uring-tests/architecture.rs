@@ -26,9 +26,9 @@ pub const TRIALS: &[Trial] = &[
 ];
 
 /// Where the kernel's own structures may be named.
-const KERNEL_ROOMS: &[&str] = &["ring/", "op/"];
+const KERNEL_ROOMS: &[&str] = &["sys/", "ring/", "op/"];
 /// Where `unsafe` may stand.
-const UNSAFE_ROOMS: &[&str] = &["ring/", "op/", "block.rs", "buf.rs", "executor/task.rs"];
+const UNSAFE_ROOMS: &[&str] = &["sys/", "ring/", "op/", "block.rs", "buf.rs", "executor/task.rs"];
 
 /// Futures of what goes on although nobody awaits it.
 const RUN_ANYWAY: &[&str] = &["Task", "Child"];

@@ -11,7 +11,6 @@ use std::ffi::OsString;
 use std::fs;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::Shutdown;
-use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -22,11 +21,12 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use nix::sys::stat::{Mode, fchmod};
-use socket2::{Domain, SockAddr, SockRef, Type};
 
 use super::debug::Place;
 use super::dump::{Forest, table};
 use super::{ErrorContext, EventLoop, LoopHandle, operations, running};
+use crate::sys::Errno;
+use crate::sys::socket::{SockAddr, SockRef, unix_stream};
 
 /// How long the loops together have for an answer, and a client for each piece of its question or of the answer.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -139,7 +139,7 @@ impl Service {
         let Service { shared, thread, path, file, .. } = self;
         shared.over.store(true, Ordering::SeqCst);
         // Ends an accept, and a client that is slow.
-        let _ = SockRef::from(&shared.listener).shutdown(Shutdown::Both);
+        let _ = SockRef::of(&shared.listener).shutdown(Shutdown::Both);
         if let Some(client) = &*lock(&shared.client) {
             let _ = client.shutdown(Shutdown::Both);
         }
@@ -154,19 +154,20 @@ impl Service {
 
 /// Listens there; a socket that a process left which is gone is replaced.
 fn listen(path: &Path) -> io::Result<UnixListener> {
-    let socket = socket2::Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    let fd = unix_stream()?;
+    let socket = SockRef::of(&fd);
     // Before it has a name: nobody else ever gets in.
-    fchmod(&socket, Mode::S_IRUSR | Mode::S_IWUSR)?;
+    fchmod(&fd, Mode::S_IRUSR | Mode::S_IWUSR)?;
     let address = SockAddr::unix(path)?;
     match socket.bind(&address) {
-        Err(error) if error.kind() == ErrorKind::AddrInUse && is_abandoned(path) => {
+        Err(Errno::EADDRINUSE) if is_abandoned(path) => {
             fs::remove_file(path)?;
             socket.bind(&address)?;
         }
         bound => bound?,
     }
     socket.listen(16)?;
-    Ok(UnixListener::from(OwnedFd::from(socket)))
+    Ok(UnixListener::from(fd))
 }
 
 /// Whether it is a socket that nobody listens on.

@@ -5,19 +5,17 @@ use std::future::{Future, IntoFuture};
 use std::io;
 use std::marker::PhantomData;
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
-
-use socket2::{Domain, Protocol, Type};
 
 use super::address::{Target, resolve};
 use super::socket::Socket;
 use super::stream::TcpStream;
 use crate::op::net::Connect as ConnectOp;
 use crate::reactor::Op;
+use crate::sys::socket::{SockRef, tcp};
 use crate::task::{staggered_race, timeout};
 
 /// How long an attempt is alone before the next address is tried as well.
@@ -121,12 +119,12 @@ fn interleave(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
 
 /// A socket for an attempt.
 fn open(address: SocketAddr, nodelay: bool, local: Option<SocketAddr>) -> io::Result<Socket> {
-    let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_tcp_nodelay(nodelay)?;
+    let fd = tcp(address)?;
+    SockRef::of(&fd).set_nodelay(nodelay)?;
     if let Some(local) = local {
-        socket.bind(&local.into())?;
+        SockRef::of(&fd).bind(&local.into())?;
     }
-    Ok(Socket::new(OwnedFd::from(socket)))
+    Ok(Socket::new(fd))
 }
 
 /// One error that tells of all, each address's.

@@ -18,16 +18,16 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use futures_util::stream::Stream;
-use nix::errno::Errno;
-use socket2::{Domain, Protocol, SockAddr, Type};
 
 use super::address::{ToAddrs, resolve};
 use super::socket::{NextClose, Socket};
-use super::stream::{TcpStream, address};
+use super::stream::TcpStream;
 use super::turn::Turns;
 use crate::executor::yield_now;
 use crate::op::net::Accept;
 use crate::reactor::{self, Op, end_now};
+use crate::sys::Errno;
+use crate::sys::socket::{SockAddr, SockRef, tcp};
 use crate::time::{Sleep, sleep};
 
 /// The most accepts in flight together with connections accepted and not yet taken.
@@ -95,7 +95,7 @@ impl TcpListener {
     /// The descriptor is not a socket.
     pub fn from_std(listener: std::net::TcpListener) -> io::Result<Self> {
         let fd = OwnedFd::from(listener);
-        socket2::SockRef::from(&fd).r#type()?;
+        SockRef::of(&fd).is_stream()?;
         Ok(Self::new(fd))
     }
 
@@ -134,7 +134,7 @@ impl TcpListener {
             let taken = self.ready.borrow_mut().pop_front();
             if let Some((fd, peer)) = taken {
                 let stream = TcpStream::new(Socket::new(fd));
-                return Poll::Ready(address(Ok(peer)).map(|peer| (stream, peer)));
+                return Poll::Ready(peer.ip().map(|peer| (stream, peer)));
             }
             if let Some((mut pause, mut close)) = self.pause.take()
                 && close.poll(cx).is_pending()
@@ -212,12 +212,12 @@ impl TcpListener {
 
     /// The address that is listened on. getsockname(2).
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        address(self.socket.options().local_addr())
+        self.socket.options().local_addr()?.ip()
     }
 
     /// The hop limit of what is sent on its connections (IP_TTL).
     pub fn set_ttl(&self, ttl: u32) -> io::Result<()> {
-        self.socket.options().set_ttl_v4(ttl)
+        Ok(self.socket.options().set_ttl(ttl)?)
     }
 }
 
@@ -243,13 +243,14 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 }
 
 fn open(address: SocketAddr) -> io::Result<OwnedFd> {
-    let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    let fd = tcp(address)?;
+    let socket = SockRef::of(&fd);
     socket.set_reuse_address(true)?;
     // Accepted connections inherit it.
-    socket.set_tcp_nodelay(true)?;
+    socket.set_nodelay(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
-    Ok(socket.into())
+    Ok(fd)
 }
 
 /// The connections of a listener; see [`TcpListener::incoming`].

@@ -9,11 +9,11 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use slab::Slab;
-use socket2::SockRef;
 
 use crate::event_loop::running;
 use crate::executor::wake;
 use crate::op::net::disconnect;
+use crate::sys::socket::SockRef;
 
 thread_local! {
     /// Listeners that ran out of descriptors: the next close of a socket wakes them.
@@ -78,12 +78,12 @@ impl Socket {
 
     /// Its options.
     pub(super) fn options(&self) -> SockRef<'_> {
-        SockRef::from(self)
+        SockRef::of(self)
     }
 
     /// The other end; None where there is none, or no more.
     pub(super) fn peer_addr(&self) -> Option<SocketAddr> {
-        self.options().peer_addr().ok()?.as_socket()
+        self.options().peer_addr().ok()?.ip().ok()
     }
 
     pub(super) fn set_linger(&self, linger: Option<Duration>) -> io::Result<()> {

@@ -107,7 +107,7 @@ impl TcpStream {
     /// The descriptor is not a socket.
     pub fn from_std(stream: std::net::TcpStream) -> io::Result<Self> {
         let socket = Socket::new(OwnedFd::from(stream));
-        socket.options().r#type()?;
+        socket.options().is_stream()?;
         Ok(Self::new(socket))
     }
 
@@ -249,27 +249,27 @@ impl TcpStream {
 
     /// The address of this end. getsockname(2).
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        address(self.socket().options().local_addr())
+        self.socket().options().local_addr()?.ip()
     }
 
     /// The address of the other end. getpeername(2).
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
-        address(self.socket().options().peer_addr())
+        self.socket().options().peer_addr()?.ip()
     }
 
     /// Whether small writes are sent at once (TCP_NODELAY) instead of being collected (Nagle's algorithm).
     pub fn nodelay(&self) -> io::Result<bool> {
-        self.socket().options().tcp_nodelay()
+        Ok(self.socket().options().nodelay()?)
     }
 
     /// Sets TCP_NODELAY.
     pub fn set_nodelay(&self, on: bool) -> io::Result<()> {
-        self.socket().options().set_tcp_nodelay(on)
+        Ok(self.socket().options().set_nodelay(on)?)
     }
 
     /// Whether the kernel asks a silent peer for a sign of life (SO_KEEPALIVE).
     pub fn set_keepalive(&self, on: bool) -> io::Result<()> {
-        self.socket().options().set_keepalive(on)
+        Ok(self.socket().options().set_keepalive(on)?)
     }
 
     /// How long a close waits for the peer (SO_LINGER); zero resets. Such a close happens on the thread pool.
@@ -279,24 +279,18 @@ impl TcpStream {
 
     /// The hop limit of what is sent (IP_TTL).
     pub fn set_ttl(&self, ttl: u32) -> io::Result<()> {
-        self.socket().options().set_ttl_v4(ttl)
+        Ok(self.socket().options().set_ttl(ttl)?)
     }
 
     /// The kernel's buffer for what comes in, in bytes (SO_RCVBUF).
     pub fn set_recv_buffer_size(&self, bytes: usize) -> io::Result<()> {
-        self.socket().options().set_recv_buffer_size(bytes)
+        Ok(self.socket().options().set_recv_buffer_size(bytes)?)
     }
 
     /// The kernel's buffer for what goes out, in bytes (SO_SNDBUF).
     pub fn set_send_buffer_size(&self, bytes: usize) -> io::Result<()> {
-        self.socket().options().set_send_buffer_size(bytes)
+        Ok(self.socket().options().set_send_buffer_size(bytes)?)
     }
-}
-
-pub(super) fn address(found: io::Result<socket2::SockAddr>) -> io::Result<SocketAddr> {
-    found?
-        .as_socket()
-        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the socket has no IP address"))
 }
 
 pub(super) async fn read(receiver: &Receiver, socket: &Rc<OutQueue>, buf: &mut [u8]) -> io::Result<usize> {

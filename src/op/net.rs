@@ -14,12 +14,12 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::rc::Rc;
 
 use io_uring::{opcode, squeue, types};
-use socket2::{SockAddr, SockAddrStorage};
 
 use super::{Company, Nature, Next, Operation, called};
 use crate::buf::IoBuf;
 use crate::error::{BufError, BufResult};
 use crate::ring::{Buffers, Entry, Outcome, wait_first};
+use crate::sys::socket::SockAddr;
 
 pub use chunk::Chunk;
 
@@ -236,15 +236,14 @@ fn send(fd: RawFd, bytes: &[u8]) -> Outcome {
 /// almost as much as one that finds one. So an accept waits first, where the kernel can be told.
 pub(crate) struct Accept<S: AsRawFd + 'static> {
     listener: Rc<S>,
-    address: SockAddrStorage,
-    length: libc::socklen_t,
+    address: SockAddr,
     /// It waits before it tries.
     waits: bool,
 }
 
 impl<S: AsRawFd> Accept<S> {
     pub(crate) fn new(listener: Rc<S>, waits: bool) -> Self {
-        Accept { listener, address: SockAddrStorage::zeroed(), length: 0, waits }
+        Accept { listener, address: SockAddr::unset(), waits }
     }
 }
 
@@ -258,9 +257,8 @@ unsafe impl<S: AsRawFd + 'static> Operation for Accept<S> {
     }
 
     fn entry(&mut self) -> Entry {
-        self.length = self.address.size_of();
-        let address = (&raw mut self.address).cast();
-        let mut entry = opcode::Accept::new(types::Fd(self.listener.as_raw_fd()), address, &mut self.length)
+        let (address, length) = self.address.out_pointers();
+        let mut entry = opcode::Accept::new(types::Fd(self.listener.as_raw_fd()), address, length)
             .flags(libc::SOCK_CLOEXEC)
             .build();
         if self.waits {
@@ -281,9 +279,7 @@ unsafe impl<S: AsRawFd + 'static> Operation for Accept<S> {
         let fd = outcome.count()?;
         // SAFETY: D1: the kernel has just made this descriptor for us.
         let fd = unsafe { OwnedFd::from_raw_fd(fd as RawFd) };
-        // SAFETY: P1: the kernel has written an address of this length.
-        let address = unsafe { SockAddr::new(self.address, self.length) };
-        Ok((fd, address))
+        Ok((fd, self.address))
     }
 }
 
@@ -310,7 +306,7 @@ unsafe impl<S: AsRawFd + 'static> Operation for Connect<S> {
 
     fn entry(&mut self) -> Entry {
         let fd = types::Fd(self.socket.as_raw_fd());
-        opcode::Connect::new(fd, self.address.as_ptr().cast(), self.address.len()).build()
+        opcode::Connect::new(fd, self.address.as_ptr(), self.address.len()).build()
     }
 
     fn finish(self, outcome: Outcome) -> Self::Output {

@@ -11,11 +11,11 @@ use std::os::fd::BorrowedFd;
 
 use io_uring::opcode::{Read, ReadFixed, Readv, Recv, Send, SendZc, Write, WriteFixed, Writev};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
-use nix::sys::socket::{SockType, getsockopt, sockopt};
 use nix::sys::stat::{SFlag, fstat};
 use nix::sys::statfs::{self, FsType, fstatfs};
 
 use super::Entry;
+use crate::sys::socket::SockRef;
 
 /// `IOSQE_FIXED_FILE`: the descriptor is an index.
 const FIXED_FILE: u8 = 1;
@@ -152,7 +152,7 @@ impl Transfer {
 
 /// Whether a socket is one without boundaries.
 fn is_stream_socket(fd: BorrowedFd<'_>) -> bool {
-    getsockopt(&fd, sockopt::SockType).is_ok_and(|kind| kind == SockType::Stream)
+    SockRef::of(&fd).is_stream() == Ok(true)
 }
 
 /// Whether a descriptor that is read or written is one without boundaries, and of a kind that `fits`.
