@@ -3,14 +3,14 @@
 
 use crate::harness::kinds::{rest, settle, turns};
 use crate::harness::pairs::{both_ends, bound, connected, many_connected};
-use crate::harness::peers::{Python, echo, finish_sending, listen, read_all, reset, serve_one};
+use crate::harness::peers::{Peer, Python, echo, finish_sending, listen, read_all, reset, serve_one};
 use crate::harness::probes::{Dice, Log, poll_once, start_and_drop};
 use crate::harness::{Ctx, Need, Trial, aftermath};
 use crate::{io, once};
 use futures_util::future::join;
 use futures_util::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
 use nix::sys::signal::{SigHandler, Signal, signal};
-use ringloop::net::{TcpStream, lookup_host};
+use ringloop::net::{OwnedReadHalf, TcpStream, lookup_host};
 use ringloop::{create_task, sleep, testing, timeout};
 use socket2::SockRef;
 use std::cell::Cell;
@@ -32,6 +32,10 @@ pub const TRIALS: &[Trial] = &[
     io!(a_read_into_nothing_returns_at_once),
     io!(the_end_of_the_stream_stays_the_end),
     io!(a_read_exact_cut_short_is_unexpected_eof),
+    io!(a_read_exact_that_is_cut_takes_nothing),
+    io!(lines_read_under_timeouts_are_those_that_std_reads),
+    io!(a_line_read_in_a_select_is_whole_or_not_taken),
+    io!(lines_of_a_half_and_of_the_stream_are_those_that_std_reads),
     io!(a_half_closed_stream_still_sends),
     io!(a_shut_down_stream_still_receives),
     io!(a_reset_is_an_error_after_the_data),
@@ -378,7 +382,170 @@ fn a_read_exact_cut_short_is_unexpected_eof(ctx: &Ctx) {
         let error = ours.read_exact(&mut buffer).await.expect_err("ten were asked for");
         assert_eq!(error.kind(), ErrorKind::UnexpectedEof);
         assert_eq!(&buffer[..6], b"six...");
+        // As a file's: all or nothing.
+        assert_eq!(ours.read(&mut buffer).await.expect("they came"), 6);
     });
+}
+
+/// PROBE-04. asyncio's `readexactly` under `wait_for` does the same, and so does the `read_exact` of a file.
+fn a_read_exact_that_is_cut_takes_nothing(ctx: &Ctx) {
+    let bytes = Dice(ctx.seed).bytes(300_000);
+    ctx.run(async {
+        let (ours, theirs) = connected().await;
+        let sent = bytes.clone();
+        let peer = Peer::play(move || {
+            let mut theirs = theirs;
+            for piece in sent.chunks(7001) {
+                theirs.write_all(piece).expect("the loop's end is open");
+                std::thread::sleep(Duration::from_micros(300));
+            }
+        });
+        let (mut dice, mut cuts, mut got) = (Dice(ctx.seed), 0, Vec::new());
+        while got.len() < bytes.len() {
+            let mut buffer = vec![0; (1 + dice.below(40_000) as usize).min(bytes.len() - got.len())];
+            match timeout(Duration::from_micros(dice.below(500)), ours.read_exact(&mut buffer)).await {
+                Ok(read) => {
+                    read.expect("it was sent");
+                    got.extend_from_slice(&buffer);
+                }
+                Err(_) => cuts += 1,
+            }
+        }
+        peer.end();
+        assert!(got == bytes, "after {cuts} cuts");
+        assert!(cuts > 0, "none was cut");
+    });
+}
+
+/// Lines of all lengths, among them empty ones and such as need several receives.
+fn text(seed: u64) -> String {
+    let mut dice = Dice(seed);
+    let ends = ["\n", "\r\n", "\n\n"];
+    let line = |n: u64| {
+        let length = if n.is_multiple_of(10) { 30_000 } else { dice.below(80) as usize };
+        let letter = char::from(b'a' + (n % 26) as u8);
+        format!("{}{}", String::from_iter(std::iter::repeat_n(letter, length)), ends[dice.below(3) as usize])
+    };
+    (0..60).map(line).collect::<String>() + "the last has no end"
+}
+
+/// Sends a text in pieces of all lengths, with pauses, and ends.
+fn sends(text: String, seed: u64) -> impl FnOnce(std::net::TcpStream) + Send {
+    move |mut stream| {
+        let (mut dice, mut rest) = (Dice(seed), text.as_bytes());
+        while !rest.is_empty() {
+            let (piece, later) = rest.split_at((1 + dice.below(4000) as usize).min(rest.len()));
+            stream.write_all(piece).expect("the loop reads");
+            rest = later;
+            std::thread::sleep(Duration::from_micros(dice.below(400)));
+        }
+    }
+}
+
+/// What std makes of the text by `read_line`.
+fn lines_by_std(mut text: &[u8]) -> Vec<String> {
+    let mut lines = Vec::new();
+    loop {
+        let mut line = String::new();
+        if std::io::BufRead::read_line(&mut text, &mut line).expect("it is UTF-8") == 0 {
+            return lines;
+        }
+        lines.push(line);
+    }
+}
+
+/// USE-01. asyncio's `readline` under `wait_for` loses nothing either.
+fn lines_read_under_timeouts_are_those_that_std_reads(ctx: &Ctx) {
+    let text = text(ctx.seed);
+    let (address, peer) = serve_one(sends(text.clone(), ctx.seed));
+    ctx.run(async {
+        let stream = TcpStream::connect(address).await.expect("the peer listens");
+        let (mut dice, mut cuts, mut lines, mut line) = (Dice(ctx.seed), 0, Vec::new(), String::new());
+        loop {
+            let limit = Duration::from_micros(dice.below(700));
+            match timeout(limit, stream.read_line(&mut line)).await.map(|read| read.expect("it is UTF-8")) {
+                Ok(0) => break,
+                Ok(count) => {
+                    assert_eq!(count, line.len());
+                    lines.push(std::mem::take(&mut line));
+                }
+                Err(_) => {
+                    assert!(line.is_empty(), "a line that was not read is not appended");
+                    cuts += 1;
+                }
+            }
+        }
+        assert!(cuts > 0, "none was cut");
+        assert_eq!(lines, lines_by_std(text.as_bytes()));
+    });
+    peer.end();
+}
+
+/// USE-01.
+fn a_line_read_in_a_select_is_whole_or_not_taken(ctx: &Ctx) {
+    ctx.run(async {
+        let (ours, mut theirs) = connected().await;
+        let mut line = String::new();
+        for part in ["hel", "lo", "\nwor", "ld\n"] {
+            theirs.write_all(part.as_bytes()).expect("the loop's end is open");
+            ringloop::select! {
+                _ = turns(6) => {}
+                // Not within six turns if it is not complete.
+                read = ours.read_line(&mut line) => _ = read.expect("it was sent"),
+            }
+        }
+        while line.matches('\n').count() < 2 {
+            ours.read_line(&mut line).await.expect("it was sent");
+        }
+        assert_eq!(line, "hello\nworld\n");
+        // What is left of a cut read is there for every other verb, too.
+        theirs.write_all(b"abc").expect("the loop's end is open");
+        assert!(timeout(Duration::from_millis(5), ours.read_line(&mut line)).await.is_err());
+        assert_eq!(&*ours.read_chunk().await.expect("it was sent").expect("not the end"), b"abc");
+        theirs.write_all(b"def").expect("the loop's end is open");
+        assert!(timeout(Duration::from_millis(5), TcpStream::lines(&ours).next()).await.is_err());
+        let (_, rest) = ours.into_std().await.expect("it is handed on");
+        assert_eq!(&rest[..], b"def");
+    });
+}
+
+/// USE-01.
+fn lines_of_a_half_and_of_the_stream_are_those_that_std_reads(ctx: &Ctx) {
+    let text = text(ctx.seed);
+    let without_ends: Vec<&str> = text.lines().collect();
+    for as_stream in [false, true] {
+        let (address, peer) = serve_one(sends(text.clone(), ctx.seed));
+        ctx.run(async {
+            let stream = TcpStream::connect(address).await.expect("the peer listens");
+            let (read, _write) = stream.into_split();
+            let (mut lines, mut dice, mut got) = (OwnedReadHalf::lines(&read), Dice(ctx.seed), Vec::new());
+            loop {
+                let limit = Duration::from_micros(dice.below(700));
+                let next = match as_stream {
+                    false => timeout(limit, lines.next()).await,
+                    true => timeout(limit, futures_util::StreamExt::next(&mut lines)).await,
+                };
+                match next {
+                    Ok(Some(line)) => got.push(line.expect("it is UTF-8")),
+                    Ok(None) => break,
+                    Err(_) => {}
+                }
+            }
+            assert_eq!(got, without_ends);
+            assert!(lines.next().await.is_none(), "the end stays the end");
+        });
+        peer.end();
+    }
+    let (address, peer) = serve_one(sends(text.clone(), ctx.seed));
+    ctx.run(async {
+        let stream = TcpStream::connect(address).await.expect("the peer listens");
+        let (mut record, mut records) = (Vec::new(), Vec::new());
+        while stream.read_until(b'a', &mut record).await.expect("it was sent") > 0 {
+            records.push(std::mem::take(&mut record));
+        }
+        assert!(records.iter().map(Vec::as_slice).eq(text.as_bytes().split_inclusive(|&byte| byte == b'a')));
+    });
+    peer.end();
 }
 
 fn a_half_closed_stream_still_sends(ctx: &Ctx) {

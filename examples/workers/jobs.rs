@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use futures_util::AsyncBufReadExt;
 use ringloop::fs::{self, File};
 use ringloop::net::TcpStream;
 use ringloop::{GroupError, JoinError, as_completed, create_task, task_group, to_thread};
@@ -90,7 +89,7 @@ impl Workshop {
 
     async fn fetch_part(self: Rc<Self>, job: Job, attempt: u32, part: u32) -> Result<String, Failure> {
         self.rate.take().await;
-        let mut stream = TcpStream::connect(self.server).await?;
+        let stream = TcpStream::connect(self.server).await?;
         stream.write_all(format!("GET {} {attempt} {part}\n", job.number).as_bytes()).await?;
         let mut line = String::new();
         stream.read_line(&mut line).await?;

@@ -4,7 +4,6 @@
 
 use std::io;
 
-use futures_util::AsyncBufReadExt;
 use ringloop::create_task;
 use ringloop::net::{TcpListener, TcpStream};
 
@@ -44,7 +43,7 @@ fn mood(luck: Luck, job: u32, attempt: u32) -> Mood {
     }
 }
 
-async fn answer(mut stream: TcpStream, luck: Luck) -> io::Result<()> {
+async fn answer(stream: TcpStream, luck: Luck) -> io::Result<()> {
     let mut line = String::new();
     stream.read_line(&mut line).await?;
     let words: Vec<u32> = line.split_whitespace().skip(1).filter_map(|word| word.parse().ok()).collect();

@@ -12,6 +12,7 @@
 
 mod address;
 mod connect;
+mod lines;
 mod listener;
 mod out_queue;
 mod owned;
@@ -26,6 +27,7 @@ mod watched;
 
 pub use address::{ToAddrs, lookup_host};
 pub use connect::{Connect, Connecting};
+pub use lines::LineStream;
 pub use listener::{Incoming, TcpListener};
 pub use split::{OwnedReadHalf, OwnedWriteHalf};
 pub use stream::TcpStream;

@@ -1,7 +1,8 @@
 //! The receiving half of a connection: data lives with the connection, not with the future that asks for it.
 //!
 //! The receiver keeps the one receive it has submitted (**S1**). A read polls it and copies; a dropped read leaves it in
-//! place, and the next read gets its result: no byte is lost. Nothing is armed before the first read and nothing is read
+//! place, and the next read gets its result: no byte is lost. A reader that needs several receives (a line, an exact count)
+//! and is dropped before it has them gives back what it has taken ([`lines`](super::lines)). Nothing is armed before the first read and nothing is read
 //! ahead of demand, so the kernel's own flow control does the rest. An idle connection holds no buffer: the kernel picks one
 //! from the loop's buffer ring when data arrives.
 //!
@@ -16,6 +17,8 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
+
+use memchr::memchr;
 
 use super::plain::{self, Taken};
 use super::turn::Turns;
@@ -54,10 +57,20 @@ enum Stage {
     Receiving(Op<io::Result<Received>>),
     /// What has come and is not consumed.
     Filled(Chunk),
+    /// What a reader has given back, in front of another stage.
+    Unread(Box<Unread>),
     /// No receive, but the kernel tells when it is time for one.
     Watched(Box<Watched>),
     /// The peer has ended its side.
     Ended,
+}
+
+/// Bytes that a dropped reader had taken, and the stage that follows them. There is at least one.
+struct Unread {
+    bytes: Vec<u8>,
+    /// How much of them is consumed.
+    start: usize,
+    then: Stage,
 }
 
 impl Receiver {
@@ -102,18 +115,55 @@ impl Receiver {
         self.incoming.get_mut().consume(count);
     }
 
+    /// Takes the next bytes, at most all up to and with a delimiter, and appends them. True: that was the delimiter, or
+    /// the end of the peer's side.
+    pub(super) fn poll_piece(
+        &self,
+        socket: &Rc<impl AsRawFd + 'static>,
+        cx: &mut Context<'_>,
+        delimiter: u8,
+        to: &mut Vec<u8>,
+    ) -> Poll<io::Result<bool>> {
+        let mut incoming = self.incoming.borrow_mut();
+        if !ready!(incoming.poll_fill(socket, cx))? {
+            return Poll::Ready(Ok(true));
+        }
+        let filled = incoming.filled();
+        let found = memchr(delimiter, filled);
+        let count = found.map_or(filled.len(), |at| at + 1);
+        to.extend_from_slice(&filled[..count]);
+        incoming.consume(count);
+        Poll::Ready(Ok(found.is_some()))
+    }
+
+    /// Puts bytes back that a reader has taken last: the next reader gets them first.
+    pub(super) fn unread(&self, bytes: &[u8]) {
+        if !bytes.is_empty() {
+            self.incoming.borrow_mut().unread(bytes);
+        }
+    }
+
     /// Ends the receive in flight, or the watch, and gives out what came before it ended.
     pub(super) async fn stop(&self) -> Vec<u8> {
-        let (left, stage) = {
+        let (mut left, stage) = {
             let mut incoming = self.incoming.borrow_mut();
-            (incoming.filled().to_vec(), replace(&mut incoming.stage, Stage::Ended))
-        };
-        match stage {
-            Stage::Receiving(receive) if receive.is_submitted() => {
-                receive.timeout(Duration::ZERO).await.map_or_else(|_| Vec::new(), |(chunk, _)| chunk.to_vec())
+            let mut left = Vec::new();
+            while let Stage::Unread(_) | Stage::Filled(_) = incoming.stage {
+                let filled = incoming.filled();
+                left.extend_from_slice(filled);
+                let count = filled.len();
+                incoming.consume(count);
             }
-            _ => left,
+            left.extend_from_slice(incoming.filled());
+            (left, replace(&mut incoming.stage, Stage::Ended))
+        };
+        if let Stage::Receiving(receive) = stage
+            && receive.is_submitted()
+            && let Ok((chunk, _)) = receive.timeout(Duration::ZERO).await
+        {
+            left.extend_from_slice(&chunk);
         }
+        left
     }
 }
 
@@ -126,7 +176,7 @@ impl Incoming {
         self.unwatch();
         loop {
             match self.stage {
-                Stage::Filled(_) => return Poll::Ready(Ok(true)),
+                Stage::Filled(_) | Stage::Unread(_) => return Poll::Ready(Ok(true)),
                 Stage::Ended => return Poll::Ready(Ok(false)),
                 _ => ready!(self.poll_receive(socket, cx))?,
             }
@@ -179,8 +229,16 @@ impl Incoming {
         if !ready!(self.poll_fill(socket, cx))? {
             return Poll::Ready(Ok(None));
         }
-        let Stage::Filled(mut chunk) = replace(&mut self.stage, Stage::Empty) else {
-            unreachable!("there is data");
+        let mut chunk = match replace(&mut self.stage, Stage::Empty) {
+            Stage::Filled(chunk) => chunk,
+            Stage::Unread(unread) => {
+                let Unread { bytes, start, then } = *unread;
+                self.stage = then;
+                let mut chunk = Chunk::from(bytes);
+                chunk.advance(start);
+                chunk
+            }
+            _ => unreachable!("there is data"),
         };
         if let Some(buffers) = reactor::current().and_then(|reactor| reactor.buffers())
             && buffers.free() < usize::from(buffers.count()) / 4
@@ -291,6 +349,7 @@ impl Incoming {
     fn filled(&self) -> &[u8] {
         match &self.stage {
             Stage::Filled(chunk) => chunk,
+            Stage::Unread(unread) => &unread.bytes[unread.start..],
             Stage::Watched(watched) => watched.rest(),
             _ => &[],
         }
@@ -304,9 +363,28 @@ impl Incoming {
                     self.stage = Stage::Empty;
                 }
             }
+            Stage::Unread(unread) => {
+                unread.start += count;
+                if unread.start >= unread.bytes.len() {
+                    self.stage = replace(&mut unread.then, Stage::Empty);
+                }
+            }
             Stage::Watched(watched) => watched.consume(count),
             _ => {}
         }
+    }
+
+    fn unread(&mut self, bytes: &[u8]) {
+        let then = replace(&mut self.stage, Stage::Empty);
+        let unread = match then {
+            Stage::Unread(mut unread) => {
+                unread.bytes.splice(..unread.start, bytes.iter().copied());
+                unread.start = 0;
+                unread
+            }
+            then => Box::new(Unread { bytes: bytes.to_vec(), start: 0, then }),
+        };
+        self.stage = Stage::Unread(unread);
     }
 }
 

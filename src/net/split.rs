@@ -8,10 +8,11 @@ use std::task::{Context, Poll, ready};
 
 use futures_util::io::{AsyncBufRead, AsyncRead, AsyncWrite};
 
+use super::lines::{LineStream, Source, read_exact, read_line, read_until};
 use super::out_queue::OutQueue;
 use super::owned::WriteOwned;
 use super::receiver::Receiver;
-use super::stream::{WriteEnd, poll_close, read, read_exact, write, write_all};
+use super::stream::{WriteEnd, poll_close, read, write, write_all};
 use crate::buf::IoBuf;
 use crate::error::BufResult;
 use crate::op::net::Chunk;
@@ -34,9 +35,34 @@ impl OwnedReadHalf {
     /// See [`TcpStream::read_exact`](super::TcpStream::read_exact).
     ///
     /// # Cancellation
-    /// What has been copied into `buf` is consumed.
+    /// Nothing is lost: all of it is read, or nothing.
     pub async fn read_exact(&self, buf: &mut [u8]) -> io::Result<()> {
-        read_exact(&self.receiver, &self.socket, buf).await
+        read_exact(self.source(), buf).await
+    }
+
+    /// See [`TcpStream::read_line`](super::TcpStream::read_line).
+    ///
+    /// # Cancellation
+    /// Nothing is lost: a whole line is read, or nothing.
+    pub async fn read_line(&self, line: &mut String) -> io::Result<usize> {
+        read_line(self.source(), line).await
+    }
+
+    /// See [`TcpStream::read_until`](super::TcpStream::read_until).
+    ///
+    /// # Cancellation
+    /// Nothing is lost: all is read, or nothing.
+    pub async fn read_until(&self, delimiter: u8, bytes: &mut Vec<u8>) -> io::Result<usize> {
+        read_until(self.source(), delimiter, bytes).await
+    }
+
+    /// See [`TcpStream::lines`](super::TcpStream::lines).
+    pub fn lines(&self) -> LineStream<'_> {
+        LineStream::new(self.source())
+    }
+
+    fn source(&self) -> Source<'_> {
+        Source { receiver: &self.receiver, socket: &self.socket }
     }
 
     /// See [`TcpStream::read_chunk`](super::TcpStream::read_chunk).

@@ -15,6 +15,7 @@ use futures_util::io::{AsyncBufRead, AsyncRead, AsyncWrite};
 
 use super::address::ToAddrs;
 use super::connect::Connect;
+use super::lines::{LineStream, Source, read_exact, read_line, read_until};
 use super::out_queue::OutQueue;
 use super::owned::WriteOwned;
 use super::receiver::Receiver;
@@ -115,6 +116,10 @@ impl TcpStream {
         &self.out.socket
     }
 
+    fn source(&self) -> Source<'_> {
+        Source { receiver: &self.receiver, socket: &self.out }
+    }
+
     /// Reads what is there, at most `buf.len()` bytes, and waits for some if nothing is; 0 is the end of the peer's side.
     ///
     /// # Errors
@@ -129,12 +134,86 @@ impl TcpStream {
     /// Fills `buf`.
     ///
     /// # Errors
-    /// `UnexpectedEof` if the peer ends its side before; otherwise as [`read`](Self::read).
+    /// `UnexpectedEof` if the peer ends its side before; otherwise as [`read`](Self::read). What has come stays with the
+    /// connection.
     ///
     /// # Cancellation
-    /// What has been copied into `buf` is consumed; what has not arrived is left to the next read.
+    /// Nothing is lost: all of it is read, or nothing. What has been copied into `buf` goes back to the connection, and
+    /// the next read gets it.
     pub async fn read_exact(&self, buf: &mut [u8]) -> io::Result<()> {
-        read_exact(&self.receiver, &self.out, buf).await
+        read_exact(self.source(), buf).await
+    }
+
+    /// Reads a line with its end, `\n`, appends it, and returns its length in bytes; 0 is the end of the peer's side. The
+    /// last line may have no end.
+    ///
+    /// Prefer this over `read_line` of `AsyncBufReadExt`, which loses what it has read when it is dropped. Where that
+    /// trait is imported, a variable of type `&mut TcpStream` chooses the trait's: write `(&*stream).read_line(..)`.
+    ///
+    /// # Errors
+    /// `InvalidData` for a line that is not UTF-8, which is skipped (take [`read_until`](Self::read_until) for such);
+    /// otherwise as [`read`](Self::read).
+    ///
+    /// # Cancellation
+    /// Nothing is lost: a whole line is read, or nothing.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use ringloop::net::{TcpListener, TcpStream};
+    /// use std::time::Duration;
+    /// ringloop::run(async {
+    ///     let listener = TcpListener::bind("127.0.0.1:0").await?;
+    ///     let stream = TcpStream::connect(listener.local_addr()?).await?;
+    ///     let (peer, _) = listener.accept().await?;
+    ///     peer.write_all(b"hel").await?;
+    ///     let mut line = String::new();
+    ///     let limit = Duration::from_millis(5);
+    ///     assert!(ringloop::timeout(limit, stream.read_line(&mut line)).await.is_err());
+    ///     peer.write_all(b"lo\n").await?;
+    ///     stream.read_line(&mut line).await?;
+    ///     assert_eq!(line, "hello\n");
+    ///     std::io::Result::Ok(())
+    /// })??;
+    /// # Ok(()) }
+    /// ```
+    #[doc(alias = "readline")]
+    pub async fn read_line(&self, line: &mut String) -> io::Result<usize> {
+        read_line(self.source(), line).await
+    }
+
+    /// Reads all up to and with `delimiter`, appends it, and returns how many bytes that were; 0 is the end of the peer's
+    /// side. At that end the delimiter may be missing.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    ///
+    /// # Cancellation
+    /// Nothing is lost: all is read, or nothing.
+    #[doc(alias = "readuntil")]
+    pub async fn read_until(&self, delimiter: u8, bytes: &mut Vec<u8>) -> io::Result<usize> {
+        read_until(self.source(), delimiter, bytes).await
+    }
+
+    /// Returns the lines from here on. Where `AsyncBufReadExt` is imported its `lines`, which takes the stream by value, is
+    /// chosen before this one.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use ringloop::net::{TcpListener, TcpStream};
+    /// ringloop::run(async {
+    ///     let listener = TcpListener::bind("127.0.0.1:0").await?;
+    ///     let stream = TcpStream::connect(listener.local_addr()?).await?;
+    ///     listener.accept().await?.0.write_all(b"one\r\ntwo").await?;
+    ///     let mut lines = stream.lines();
+    ///     assert_eq!(lines.next().await.transpose()?.as_deref(), Some("one"));
+    ///     assert_eq!(lines.next().await.transpose()?.as_deref(), Some("two"));
+    ///     assert!(lines.next().await.is_none());
+    ///     std::io::Result::Ok(())
+    /// })??;
+    /// # Ok(()) }
+    /// ```
+    pub fn lines(&self) -> LineStream<'_> {
+        LineStream::new(self.source())
     }
 
     /// The next bytes in the buffer into which the kernel put them, without a copy; None at the end.
@@ -298,23 +377,6 @@ pub(super) async fn read(receiver: &Receiver, socket: &Rc<OutQueue>, buf: &mut [
     std::future::poll_fn(|cx| receiver.poll_read(socket, cx, buf)).await
 }
 
-pub(super) async fn read_exact(
-    receiver: &Receiver,
-    socket: &Rc<OutQueue>,
-    mut buf: &mut [u8],
-) -> io::Result<()> {
-    let _turn = receiver.turns.take().await;
-    while !buf.is_empty() {
-        let count = std::future::poll_fn(|cx| receiver.poll_read(socket, cx, buf)).await?;
-        if count == 0 {
-            let missing = format!("the peer ended its side with {} bytes missing", buf.len());
-            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, missing));
-        }
-        buf = &mut buf[count..];
-    }
-    Ok(())
-}
-
 pub(super) async fn write(out: &Rc<OutQueue>, buf: &[u8]) -> io::Result<usize> {
     let _turn = out.turns.take().await;
     std::future::poll_fn(|cx| out.poll_write(cx, buf)).await
@@ -374,7 +436,8 @@ impl AsyncWrite for TcpStream {
     }
 }
 
-/// The connection's own buffer: lines need no `BufReader`, and nothing is read ahead that a drop could lose.
+/// The connection's own buffer: no `BufReader` is needed. A future of `AsyncBufReadExt` that is dropped midway loses what
+/// it has consumed: see [`read_line`](TcpStream::read_line).
 impl AsyncBufRead for TcpStream {
     fn poll_fill_buf(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<&[u8]>> {
         let stream = self.get_mut();
