@@ -16,7 +16,8 @@ use super::descriptor::Descriptor;
 use crate::error::LoopClosed;
 use crate::event_loop::{ErrorContext, EventLoop, Home, Writer};
 use crate::executor::wake;
-use crate::op::io::{At, Batch, Bell, Passage, Pour, Routed, Sink, Stream};
+use crate::op::Operation;
+use crate::op::io::{At, Batch, Bell, Passage, Pour, Routed, Stream};
 use crate::reactor;
 use crate::waiting::{Waiting, waits_for};
 
@@ -227,8 +228,8 @@ impl Descriptor {
     fn pour(self: &Rc<Self>, batch: Option<Batch>) {
         let Some((batch, behind)) = batch.zip(self.behind.get()) else { return };
         match self.is_stream() {
-            true => behind.home.detach(Pour::<_, Stream>::new(self.clone(), batch)),
-            false => behind.home.detach(Pour::<_, At>::new(self.clone(), batch)),
+            true => behind.home.detach(Pour::<_, Stream>::new(self.clone(), batch).then(poured)),
+            false => behind.home.detach(Pour::<_, At>::new(self.clone(), batch).then(poured)),
         }
     }
 
@@ -272,7 +273,13 @@ impl Descriptor {
     }
 }
 
-impl Sink for Descriptor {
+/// A batch has come back.
+fn poured((file, batch, result): (Rc<Descriptor>, Batch, io::Result<()>)) {
+    file.poured(batch, result);
+}
+
+impl Descriptor {
+    /// A batch has come back: all of it is written, unless there is an error. The next goes on its way.
     fn poured(self: Rc<Self>, mut batch: Batch, result: io::Result<()>) {
         let Some(behind) = self.behind.get() else { return };
         let result = match result {

@@ -15,15 +15,17 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
+use nix::errno::Errno;
+
 use super::segment::{recycle, spare};
 use super::socket::Socket;
 use super::turn::Turns;
 use crate::buf::IoBuf;
-use crate::error::BufResult;
+use crate::error::{BufError, BufResult};
 use crate::event_loop::{ErrorContext, Home, running};
 use crate::executor::{wake, yield_now};
-use crate::op::Company;
-use crate::op::net::{Send, SendOwned, SendQueue, repeat, try_send};
+use crate::op::net::{Send, repeat, try_send};
+use crate::op::{Company, Operation};
 use crate::reactor::{self, Op, Reactor};
 use crate::task::timeout;
 use crate::waiting::{Waiting, waits_for};
@@ -153,7 +155,7 @@ impl OutQueue {
             let mut first = spare();
             let (now, later) = bytes.split_at(bytes.len().min(first.capacity()));
             first.extend_from_slice(now);
-            self.send(first, 0);
+            self.send(first);
             bytes = later;
         }
         if bytes.is_empty() || self.error().is_some() {
@@ -181,7 +183,7 @@ impl OutQueue {
         }
         let next = self.behind.get().and_then(|behind| behind.borrow_mut().waiting.pop_front());
         match next {
-            Some(segment) => self.send(segment, 0),
+            Some(segment) => self.send(segment),
             None if self.shutdown.get() && self.error().is_none() => {
                 // The peer may be gone: then there is no side to end.
                 let _ = self.socket.options().shutdown(Shutdown::Write);
@@ -190,18 +192,49 @@ impl OutQueue {
         }
     }
 
-    fn send(self: &Rc<Self>, segment: Vec<u8>, from: usize) {
+    fn send(self: &Rc<Self>, segment: Vec<u8>) {
         self.sending.set(true);
         self.home.settle();
-        self.home.detach(Send::new(self.clone(), segment, from));
+        self.home.detach(Send::new(self.clone(), segment).then(|(queue, sent)| match sent {
+            Ok((count, segment)) => {
+                queue.sent(count, None);
+                recycle(segment);
+            }
+            Err(BufError { error, buf: segment, done }) => {
+                recycle(segment);
+                queue.sent(done, Some(error));
+            }
+        }));
     }
 
-    /// A send of the caller's own buffer, now that nothing is queued.
-    pub(super) fn send_owned<B: IoBuf>(self: &Rc<Self>, buf: B) -> Op<Option<BufResult<B>>> {
+    /// A send of the caller's own buffer, now that nothing is queued. Dropped before it began, it has sent nothing.
+    pub(super) fn send_owned<B: IoBuf>(self: &Rc<Self>, buf: B) -> Op<BufResult<B>> {
         self.sending.set(true);
         self.home.settle();
-        self.pending.set(buf.len());
-        Op::new(SendOwned::new(self.clone(), buf))
+        let len = buf.len();
+        self.pending.set(len);
+        Op::new(Send::new(self.clone(), buf).then(move |(queue, sent)| {
+            // The kernel's word for a send that it did not begin, as ours for one that was dropped before.
+            let has_not_begun = Some(Errno::ECANCELED as i32);
+            let failed =
+                |failed: &&BufError<B>| failed.done > 0 || failed.error.raw_os_error() != has_not_begun;
+            let error = sent.as_ref().err().filter(failed);
+            queue.sent(len, error.map(|failed| repeat(&failed.error)));
+            sent
+        }))
+    }
+
+    /// A send has ended: `count` of the bytes that are pending went with it. The queue goes on, or ends with the error.
+    fn sent(self: &Rc<Self>, count: usize, error: Option<io::Error>) {
+        self.sending.set(false);
+        self.pending.set(self.pending.get().saturating_sub(count));
+        match error {
+            Some(error) => self.fail(error),
+            None => {
+                self.start();
+                self.wake();
+            }
+        }
     }
 
     /// Waits until everything accepted is with the kernel.
@@ -318,31 +351,6 @@ impl Drop for Rest {
 impl AsRawFd for OutQueue {
     fn as_raw_fd(&self) -> RawFd {
         self.socket.as_raw_fd()
-    }
-}
-
-impl SendQueue for OutQueue {
-    type Segment = Vec<u8>;
-
-    fn fd(&self) -> RawFd {
-        self.socket.as_raw_fd()
-    }
-
-    fn sent(self: Rc<Self>, segment: Vec<u8>, from: usize, count: usize, result: io::Result<()>) {
-        self.sending.set(false);
-        self.pending.set(self.pending.get().saturating_sub(count));
-        match result {
-            Err(error) => {
-                recycle(segment);
-                return self.fail(error);
-            }
-            Ok(()) if from < segment.len() => self.send(segment, from),
-            Ok(()) => {
-                recycle(segment);
-                self.start();
-            }
-        }
-        self.wake();
     }
 }
 

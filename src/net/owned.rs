@@ -27,7 +27,7 @@ enum Stage<'a, B: IoBuf> {
     /// What they have written is on its way.
     Behind(Turn<'a>, B),
     /// The kernel has the buffer.
-    Sending { _turn: Turn<'a>, send: Op<Option<BufResult<B>>> },
+    Sending { _turn: Turn<'a>, send: Op<BufResult<B>> },
     /// The result was given out.
     Ended,
 }
@@ -65,9 +65,7 @@ impl<B: IoBuf> Future for WriteOwned<'_, B> {
                 Stage::Sending { send, .. } => {
                     let sent = ready!(Pin::new(send).poll(cx));
                     self.stage = Stage::Ended;
-                    return Poll::Ready(
-                        sent.expect("only a send that nobody awaits hands its rest to the queue"),
-                    );
+                    return Poll::Ready(sent);
                 }
                 Stage::Ended => panic!("a write_owned was polled after it had ended"),
             }

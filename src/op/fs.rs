@@ -18,8 +18,8 @@ use std::rc::Rc;
 
 use io_uring::{opcode, squeue, types};
 
-use super::io::{INTERRUPTED, Patience};
-use super::{Company, Nature, Next, Operation, route};
+use super::retry::{INTERRUPTED, Retry};
+use super::{Company, Next, Operation, Policy, route};
 use crate::ring::{Entry, Outcome};
 
 pub(crate) use super::route::{Facts, Status, StatusTime, facts};
@@ -58,8 +58,8 @@ unsafe impl<T: 'static> Operation for Refused<T> {
     const NAME: &'static str = "refused";
     const HAS_CALL: bool = true;
 
-    fn nature(&mut self) -> Nature {
-        Nature::Finite
+    fn policy(&self) -> Policy {
+        Policy::CHANGES
     }
 
     fn call(&mut self, _company: Company) -> Option<Outcome> {
@@ -88,14 +88,14 @@ pub(crate) struct Open<T: 'static> {
     /// What the descriptor becomes.
     adopt: fn(OwnedFd, Option<Facts>) -> T,
     /// How often it was tried in vain.
-    patience: Patience,
+    retry: Retry,
 }
 
 impl<T> Open<T> {
     /// Descriptors of this crate are never inherited.
     pub(crate) fn new(path: CString, flags: i32, mode: u32, adopt: fn(OwnedFd, Option<Facts>) -> T) -> Self {
-        let (flags, patience) = (flags | libc::O_CLOEXEC, Patience::default());
-        Open { path, flags, mode, facts: None, adopt, patience }
+        let (flags, retry) = (flags | libc::O_CLOEXEC, Retry::default());
+        Open { path, flags, mode, facts: None, adopt, retry }
     }
 }
 
@@ -108,9 +108,9 @@ pub(super) fn open_entry(path: &CStr, flags: i32, mode: u32) -> Entry {
 
 /// How an open of a path ends. A FIFO waits for its other end, some devices for their line; an open that makes or empties a file is
 /// to have its effect, also when nobody listens any more.
-pub(super) fn open_nature(path: &CStr, flags: i32) -> Nature {
+pub(super) fn open_policy(path: &CStr, flags: i32) -> Policy {
     let has_effect = flags & (libc::O_CREAT | libc::O_TRUNC) != 0;
-    if has_effect && !route::may_wait(path) { Nature::Finite } else { Nature::Uncertain }
+    if has_effect && !route::may_wait(path) { Policy::CHANGES } else { Policy::UNCERTAIN }
 }
 
 /// Takes over the descriptor that an outcome is.
@@ -126,8 +126,8 @@ unsafe impl<T: 'static> Operation for Open<T> {
     const NAME: &'static str = "open";
     const HAS_CALL: bool = true;
 
-    fn nature(&mut self) -> Nature {
-        open_nature(&self.path, self.flags)
+    fn policy(&self) -> Policy {
+        open_policy(&self.path, self.flags)
     }
 
     fn call(&mut self, _company: Company) -> Option<Outcome> {
@@ -141,7 +141,7 @@ unsafe impl<T: 'static> Operation for Open<T> {
     }
 
     fn advance(&mut self, outcome: Outcome) -> Next {
-        self.patience.advance(outcome, INTERRUPTED)
+        self.retry.advance(outcome, INTERRUPTED)
     }
 
     fn finish(self, outcome: Outcome) -> Self::Output {
@@ -181,8 +181,8 @@ unsafe impl<T: 'static> Operation for Close<T> {
     type Output = T;
     const NAME: &'static str = "close";
 
-    fn nature(&mut self) -> Nature {
-        Nature::Finite
+    fn policy(&self) -> Policy {
+        Policy::CHANGES
     }
 
     fn entry(&mut self) -> Entry {
@@ -213,12 +213,12 @@ pub(crate) struct Stat<T: 'static> {
     /// Makes the output.
     tell: fn(io::Result<&Status>) -> T,
     /// How often it was tried in vain.
-    patience: Patience,
+    retry: Retry,
 }
 
 impl<T> Stat<T> {
     pub(crate) fn new(subject: Subject, tell: fn(io::Result<&Status>) -> T) -> Self {
-        Stat { subject, status: route::unknown_status(), tell, patience: Patience::default() }
+        Stat { subject, status: route::unknown_status(), tell, retry: Retry::default() }
     }
 }
 
@@ -229,8 +229,8 @@ unsafe impl<T: 'static> Operation for Stat<T> {
     const NAME: &'static str = "statx";
     const HAS_CALL: bool = true;
 
-    fn nature(&mut self) -> Nature {
-        Nature::Finite
+    fn policy(&self) -> Policy {
+        Policy::READS
     }
 
     fn call(&mut self, _company: Company) -> Option<Outcome> {
@@ -251,7 +251,7 @@ unsafe impl<T: 'static> Operation for Stat<T> {
     }
 
     fn advance(&mut self, outcome: Outcome) -> Next {
-        self.patience.advance(outcome, INTERRUPTED)
+        self.retry.advance(outcome, INTERRUPTED)
     }
 
     fn finish(self, outcome: Outcome) -> T {

@@ -28,8 +28,9 @@ use std::rc::Rc;
 
 use io_uring::{opcode, squeue, types};
 
+use super::retry::{NOTHING_MOVED, Retry};
 use super::route::{self, Facts, if_so};
-use super::{Company, Nature, Next, Operation};
+use super::{Company, Next, Operation, Policy};
 use crate::buf::{IoBuf, IoBufMut};
 use crate::error::{BufError, BufResult, Cancelled};
 use crate::pool::Job;
@@ -37,40 +38,12 @@ use crate::ring::{Entry, Outcome};
 
 pub(crate) use loan::{Lender, Loan};
 pub(crate) use ordered::{Bell, Effect, Ordered, Passage, Shared};
-pub(crate) use pour::{Batch, Pour, Sink};
+pub(crate) use pour::{Batch, Pour};
 pub(crate) use threaded::{Content, ReadByThread, Want, fill, fill_all, read_plainly};
 pub(crate) use vectored::{ReadVectored, WriteVectored};
 
 /// The most bytes that the kernel moves at once (`MAX_RW_COUNT`).
 pub(super) const MOST: usize = 0x7fff_f000;
-/// How often in a row an operation is tried again after nothing has happened.
-const TRIES: u8 = 16;
-
-/// Errors after which a transfer may be tried again: nothing has been moved. ECANCELED that nobody asked for: a kernel
-/// worker could not start.
-pub(super) const NOTHING_MOVED: &[i32] = &[libc::EINTR, libc::EAGAIN, libc::ECANCELED];
-/// Errors after which a call that may be repeated is tried again.
-pub(super) const INTERRUPTED: &[i32] = &[libc::EINTR, libc::ECANCELED];
-/// Errors after which a call has not begun.
-pub(super) const NOT_BEGUN: &[i32] = &[libc::ECANCELED];
-
-/// Counts the tries of an operation that failed without an effect.
-#[derive(Debug, Default)]
-pub(super) struct Patience(u8);
-
-impl Patience {
-    /// Whether to try again, after one of these errors.
-    pub(super) fn again(&mut self, outcome: Outcome, errors: &[i32]) -> bool {
-        let again = errors.contains(&outcome.result.wrapping_neg()) && self.0 < TRIES;
-        self.0 = if again { self.0 + 1 } else { 0 };
-        again
-    }
-
-    pub(super) fn advance(&mut self, outcome: Outcome, errors: &[i32]) -> Next {
-        if self.again(outcome, errors) { Next::Again } else { Next::Finish }
-    }
-}
-
 /// Where in its file a transfer begins.
 pub(crate) trait Position: 'static {
     /// What is done about a descriptor that would block.
@@ -126,9 +99,14 @@ pub(crate) trait Routed: AsRawFd + 'static {
     /// The descriptor for a job.
     fn lend(&self) -> Loan;
 
-    /// How a transfer that somebody waits for ends.
-    fn transfer(&self) -> Nature {
-        if self.facts().waits { Nature::Waits } else { Nature::Finite }
+    /// How a read ends.
+    fn reading(&self) -> Policy {
+        if self.facts().waits { Policy::WAITS } else { Policy::READS }
+    }
+
+    /// How a write ends.
+    fn writing(&self) -> Policy {
+        if self.facts().waits { Policy::WAITS } else { Policy::CHANGES }
     }
 }
 
@@ -163,7 +141,7 @@ pub(super) struct Progress {
     /// The last outcome is in the books.
     noted: bool,
     /// How often it was tried in vain.
-    patience: Patience,
+    retry: Retry,
 }
 
 /// What an outcome means for a transfer.
@@ -209,12 +187,12 @@ impl Progress {
             self.step = if_blocked;
         }
         match outcome.result {
-            ..0 if self.patience.again(outcome, NOTHING_MOVED) => Noted::NotYet,
+            ..0 if self.retry.again(outcome, NOTHING_MOVED) => Noted::NotYet,
             ..0 => Noted::Failed,
             _ if waited => Noted::NotYet,
             0 => Noted::Dry,
             count => {
-                self.patience = Patience::default();
+                self.retry = Retry::default();
                 self.done += count as usize;
                 Noted::Moved
             }
@@ -314,8 +292,8 @@ unsafe impl<F: Routed, B: IoBufMut, P: Position> Operation for Read<F, B, P> {
     const NAME: &'static str = "read";
     const HAS_CALL: bool = true;
 
-    fn nature(&mut self) -> Nature {
-        self.file.transfer()
+    fn policy(&self) -> Policy {
+        self.file.reading()
     }
 
     fn call(&mut self, company: Company) -> Option<Outcome> {
@@ -401,8 +379,8 @@ unsafe impl<F: Routed, B: IoBuf> Operation for Write<F, B> {
     const NAME: &'static str = "write";
     const HAS_CALL: bool = true;
 
-    fn nature(&mut self) -> Nature {
-        self.file.transfer()
+    fn policy(&self) -> Policy {
+        self.file.writing()
     }
 
     fn call(&mut self, _company: Company) -> Option<Outcome> {

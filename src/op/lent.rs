@@ -14,7 +14,7 @@ use std::alloc::Layout;
 use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
 
-use super::{Company, Nature, Next, Operation, Work};
+use super::{Company, Next, Operation, Policy, Work};
 use crate::block;
 use crate::ring::{Entry, Outcome};
 
@@ -24,19 +24,23 @@ pub(crate) struct Common {
     pub(crate) name: &'static str,
     /// Whether it has a plain call.
     has_call: bool,
+    /// Whether another thread may have something to do for it.
+    pub(crate) has_job: bool,
+    /// Whether it tells of one event after the other.
+    pub(crate) repeats: bool,
     /// The block it lies in.
     layout: Layout,
-    drop: unsafe fn(NonNull<u8>),
+    prepare: unsafe fn(NonNull<u8>) -> Policy,
+    entry: unsafe fn(NonNull<u8>) -> Entry,
+    advance: unsafe fn(NonNull<u8>, Outcome) -> Next,
     discard: unsafe fn(NonNull<u8>, Outcome),
 }
 
 /// What can be done with an operation of output `T`.
 pub(crate) struct Methods<T: 'static> {
     common: Common,
-    begin: unsafe fn(NonNull<u8>, Option<Company>) -> Begun,
-    entry: unsafe fn(NonNull<u8>) -> Entry,
+    call: unsafe fn(NonNull<u8>, Company) -> Option<Outcome>,
     work: unsafe fn(NonNull<u8>) -> Option<Work>,
-    advance: unsafe fn(NonNull<u8>, Outcome) -> Next,
     finish: unsafe fn(NonNull<u8>, Outcome) -> T,
 }
 
@@ -46,14 +50,6 @@ impl<T> Methods<T> {
     }
 }
 
-/// How an operation begins, or goes on.
-pub(crate) enum Begun {
-    /// A plain call was made, with this outcome.
-    Called(Outcome),
-    /// Its entry is to be queued, and ends so.
-    ByEntry(Nature),
-}
-
 struct Of<O>(O);
 
 impl<O: Operation> Of<O> {
@@ -61,30 +57,32 @@ impl<O: Operation> Of<O> {
         common: Common {
             name: O::NAME,
             has_call: O::HAS_CALL,
+            has_job: O::HAS_JOB,
+            repeats: O::REPEATS,
             layout: block::class(Layout::new::<O>()),
-            // SAFETY (all six): K1: the block holds an `O`, and by the contract of `Lent` and `Raw` nobody else refers to it.
-            drop: |block| unsafe { drop(take::<O>(block)) },
-            discard: |block, outcome| unsafe { drop((Self::METHODS.finish)(block, outcome)) },
+            // SAFETY (all seven): K1: the block holds an `O`, and by the contract of `Lent` and `Raw` nobody else refers to it.
+            prepare: |block| prepare(unsafe { block.cast::<O>().as_mut() }),
+            // SAFETY: K1 as above.
+            entry: |block| unsafe { block.cast::<O>().as_mut().entry() },
+            // SAFETY: K1 as above.
+            advance: |block, outcome| unsafe { block.cast::<O>().as_mut().advance(outcome) },
+            // SAFETY: K1 as above.
+            discard: |block, outcome| unsafe { drop(take::<O>(block).finish(outcome)) },
         },
-        begin: |block, company| begin(unsafe { block.cast::<O>().as_mut() }, company),
         // SAFETY: K1 as above.
-        entry: |block| unsafe { block.cast::<O>().as_mut().entry() },
+        call: |block, company| unsafe { block.cast::<O>().as_mut().call(company) },
         // SAFETY: K1 as above.
         work: |block| unsafe { block.cast::<O>().as_mut().work() },
-        // SAFETY: K1 as above.
-        advance: |block, outcome| unsafe { block.cast::<O>().as_mut().advance(outcome) },
         // SAFETY: K1 as above.
         finish: |block, outcome| unsafe { take::<O>(block).finish(outcome) },
     };
 }
 
-/// The next step of an operation, as a plain call if that may be asked for and can be made.
+/// Decides on the next step and tells how it ends.
 #[inline]
-fn begin<O: Operation>(operation: &mut O, company: Option<Company>) -> Begun {
-    match company.and_then(|company| operation.call(company)) {
-        Some(outcome) => Begun::Called(outcome),
-        None => Begun::ByEntry(operation.nature()),
-    }
+fn prepare<O: Operation>(operation: &mut O) -> Policy {
+    operation.prepare();
+    operation.policy()
 }
 
 /// Moves the operation out and gives its block back, before anything of the operation runs.
@@ -127,22 +125,33 @@ impl<T> Lent<T> {
         self.methods.name()
     }
 
-    /// The next step: a plain call, if one may be made in this company and the operation has one, else the entry.
-    pub(crate) fn begin(&mut self, company: Option<Company>) -> Begun {
+    /// The next step as a plain call, if there is one.
+    pub(crate) fn call(&mut self, company: Company) -> Option<Outcome> {
         // SAFETY: K1: not lent, and the block holds the operation of these methods.
-        unsafe { (self.methods.begin)(self.block, company) }
+        unsafe { (self.methods.call)(self.block, company) }
     }
 
-    /// The entry, built at the operation's final address. Not with `begin`: what is returned along with something else is copied.
+    /// Decides on the next step, of which the entry is to be built next, and tells how it ends.
+    pub(crate) fn prepare(&mut self) -> Policy {
+        // SAFETY: K1 as in `call`.
+        unsafe { (self.methods.common.prepare)(self.block) }
+    }
+
+    /// The entry, built at the operation's final address. By itself: what is returned along with something else is copied.
     pub(crate) fn entry(&mut self) -> Entry {
-        // SAFETY: K1 as in `begin`.
-        unsafe { (self.methods.entry)(self.block) }
+        // SAFETY: K1 as in `call`.
+        unsafe { (self.methods.common.entry)(self.block) }
     }
 
     /// What another thread shall do in place of an entry.
     pub(crate) fn work(&mut self) -> Option<Work> {
-        // SAFETY: K1 as in `begin`.
+        // SAFETY: K1 as in `call`.
         unsafe { (self.methods.work)(self.block) }
+    }
+
+    /// Whether another thread may have something to do for it.
+    pub(crate) fn has_job(&self) -> bool {
+        self.methods.common.has_job
     }
 
     /// Whether it is worth asking for a plain call.
@@ -151,13 +160,13 @@ impl<T> Lent<T> {
     }
 
     pub(crate) fn advance(&mut self, outcome: Outcome) -> Next {
-        // SAFETY: K1 as in `begin`.
-        unsafe { (self.methods.advance)(self.block, outcome) }
+        // SAFETY: K1 as in `call`.
+        unsafe { (self.methods.common.advance)(self.block, outcome) }
     }
 
     pub(crate) fn finish(self, outcome: Outcome) -> T {
         let lent = ManuallyDrop::new(self);
-        // SAFETY: K1 as in `begin`; ManuallyDrop hands the block over once.
+        // SAFETY: K1 as in `call`; ManuallyDrop hands the block over once.
         unsafe { (lent.methods.finish)(lent.block, outcome) }
     }
 
@@ -171,7 +180,7 @@ impl<T> Lent<T> {
 impl<T> Drop for Lent<T> {
     fn drop(&mut self) {
         // SAFETY: K1: not lent; this is the end of it.
-        unsafe { (self.methods.common.drop)(self.block) }
+        unsafe { (self.methods.common.discard)(self.block, Outcome::NOT_BEGUN) }
     }
 }
 
@@ -195,10 +204,22 @@ impl Raw {
         unsafe { (self.common.discard)(self.block, outcome) }
     }
 
-    /// The operation never reached the kernel and never will.
-    pub(crate) fn drop_unused(self) {
-        // SAFETY: K1: the kernel never saw it, and this value was the only way to it.
-        unsafe { (self.common.drop)(self.block) }
+    /// What follows an outcome. Only after its final completion (K2).
+    pub(crate) fn advance(&mut self, outcome: Outcome) -> Next {
+        // SAFETY: K2: the kernel is done with it, and this value is the only way to it.
+        unsafe { (self.common.advance)(self.block, outcome) }
+    }
+
+    /// Decides on the next step, after `advance`.
+    pub(crate) fn prepare(&mut self) -> Policy {
+        // SAFETY: K2 as in `advance`.
+        unsafe { (self.common.prepare)(self.block) }
+    }
+
+    /// The entry of the next step.
+    pub(crate) fn entry(&mut self) -> Entry {
+        // SAFETY: K2 as in `advance`.
+        unsafe { (self.common.entry)(self.block) }
     }
 }
 
@@ -230,8 +251,8 @@ mod tests {
         type Output = (Box<[u8; 16]>, u64, i32);
         const NAME: &'static str = "model";
 
-        fn nature(&mut self) -> Nature {
-            Nature::Waits
+        fn policy(&self) -> Policy {
+            Policy::WAITS
         }
 
         fn entry(&mut self) -> Entry {
@@ -299,7 +320,7 @@ mod tests {
         let mut submitted = model(&alive);
         let methods = submitted.methods();
         let _ = submitted.entry();
-        submitted.lend().drop_unused();
+        submitted.lend().discard(Outcome::NOT_BEGUN);
         let mut completed = model(&alive);
         let _ = completed.entry();
         let raw = completed.lend();
@@ -317,8 +338,8 @@ mod tests {
         unsafe impl Operation for Other {
             type Output = (Box<[u8; 16]>, u64, i32);
             const NAME: &'static str = "other";
-            fn nature(&mut self) -> Nature {
-                Nature::Waits
+            fn policy(&self) -> Policy {
+                Policy::WAITS
             }
             fn entry(&mut self) -> Entry {
                 io_uring::opcode::Nop::new().build()

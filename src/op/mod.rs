@@ -12,11 +12,15 @@
 //!
 //! # What a drop means
 //!
-//! A dropped future marks its slot abandoned. An entry still in the backlog is taken back; what may wait without end is
-//! cancelled; block I/O is left to end. A cancel is only a request: the operation may still succeed. At its final
-//! completion the same `finish` runs and its output is dropped, so the late descriptor of a dropped `openat` closes itself
-//! with no code per operation. A *detached* operation (a write-behind send) is one that is submitted abandoned: its `finish`
-//! does the work. Forgetting a future leaks a slot, soundly and visibly.
+//! A dropped future marks its slot abandoned. What then happens is the operation's [`Policy`], a value. To cancel: an entry
+//! still in the backlog is taken back, any other is cancelled, which is only a request: the operation may still succeed. To
+//! leave: it goes on to its end; `advance` is asked as ever, and further entries follow. At its end the same `finish` runs
+//! and its output is dropped, so the late descriptor of a dropped `openat` closes itself with no code per operation.
+//!
+//! **`finish` runs at every end**, also where nothing began: an owner that changed its own state when it made an operation
+//! (a connection that notes "a send is in flight") changes it back in what follows the operation ([`Operation::then`]), and
+//! there is no end that it does not hear of. A *detached* operation is one that is submitted abandoned; what follows it does
+//! the work. Forgetting a future leaks a slot, soundly and visibly.
 //!
 //! # Where to find things
 //!
@@ -46,48 +50,59 @@ mod lent;
 pub(crate) mod net;
 #[cfg(feature = "process-pool")]
 pub(crate) mod process;
+mod retry;
 mod route;
 mod table;
+mod then;
 
-pub(crate) use lent::{Begun, Lent, Methods, Raw};
-pub(crate) use table::{Abandoned, Completed, Key, Ledger, Polled, Request, Table, Why};
+pub(crate) use lent::{Lent, Methods, Raw};
+pub(crate) use table::{Abandoned, Completed, Ended, Key, Ledger, Polled, Request, Table, Why};
+use then::Then;
 
 use crate::pool::Job;
 use crate::ring::{Entry, IGNORE, Outcome, Ring, Where};
 
-/// How an operation ends, and what a drop of its future does to it.
+/// What a drop of its future, the loop's end and a paused clock do about an operation. A value: to ask for it has no effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Nature {
-    /// It may wait without end (sockets, pipes, polls): a drop asks the kernel to cancel it.
-    Waits,
-    /// It may wait without end, but what it does was promised: a drop leaves it, the loop's end cancels it.
-    Promised,
-    /// It ends by itself (block I/O): a drop and the loop's end leave it.
-    Finite,
-    /// It ends by itself as a rule, but may wait without end, and nothing tells before (an open: of a file, or of a FIFO that nobody
-    /// opens at its other end). It has no effect that could be lost: a drop and the loop's end cancel it.
-    Uncertain,
-    /// It waits, and tells of one event after the other: a drop and the loop's end cancel it.
-    Repeats,
-    /// Another thread does it, and the kernel knows nothing of it: nobody can interrupt it, and a cancel ends the waiting.
-    Job,
+pub(crate) struct Policy {
+    /// The future is dropped.
+    pub(crate) on_drop: OnDrop,
+    /// The loop ends.
+    pub(crate) at_end: AtEnd,
+    /// Time that stands still is not moved on before its end.
+    pub(crate) holds_clock: bool,
 }
 
-impl Nature {
-    /// Whether a drop asks the kernel to cancel it.
-    pub(crate) fn ends_with_its_future(self) -> bool {
-        matches!(self, Nature::Waits | Nature::Uncertain | Nature::Repeats)
-    }
+/// What a drop of the future does about its operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OnDrop {
+    /// Cancels it, and takes back what has not left the backlog; no further entry follows.
+    Cancel,
+    /// Leaves it: it goes on to its own end, with as many entries as that takes.
+    Leave,
+}
 
-    /// Whether the loop's end asks the kernel to cancel it.
-    pub(crate) fn ends_with_its_loop(self) -> bool {
-        !matches!(self, Nature::Finite | Nature::Job)
-    }
+/// What the loop's end does about an operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AtEnd {
+    Cancel,
+    Wait,
+}
 
-    /// Whether its end is worth waiting for, before time that stands still is moved on.
-    pub(crate) fn is_under_way(self) -> bool {
-        matches!(self, Nature::Finite | Nature::Uncertain | Nature::Job)
-    }
+impl Policy {
+    /// For what may wait without end: sockets, pipes, polls.
+    pub(crate) const WAITS: Policy =
+        Policy { on_drop: OnDrop::Cancel, at_end: AtEnd::Cancel, holds_clock: false };
+    /// For what may wait without end, but was accepted: a write-behind send.
+    pub(crate) const PROMISED: Policy = Policy { on_drop: OnDrop::Leave, ..Policy::WAITS };
+    /// For what ends by itself and changes something: block I/O.
+    pub(crate) const CHANGES: Policy =
+        Policy { on_drop: OnDrop::Leave, at_end: AtEnd::Wait, holds_clock: true };
+    /// For what ends by itself and changes nothing: a dropped read need not go on.
+    pub(crate) const READS: Policy = Policy { on_drop: OnDrop::Cancel, ..Policy::CHANGES };
+    /// For what ends by itself as a rule, but may wait without end, and nothing tells before: an open, of a file, or of a FIFO
+    /// whose other end is not open. It has no effect that could be lost.
+    pub(crate) const UNCERTAIN: Policy = Policy { holds_clock: true, ..Policy::WAITS };
 }
 
 /// What follows an outcome.
@@ -110,29 +125,44 @@ pub(crate) unsafe trait Operation: Sized + 'static {
     /// Whether `call` may ever say something: the others are not asked whether a plain call would do.
     const HAS_CALL: bool = false;
 
-    /// How it ends: asked right before each entry, because its steps may differ.
-    fn nature(&mut self) -> Nature;
+    /// Whether `work` may ever give another thread something to do.
+    const HAS_JOB: bool = false;
+    /// Whether it tells of one event after the other: each completion with more to come is one.
+    const REPEATS: bool = false;
+
+    /// Decides on the next step, right before `policy` and `entry` are asked for it.
+    fn prepare(&mut self) {}
+
+    /// How the next step ends: steps may differ.
+    fn policy(&self) -> Policy;
 
     /// Builds the entry, at the operation's final address.
     fn entry(&mut self) -> Entry;
 
-    /// What another thread shall do in place of an entry, if that is its nature.
+    /// What another thread shall do in place of an entry. Asked at each step if `HAS_JOB`.
     fn work(&mut self) -> Option<Work> {
         None
     }
 
     /// Looks at an outcome before `finish`: an operation of several steps may ask for another entry, which is then built
-    /// by `entry`, unless a cancel was asked for: then `finish` follows with that. Not asked when nobody listens.
+    /// by `entry`, unless a cancel was asked for: then `finish` follows with that.
     fn advance(&mut self, _outcome: Outcome) -> Next {
         Next::Finish
     }
 
-    /// Turns the last outcome into the output.
+    /// Turns the last outcome into the output. It runs at every end, also of an operation that never began
+    /// ([`Outcome::NOT_BEGUN`]) or that a loop refused.
     fn finish(self, outcome: Outcome) -> Self::Output;
 
     /// The same as a plain system call, where that cannot block; None: by the ring. Asked if `HAS_CALL`.
     fn call(&mut self, _company: Company) -> Option<Outcome> {
         None
+    }
+
+    /// The operation with something that follows it, at every end.
+    #[inline(always)]
+    fn then<T: 'static, F: FnOnce(Self::Output) -> T + 'static>(self, follow: F) -> Then<Self, F> {
+        Then::new(self, follow)
     }
 }
 

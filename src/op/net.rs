@@ -15,7 +15,8 @@ use std::rc::Rc;
 
 use io_uring::{opcode, squeue, types};
 
-use super::{Company, Nature, Next, Operation, called};
+use super::retry::{NOTHING_MOVED, Retry};
+use super::{Company, Next, Operation, Policy, called};
 use crate::buf::IoBuf;
 use crate::error::{BufError, BufResult};
 use crate::ring::{Buffers, Entry, Outcome, wait_first};
@@ -26,12 +27,6 @@ pub use chunk::Chunk;
 /// The size of a receive into memory of the connection's own, where the buffer ring is empty or missing.
 const OWN: usize = 4096;
 
-/// Errors after which the same operation is simply tried again: nothing has happened.
-fn is_transient(outcome: Outcome) -> bool {
-    // ECANCELED that nobody asked for: a kernel worker could not start.
-    matches!(-outcome.result, libc::EINTR | libc::EAGAIN | libc::ECANCELED)
-}
-
 /// recv(2): waits for data, then has the kernel pick a buffer for it. Empty data is the end.
 pub(crate) struct Recv<S: AsRawFd + 'static> {
     socket: Rc<S>,
@@ -39,10 +34,11 @@ pub(crate) struct Recv<S: AsRawFd + 'static> {
 }
 
 impl<S: AsRawFd> Recv<S> {
-    pub(crate) fn new(socket: Rc<S>, buffers: Option<Rc<Buffers>>, poll_first: bool) -> Self {
+    pub(crate) fn new(socket: Rc<S>, buffers: Option<Rc<Buffers>>, waits: bool) -> Self {
+        let attempt = Attempt { waits, retry: Retry::default() };
         let into = match buffers {
-            Some(from) => Target::Picked { from, poll_first },
-            None => Target::own(poll_first),
+            Some(from) => Target::Picked(from, attempt),
+            None => Target::own(attempt),
         };
         Recv { socket, into }
     }
@@ -51,17 +47,30 @@ impl<S: AsRawFd> Recv<S> {
 /// What was received, and whether the socket had more.
 pub(crate) type Received = (Chunk, bool);
 
-/// Where a receive goes, and whether it waits for readiness first: data is not expected to be there.
+/// Where a receive goes.
 enum Target {
     /// A buffer that the kernel picks from here.
-    Picked { from: Rc<Buffers>, poll_first: bool },
+    Picked(Rc<Buffers>, Attempt),
     /// Memory of its own.
-    Own { memory: Box<MaybeUninit<[u8; OWN]>>, poll_first: bool },
+    Own(Box<MaybeUninit<[u8; OWN]>>, Attempt),
+}
+
+/// How a receive is tried. Within [`Target`], where there is room for it.
+struct Attempt {
+    /// It waits for readiness before it tries: data is not expected to be there.
+    waits: bool,
+    retry: Retry,
 }
 
 impl Target {
-    fn own(poll_first: bool) -> Target {
-        Target::Own { memory: Box::new_uninit(), poll_first }
+    fn own(attempt: Attempt) -> Target {
+        Target::Own(Box::new_uninit(), attempt)
+    }
+
+    fn attempt(&mut self) -> &mut Attempt {
+        match self {
+            Target::Picked(_, attempt) | Target::Own(_, attempt) => attempt,
+        }
     }
 }
 
@@ -76,39 +85,41 @@ unsafe impl<S: AsRawFd + 'static> Operation for Recv<S> {
     type Output = io::Result<Received>;
     const NAME: &'static str = "recv";
 
-    fn nature(&mut self) -> Nature {
-        Nature::Waits
+    fn policy(&self) -> Policy {
+        Policy::WAITS
     }
 
     fn entry(&mut self) -> Entry {
         let fd = types::Fd(self.socket.as_raw_fd());
-        let ioprio = |poll_first| if poll_first { POLL_FIRST } else { 0 };
+        let ioprio = if self.into.attempt().waits { POLL_FIRST } else { 0 };
         match &mut self.into {
-            Target::Picked { from, poll_first } => {
-                opcode::Recv::new(fd, std::ptr::null_mut(), from.size() as u32)
-                    .buf_group(from.group())
-                    .ioprio(ioprio(*poll_first))
-                    .build()
-                    .flags(squeue::Flags::BUFFER_SELECT)
-            }
-            Target::Own { memory, poll_first } => {
+            Target::Picked(from, _) => opcode::Recv::new(fd, std::ptr::null_mut(), from.size() as u32)
+                .buf_group(from.group())
+                .ioprio(ioprio)
+                .build()
+                .flags(squeue::Flags::BUFFER_SELECT),
+            Target::Own(memory, _) => {
                 let (memory, len) = (memory.as_mut_ptr().cast(), OWN as u32);
-                opcode::Recv::new(fd, memory, len).ioprio(ioprio(*poll_first)).build()
+                opcode::Recv::new(fd, memory, len).ioprio(ioprio).build()
             }
         }
     }
 
     fn advance(&mut self, outcome: Outcome) -> Next {
         if -outcome.result == libc::ENOBUFS
-            && let Target::Picked { from, .. } = &self.into
+            && let Target::Picked(from, attempt) = &mut self.into
         {
             if !from.give_rest() {
                 // All buffers are with readers: this one receive brings its own.
-                self.into = Target::own(false);
+                let retry = take(&mut attempt.retry);
+                self.into = Target::own(Attempt { waits: false, retry });
             }
             return Next::Again;
         }
-        if is_transient(outcome) { Next::Again } else { Next::Finish }
+        // A kernel that does not wait for a descriptor with O_NONBLOCK is told to.
+        let attempt = self.into.attempt();
+        attempt.waits |= -outcome.result == libc::EAGAIN;
+        attempt.retry.advance(outcome, NOTHING_MOVED)
     }
 
     fn finish(self, outcome: Outcome) -> Self::Output {
@@ -116,10 +127,10 @@ unsafe impl<S: AsRawFd + 'static> Operation for Recv<S> {
         let len = *count.as_ref().unwrap_or(&0);
         let chunk = match (self.into, outcome.buffer_id()) {
             // It goes back to the ring with its loan, also when the result is an error or nobody listens.
-            (Target::Picked { from, .. }, Some(id)) => Chunk::from(from.take(id, len)),
+            (Target::Picked(from, _), Some(id)) => Chunk::from(from.take(id, len)),
             // None was picked: the end, or an error.
-            (Target::Picked { .. }, None) => Chunk::from(Vec::new()),
-            (Target::Own { memory, .. }, _) => {
+            (Target::Picked(..), None) => Chunk::from(Vec::new()),
+            (Target::Own(memory, _), _) => {
                 let memory = Box::into_raw(memory).cast();
                 // SAFETY: M1: it was allocated as `OWN` bytes; B1: the kernel has filled `len` of them from the start.
                 Chunk::from(unsafe { Vec::from_raw_parts(memory, len.min(OWN), OWN) })
@@ -141,9 +152,10 @@ pub(crate) fn tells_of_the_end(event: Outcome) -> bool {
 unsafe impl<S: AsRawFd + 'static> Operation for Readable<S> {
     type Output = ();
     const NAME: &'static str = "poll";
+    const REPEATS: bool = true;
 
-    fn nature(&mut self) -> Nature {
-        Nature::Repeats
+    fn policy(&self) -> Policy {
+        Policy::WAITS
     }
 
     fn entry(&mut self) -> Entry {
@@ -154,56 +166,61 @@ unsafe impl<S: AsRawFd + 'static> Operation for Readable<S> {
     fn finish(self, _outcome: Outcome) {}
 }
 
-/// send(2) of a queue's segment, promised: it goes on when its stream is dropped. MSG_WAITALL has the kernel finish it.
-pub(crate) struct Send<Q: SendQueue> {
-    queue: Rc<Q>,
-    segment: Q::Segment,
-    /// How much of the segment was sent before.
-    from: usize,
+/// send(2) of a whole buffer, promised: it goes on when its future is dropped. The buffer comes back with the result.
+pub(crate) struct Send<S: AsRawFd + 'static, B: IoBuf> {
+    socket: Rc<S>,
+    buf: B,
+    /// How much of it is sent.
+    done: usize,
+    retry: Retry,
 }
 
-/// The queue that a [`Send`] belongs to.
-pub(crate) trait SendQueue: 'static {
-    type Segment: AsRef<[u8]> + Unpin + 'static;
-
-    fn fd(&self) -> RawFd;
-
-    /// A send has ended and has sent `count` bytes; the segment is sent up to `from`, unless there was an error. The queue
-    /// starts the next.
-    fn sent(self: Rc<Self>, segment: Self::Segment, from: usize, count: usize, result: io::Result<()>);
-}
-
-impl<Q: SendQueue> Send<Q> {
-    pub(crate) fn new(queue: Rc<Q>, segment: Q::Segment, from: usize) -> Self {
-        Send { queue, segment, from }
+impl<S: AsRawFd, B: IoBuf> Send<S, B> {
+    pub(crate) fn new(socket: Rc<S>, buf: B) -> Self {
+        Send { socket, buf, done: 0, retry: Retry::default() }
     }
 }
 
-fn send_entry(fd: RawFd, rest: &[u8]) -> Entry {
-    let len = rest.len().min(0x7fff_f000) as u32;
-    opcode::Send::new(types::Fd(fd), rest.as_ptr(), len).flags(libc::MSG_WAITALL | libc::MSG_NOSIGNAL).build()
-}
-
-// SAFETY: O1: the entry points into the segment, which the operation owns: bytes in memory of their own, which do not move.
-unsafe impl<Q: SendQueue> Operation for Send<Q> {
-    type Output = ();
+// SAFETY: O1: the entry points into the buffer, which the operation owns and which stays as it is while it is lent (B1).
+unsafe impl<S: AsRawFd + 'static, B: IoBuf> Operation for Send<S, B> {
+    type Output = (Rc<S>, BufResult<B>);
     const NAME: &'static str = "send";
+    const HAS_CALL: bool = true;
 
-    fn nature(&mut self) -> Nature {
-        Nature::Promised
+    fn policy(&self) -> Policy {
+        Policy::PROMISED
+    }
+
+    fn call(&mut self, company: Company) -> Option<Outcome> {
+        let rest = &self.buf.as_slice()[self.done..];
+        let sent = (company == Company::Alone).then(|| send(self.socket.as_raw_fd(), rest))?;
+        // A full socket is the ring's to wait for.
+        (!NOTHING_MOVED.contains(&-sent.result)).then_some(sent)
     }
 
     fn entry(&mut self) -> Entry {
-        send_entry(self.queue.fd(), &self.segment.as_ref()[self.from..])
+        let rest = &self.buf.as_slice()[self.done..];
+        let len = rest.len().min(0x7fff_f000) as u32;
+        // MSG_WAITALL has the kernel finish it.
+        let flags = libc::MSG_WAITALL | libc::MSG_NOSIGNAL;
+        opcode::Send::new(types::Fd(self.socket.as_raw_fd()), rest.as_ptr(), len).flags(flags).build()
     }
 
-    fn finish(self, outcome: Outcome) {
-        let (count, result) = match outcome.count() {
-            Ok(count) => (count, Ok(())),
-            Err(_) if is_transient(outcome) => (0, Ok(())),
-            Err(error) => (0, Err(error)),
+    fn advance(&mut self, outcome: Outcome) -> Next {
+        match outcome.count() {
+            Ok(count) => self.done += count,
+            Err(_) => return self.retry.advance(outcome, NOTHING_MOVED),
+        }
+        if self.done < self.buf.len() { Next::Again } else { Next::Finish }
+    }
+
+    fn finish(self, outcome: Outcome) -> Self::Output {
+        let Send { socket, buf, done, retry: _ } = self;
+        let result = match outcome.error() {
+            Some(error) if done < buf.len() => Err(BufError { error, buf, done }),
+            _ => Ok((done, buf)),
         };
-        self.queue.sent(self.segment, self.from + count, count, result);
+        (socket, result)
     }
 }
 
@@ -239,11 +256,12 @@ pub(crate) struct Accept<S: AsRawFd + 'static> {
     address: SockAddr,
     /// It waits before it tries.
     waits: bool,
+    retry: Retry,
 }
 
 impl<S: AsRawFd> Accept<S> {
     pub(crate) fn new(listener: Rc<S>, waits: bool) -> Self {
-        Accept { listener, address: SockAddr::unset(), waits }
+        Accept { listener, address: SockAddr::unset(), waits, retry: Retry::default() }
     }
 }
 
@@ -252,8 +270,8 @@ unsafe impl<S: AsRawFd + 'static> Operation for Accept<S> {
     type Output = io::Result<(OwnedFd, SockAddr)>;
     const NAME: &'static str = "accept";
 
-    fn nature(&mut self) -> Nature {
-        Nature::Waits
+    fn policy(&self) -> Policy {
+        Policy::WAITS
     }
 
     fn entry(&mut self) -> Entry {
@@ -272,7 +290,7 @@ unsafe impl<S: AsRawFd + 'static> Operation for Accept<S> {
         if -outcome.result == libc::EINVAL && take(&mut self.waits) {
             return Next::Again;
         }
-        if is_transient(outcome) { Next::Again } else { Next::Finish }
+        self.retry.advance(outcome, NOTHING_MOVED)
     }
 
     fn finish(self, outcome: Outcome) -> Self::Output {
@@ -300,8 +318,8 @@ unsafe impl<S: AsRawFd + 'static> Operation for Connect<S> {
     type Output = io::Result<S>;
     const NAME: &'static str = "connect";
 
-    fn nature(&mut self) -> Nature {
-        Nature::Waits
+    fn policy(&self) -> Policy {
+        Policy::WAITS
     }
 
     fn entry(&mut self) -> Entry {
@@ -311,69 +329,6 @@ unsafe impl<S: AsRawFd + 'static> Operation for Connect<S> {
 
     fn finish(self, outcome: Outcome) -> Self::Output {
         outcome.count().map(|_| self.socket)
-    }
-}
-
-/// send(2) of the caller's buffer, promised like [`Send`]; the buffer comes back with the result.
-pub(crate) struct SendOwned<Q: SendQueue, B: IoBuf> {
-    queue: Rc<Q>,
-    buf: B,
-    /// How much of it was sent before.
-    from: usize,
-}
-
-impl<Q: SendQueue, B: IoBuf> SendOwned<Q, B> {
-    pub(crate) fn new(queue: Rc<Q>, buf: B) -> Self {
-        SendOwned { queue, buf, from: 0 }
-    }
-}
-
-// SAFETY: O1: the entry points into the buffer, which the operation owns and which stays as it is while it is lent (B1).
-unsafe impl<Q: SendQueue, B: IoBuf> Operation for SendOwned<Q, B>
-where
-    Q::Segment: From<Vec<u8>>,
-{
-    /// None: nobody listened, and the queue has taken over the rest.
-    type Output = Option<BufResult<B>>;
-    const NAME: &'static str = "send";
-    const HAS_CALL: bool = true;
-
-    fn nature(&mut self) -> Nature {
-        Nature::Promised
-    }
-
-    fn entry(&mut self) -> Entry {
-        send_entry(self.queue.fd(), &self.buf.as_slice()[self.from..])
-    }
-
-    fn call(&mut self, company: Company) -> Option<Outcome> {
-        let sent =
-            (company == Company::Alone).then(|| send(self.queue.fd(), &self.buf.as_slice()[self.from..]))?;
-        // A full socket is the ring's to wait for.
-        (!is_transient(sent)).then_some(sent)
-    }
-
-    fn advance(&mut self, outcome: Outcome) -> Next {
-        self.from += outcome.count().unwrap_or(0);
-        let stopped = outcome.result < 0 && !is_transient(outcome);
-        if stopped || self.from >= self.buf.len() { Next::Finish } else { Next::Again }
-    }
-
-    fn finish(self, outcome: Outcome) -> Self::Output {
-        let SendOwned { queue, buf, from } = self;
-        let error = outcome.error().filter(|_| !is_transient(outcome));
-        if error.is_none() && from < buf.len() {
-            // Abandoned: `advance` was not asked.
-            let from = from + outcome.count().unwrap_or(0);
-            queue.sent(buf.as_slice()[from..].to_vec().into(), 0, from, Ok(()));
-            return None;
-        }
-        let told = error.as_ref().map_or(Ok(()), |error| Err(repeat(error)));
-        queue.sent(Vec::new().into(), 0, from, told);
-        Some(match error {
-            None => Ok((from, buf)),
-            Some(error) => Err(BufError { error, buf, done: from }),
-        })
     }
 }
 

@@ -11,15 +11,9 @@ use std::rc::Rc;
 
 use io_uring::{opcode, types};
 
-use super::io::NOTHING_MOVED;
-use super::{Nature, Operation};
+use super::retry::NOTHING_MOVED;
+use super::{Operation, Policy};
 use crate::ring::{Entry, Outcome};
-
-/// A process that a [`Watch`] tells.
-pub(crate) trait Watched: AsRawFd + 'static {
-    /// A watch has ended: how, and what it was for.
-    fn seen(self: Rc<Self>, sight: Sight, watch: Purpose);
-}
 
 /// What a watch has seen.
 pub(crate) enum Sight {
@@ -42,27 +36,27 @@ pub(crate) enum Purpose {
     Death,
 }
 
-/// poll(2) of a pidfd, detached: it tells its process.
-pub(crate) struct Watch<P: Watched> {
+/// poll(2) of a pidfd.
+pub(crate) struct Watch<P: AsRawFd + 'static> {
     process: Rc<P>,
     purpose: Purpose,
 }
 
-impl<P: Watched> Watch<P> {
+impl<P: AsRawFd + 'static> Watch<P> {
     pub(crate) fn new(process: Rc<P>, purpose: Purpose) -> Self {
         Watch { process, purpose }
     }
 }
 
 // SAFETY: O1: the entry points to nothing.
-unsafe impl<P: Watched> Operation for Watch<P> {
-    type Output = ();
+unsafe impl<P: AsRawFd + 'static> Operation for Watch<P> {
+    type Output = (Rc<P>, Sight, Purpose);
     const NAME: &'static str = "watch process";
 
-    fn nature(&mut self) -> Nature {
+    fn policy(&self) -> Policy {
         match self.purpose {
-            Purpose::Life(_) => Nature::Promised,
-            Purpose::Death => Nature::Finite,
+            Purpose::Life(_) => Policy::PROMISED,
+            Purpose::Death => Policy::CHANGES,
         }
     }
 
@@ -70,13 +64,13 @@ unsafe impl<P: Watched> Operation for Watch<P> {
         opcode::PollAdd::new(types::Fd(self.process.as_raw_fd()), libc::POLLIN as u32).build()
     }
 
-    fn finish(self, outcome: Outcome) {
+    fn finish(self, outcome: Outcome) -> Self::Output {
         let sight = match outcome.error() {
             None => Sight::End,
             Some(_) if NOTHING_MOVED.contains(&outcome.result.wrapping_neg()) => Sight::Nothing,
             Some(error) if error.raw_os_error().is_some() => Sight::Failed(error),
             Some(_) => Sight::Closed,
         };
-        self.process.seen(sight, self.purpose);
+        (self.process, sight, self.purpose)
     }
 }

@@ -11,15 +11,18 @@
 //! ```
 //!
 //! A completion that announces another one (the more-flag) only notes its result (Settling): the payload stays with the
-//! kernel until the last one (**K2**). Of an operation that repeats, each is an event that its future is woken for (Told).
+//! kernel until the last one (**K2**). Of an operation that repeats, each is an event that its future is woken for (Told);
+//! those that it has not seen wait in their order (Telling), and come before the end. An event may hold a buffer that the
+//! kernel has picked: those that no future will see any more are handed to the reactor, which gives their buffers back.
 //!
 //! A key is index and generation: a slot used again has another generation, so a stale key meets nothing. The ledger counts
 //! what must not happen and what must add up; the suite looks at it after each trial.
 
+use std::collections::VecDeque;
 use std::task::Waker;
 
-use super::Nature;
 use super::lent::Raw;
+use super::{AtEnd, Next, OnDrop, Policy};
 use crate::ring::{Outcome, Where};
 
 /// Names an operation in its loop's table.
@@ -68,9 +71,9 @@ impl Why {
     /// The outcome as its future sees it: an operation that ended by the cancel says why there was one. A transfer that
     /// was interrupted keeps its count.
     pub(crate) fn explains(self, outcome: Outcome) -> Outcome {
-        match -outcome.result {
-            libc::ECANCELED | libc::EINTR | ERESTARTSYS => Outcome { flags: outcome.flags, ..self.outcome() },
-            _ => outcome,
+        match is_interrupted(outcome) {
+            true => Outcome { flags: outcome.flags, ..self.outcome() },
+            false => outcome,
         }
     }
 
@@ -87,6 +90,11 @@ impl Why {
 /// The kernel's own "restart", which reaches user space when a blocked open or splice is cancelled.
 const ERESTARTSYS: i32 = 512;
 
+/// Whether an operation has ended by a cancel.
+fn is_interrupted(outcome: Outcome) -> bool {
+    matches!(-outcome.result, libc::ECANCELED | libc::EINTR | ERESTARTSYS)
+}
+
 enum Phase {
     /// Free; the next free slot.
     Vacant(Option<u32>),
@@ -94,12 +102,78 @@ enum Phase {
     Backlogged(u64),
     /// Submitted; its entry is the kernel's, or goes with the next enter.
     Queued,
+    /// As Queued, but another thread works on it.
+    WithThread,
     /// The result is known, the kernel still holds the payload.
     Settling(Outcome),
-    /// As Queued, and there was an event, of several the last, that the future has not seen.
+    /// As Queued, and there was an event that the future has not seen.
     Told(Outcome),
+    /// There were several events, or one and then the end.
+    Telling(Box<Events>),
     /// Finally completed; the future will fetch it.
     Done(Outcome),
+}
+
+/// Events that the future has not seen, oldest first; and the last outcome, if it has come.
+struct Events {
+    unseen: VecDeque<Outcome>,
+    last: Option<Outcome>,
+}
+
+impl Phase {
+    /// The operation was submitted and has not finally completed.
+    fn is_in_flight(&self) -> bool {
+        match self {
+            Phase::Vacant(_) | Phase::Done(_) => false,
+            Phase::Backlogged(_)
+            | Phase::Queued
+            | Phase::WithThread
+            | Phase::Settling(_)
+            | Phase::Told(_) => true,
+            Phase::Telling(events) => events.last.is_none(),
+        }
+    }
+
+    /// One more event.
+    fn tell(&mut self, event: Outcome) {
+        match self {
+            Phase::Telling(events) => events.unseen.push_back(event),
+            Phase::Told(first) => {
+                let unseen = VecDeque::from([*first, event]);
+                *self = Phase::Telling(Box::new(Events { unseen, last: None }));
+            }
+            _ => *self = Phase::Told(event),
+        }
+    }
+
+    /// The end, behind the events that were not seen.
+    fn end(&mut self, outcome: Outcome) {
+        match self {
+            Phase::Telling(events) => events.last = Some(outcome),
+            Phase::Told(first) => {
+                let unseen = VecDeque::from([*first]);
+                *self = Phase::Telling(Box::new(Events { unseen, last: Some(outcome) }));
+            }
+            _ => *self = Phase::Done(outcome),
+        }
+    }
+
+    /// The next event that was not seen.
+    fn next_event(&mut self) -> Option<Outcome> {
+        let (event, after) = match self {
+            Phase::Told(event) => (*event, Some(Phase::Queued)),
+            Phase::Telling(events) => {
+                let event = events.unseen.pop_front()?;
+                let is_last = events.unseen.is_empty();
+                (event, is_last.then(|| events.last.map_or(Phase::Queued, Phase::Done)))
+            }
+            _ => return None,
+        };
+        if let Some(after) = after {
+            *self = after;
+        }
+        Some(event)
+    }
 }
 
 struct Slot {
@@ -108,8 +182,8 @@ struct Slot {
     phase: Phase,
     /// What the operation works on, for texts; negative where there is none.
     descriptor: i32,
-    /// How the operation ends.
-    nature: Nature,
+    /// What ends the operation.
+    policy: Policy,
     /// The future exists; else the operation is abandoned.
     listening: bool,
     /// A cancel was asked for.
@@ -146,8 +220,8 @@ pub(crate) enum Completed {
     Wake(Waker),
     /// The future has not left a waker; it will ask.
     Noted,
-    /// Nobody listens: finish it, drop the output.
-    Discard(Raw, Outcome),
+    /// Nobody listens.
+    Discard(Ended),
     /// Another completion follows.
     More,
     /// No such operation. The ledger has counted it.
@@ -173,10 +247,40 @@ pub(crate) enum Abandoned {
     Cancel(Option<Waker>),
     /// Leave it to end by itself.
     Leave(Option<Waker>),
-    /// It was done: finish it, drop the output.
-    Discard(Raw, Outcome),
+    /// It was done.
+    Discard(Ended),
     /// No such operation any more.
     Gone,
+}
+
+/// An operation that has completed with nobody listening.
+pub(crate) struct Ended {
+    payload: Raw,
+    outcome: Outcome,
+    why: Option<Why>,
+}
+
+impl Ended {
+    /// The operation's name.
+    pub(crate) fn name(&self) -> &'static str {
+        self.payload.common.name
+    }
+
+    /// Asks the operation what follows. Some: it goes on, with another entry. None: it was finished, and its output dropped.
+    pub(crate) fn proceed(mut self) -> Option<Raw> {
+        let ends = self.why.is_some() && is_interrupted(self.outcome);
+        let again = !ends && matches!(self.payload.advance(self.outcome), Next::Again);
+        let last = match self.why {
+            None if again => return Some(self.payload),
+            // The cancel came between two steps.
+            Some(why) if again => why.outcome(),
+            // An owner hears of its loop's end; of a dropped future's cancel there is nobody to tell.
+            Some(Why::Ended) => Why::Ended.explains(self.outcome),
+            _ => self.outcome,
+        };
+        self.payload.discard(last);
+        None
+    }
 }
 
 /// What must add up.
@@ -198,8 +302,10 @@ pub(crate) struct Table {
     vacant: Option<u32>,
     /// Slots whose operation the kernel may hold.
     unfinished: usize,
-    /// Those of them whose end can be waited for: block I/O.
+    /// Those of them whose end a paused clock waits for: block I/O.
     under_way: usize,
+    /// Events that no future will see.
+    unheard: Vec<Outcome>,
     pub(crate) ledger: Ledger,
 }
 
@@ -209,19 +315,19 @@ impl Table {
         &mut self,
         payload: Raw,
         descriptor: i32,
-        nature: Nature,
+        policy: Policy,
         waker: Option<Waker>,
     ) -> Key {
         self.ledger.started += 1;
         self.unfinished += 1;
-        self.under_way += usize::from(nature.is_under_way());
+        self.under_way += usize::from(policy.holds_clock);
         let index = self.vacant.unwrap_or_else(|| self.add_vacant());
         let slot = &mut self.slots[index as usize];
         let Phase::Vacant(next) = slot.phase else { unreachable!("the free list leads to a used slot") };
         self.vacant = next;
         slot.phase = Phase::Queued;
         slot.descriptor = descriptor;
-        slot.nature = nature;
+        slot.policy = policy;
         slot.listening = waker.is_some();
         slot.why = None;
         slot.waker = waker;
@@ -236,7 +342,7 @@ impl Table {
             generation: 0,
             phase: Phase::Vacant(None),
             descriptor: -1,
-            nature: Nature::Finite,
+            policy: Policy::WAITS,
             listening: false,
             why: None,
             waker: None,
@@ -251,6 +357,13 @@ impl Table {
             && let Some(slot) = self.slot(key)
         {
             slot.phase = Phase::Backlogged(ticket);
+        }
+    }
+
+    /// Notes that another thread works on it, and not the kernel.
+    pub(crate) fn handed_over(&mut self, key: Key) {
+        if let Some(slot) = self.slot(key) {
+            slot.phase = Phase::WithThread;
         }
     }
 
@@ -269,9 +382,9 @@ impl Table {
     fn vacate(&mut self, key: Key) -> Raw {
         let slot = &mut self.slots[key.index() as usize];
         let payload = slot.payload.take().expect("only a used slot is vacated");
-        if !matches!(slot.phase, Phase::Done(_)) {
+        if slot.phase.is_in_flight() {
             self.unfinished -= 1;
-            self.under_way -= usize::from(slot.nature.is_under_way());
+            self.under_way -= usize::from(slot.policy.holds_clock);
         }
         slot.generation = slot.generation.wrapping_add(1);
         slot.phase = Phase::Vacant(self.vacant.replace(key.index()));
@@ -287,9 +400,8 @@ impl Table {
                 let why = slot.why;
                 Polled::Ready(self.vacate(key), outcome, why)
             }
-            Phase::Told(event) => {
-                slot.phase = Phase::Queued;
-                Polled::Event(event)
+            Phase::Told(_) | Phase::Telling(_) => {
+                slot.phase.next_event().map_or(Polled::Pending, Polled::Event)
             }
             _ if slot.waker.as_ref().is_some_and(|own| own.will_wake(waker)) => Polled::Pending,
             _ => Polled::NeedsWaker,
@@ -310,14 +422,19 @@ impl Table {
             self.ledger.unknown += 1;
             return Completed::Unknown;
         };
+        let repeats = slot.payload.as_ref().is_some_and(|payload| payload.common.repeats);
         let outcome = match slot.phase {
-            Phase::Done(_) => {
+            _ if !slot.phase.is_in_flight() => {
                 self.ledger.unknown += 1;
                 return Completed::Unknown;
             }
-            _ if outcome.has_more() && slot.nature == Nature::Repeats => {
-                slot.phase = Phase::Told(outcome);
+            _ if outcome.has_more() && repeats && slot.listening => {
+                slot.phase.tell(outcome);
                 return slot.waker.take().map_or(Completed::Noted, Completed::Wake);
+            }
+            _ if outcome.has_more() && repeats => {
+                self.unheard.push(outcome);
+                return Completed::More;
             }
             _ if outcome.has_more() => {
                 slot.phase = Phase::Settling(outcome);
@@ -327,11 +444,11 @@ impl Table {
             _ => outcome,
         };
         if !slot.listening {
-            return Completed::Discard(self.vacate(key), outcome);
+            return Completed::Discard(self.end(key, outcome));
         }
-        slot.phase = Phase::Done(outcome);
+        slot.phase.end(outcome);
         let waker = slot.waker.take();
-        let under_way = slot.nature.is_under_way();
+        let under_way = slot.policy.holds_clock;
         self.unfinished -= 1;
         self.under_way -= usize::from(under_way);
         waker.map_or(Completed::Noted, Completed::Wake)
@@ -340,9 +457,7 @@ impl Table {
     /// Another thread has ended its work for an operation. The waiting for that may have ended before, by a cancel.
     pub(crate) fn job_ended(&mut self, key: Key) -> Completed {
         match self.slot(key) {
-            Some(slot) if !matches!(slot.phase, Phase::Done(_)) => {
-                self.complete(key, Outcome { result: 0, flags: 0 })
-            }
+            Some(slot) if slot.phase.is_in_flight() => self.complete(key, Outcome { result: 0, flags: 0 }),
             _ => Completed::Noted,
         }
     }
@@ -352,16 +467,34 @@ impl Table {
         let Some(slot) = self.slot(key) else { return Abandoned::Gone };
         slot.listening = false;
         let waker = slot.waker.take();
-        let cancel = slot.nature.ends_with_its_future();
-        match slot.phase {
-            Phase::Done(outcome) => Abandoned::Discard(self.vacate(key), outcome),
-            Phase::Backlogged(ticket) => Abandoned::Retract(ticket, waker),
-            Phase::Queued | Phase::Told(_) if cancel && slot.why.is_none() => {
-                slot.why = Some(Why::Cancelled);
-                Abandoned::Cancel(waker)
-            }
-            _ => Abandoned::Leave(waker),
+        let cancel = slot.policy.on_drop == OnDrop::Cancel;
+        let mut unseen = Vec::new();
+        while let Some(event) = slot.phase.next_event() {
+            unseen.push(event);
         }
+        let was_asked = slot.why.is_some();
+        if cancel && !matches!(slot.phase, Phase::Backlogged(_)) {
+            slot.why.get_or_insert(Why::Cancelled);
+        }
+        let abandoned = match slot.phase {
+            Phase::Done(outcome) => Abandoned::Discard(self.end(key, outcome)),
+            Phase::Backlogged(ticket) if cancel => Abandoned::Retract(ticket, waker),
+            Phase::Queued if cancel && !was_asked => Abandoned::Cancel(waker),
+            _ => Abandoned::Leave(waker),
+        };
+        self.unheard.append(&mut unseen);
+        abandoned
+    }
+
+    /// Empties the slot of an operation that has completed.
+    fn end(&mut self, key: Key, outcome: Outcome) -> Ended {
+        let why = self.slot(key).and_then(|slot| slot.why);
+        Ended { payload: self.vacate(key), outcome, why }
+    }
+
+    /// Events that no future will see, since this was asked last.
+    pub(crate) fn take_unheard(&mut self) -> Vec<Outcome> {
+        std::mem::take(&mut self.unheard)
     }
 
     /// The entry was taken out of the backlog: the operation never reaches the kernel.
@@ -380,18 +513,16 @@ impl Table {
 
     /// A cancel is asked for while the future goes on listening.
     pub(crate) fn request_cancel(&mut self, key: Key, why: Why) -> Request {
-        match self.slot(key) {
-            Some(slot)
-                if matches!(slot.phase, Phase::Queued | Phase::Backlogged(_)) && slot.why.is_none() =>
-            {
+        let Some(slot) = self.slot(key).filter(|slot| slot.why.is_none()) else { return Request::Late };
+        match slot.phase {
+            Phase::Queued | Phase::Backlogged(_) => {
                 slot.why = Some(why);
-                match slot.nature {
-                    // Nobody can ask another thread for anything.
-                    Nature::Job => {
-                        Request::Ended(self.complete(key, Outcome { result: -libc::ECANCELED, flags: 0 }))
-                    }
-                    _ => Request::Ask,
-                }
+                Request::Ask
+            }
+            // A thread cannot be asked for anything: a cancel ends the wait for it.
+            Phase::WithThread => {
+                slot.why = Some(why);
+                Request::Ended(self.complete(key, Outcome { result: -libc::ECANCELED, flags: 0 }))
             }
             _ => Request::Late,
         }
@@ -401,7 +532,7 @@ impl Table {
     pub(crate) fn cancel_at_end(&mut self, key: Key) -> bool {
         let Some(slot) = self.slot(key) else { return false };
         slot.why.get_or_insert(Why::Ended);
-        slot.nature.ends_with_its_loop()
+        slot.policy.at_end == AtEnd::Cancel
     }
 
     /// The kernel did not give everything back in time: what it may hold leaves the table, for the caller to leak (K3).
@@ -433,7 +564,7 @@ impl Table {
     /// Keys of all operations that the kernel may hold.
     pub(crate) fn unfinished_keys(&self) -> Vec<Key> {
         let slots = self.slots.iter().zip(0..);
-        let used = slots.filter(|(slot, _)| slot.payload.is_some() && !matches!(slot.phase, Phase::Done(_)));
+        let used = slots.filter(|(slot, _)| slot.payload.is_some() && slot.phase.is_in_flight());
         used.map(|(slot, index)| Key::new(index, slot.generation)).collect()
     }
 
@@ -442,7 +573,7 @@ impl Table {
         self.slots.iter().filter_map(|slot| {
             let payload = slot.payload.as_ref()?;
             let state = match slot.phase {
-                Phase::Done(_) => "done",
+                ref phase if !phase.is_in_flight() => "done",
                 _ if !slot.listening => "abandoned",
                 Phase::Settling(_) => "settling",
                 _ => "in flight",
@@ -454,7 +585,7 @@ impl Table {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Lent, Nature, Next, Operation};
+    use super::super::{Lent, Operation};
     use super::*;
     use crate::ring::Entry;
     use std::cell::RefCell;
@@ -464,17 +595,25 @@ mod tests {
     use std::task::Wake;
 
     /// An operation whose end is told.
-    struct Probe<const NATURE: usize>(Rc<RefCell<Vec<i32>>>);
+    struct Probe<const KIND: usize>(Rc<RefCell<Vec<i32>>>);
 
     // SAFETY: O1: the entry points to nothing.
     #[allow(unsafe_code)]
-    unsafe impl<const NATURE: usize> Operation for Probe<NATURE> {
+    unsafe impl<const KIND: usize> Operation for Probe<KIND> {
         type Output = i32;
         const NAME: &'static str = "probe";
+        const REPEATS: bool = KIND == 4;
 
-        fn nature(&mut self) -> Nature {
-            use Nature::{Finite, Job, Promised, Repeats, Uncertain, Waits};
-            [Waits, Promised, Finite, Uncertain, Repeats, Job][NATURE]
+        fn policy(&self) -> Policy {
+            [
+                Policy::WAITS,
+                Policy::PROMISED,
+                Policy::CHANGES,
+                Policy::UNCERTAIN,
+                Policy::WAITS,
+                Policy::CHANGES,
+                Policy::READS,
+            ][KIND]
         }
 
         fn entry(&mut self) -> Entry {
@@ -512,14 +651,10 @@ mod tests {
         Outcome { result, flags: 0 }
     }
 
-    fn fill<const NATURE: usize>(
-        table: &mut Table,
-        ends: &Rc<RefCell<Vec<i32>>>,
-        waker: Option<Waker>,
-    ) -> Key {
-        let mut probe = Probe::<NATURE>(ends.clone());
-        let (nature, lent) = (probe.nature(), Lent::new(probe));
-        table.insert(lent.lend(), -1, nature, waker)
+    fn fill<const KIND: usize>(table: &mut Table, ends: &Rc<RefCell<Vec<i32>>>, waker: Option<Waker>) -> Key {
+        let mut lent = Lent::new(Probe::<KIND>(ends.clone()));
+        let policy = lent.prepare();
+        table.insert(lent.lend(), -1, policy, waker)
     }
 
     #[test]
@@ -534,9 +669,9 @@ mod tests {
             for step in 0..length {
                 match sequence / 5usize.pow(step) % 5 {
                     0 if matches!(model, Model::InFlight { .. }) => match table.complete(key, outcome(7)) {
-                        Completed::Discard(payload, outcome) => {
+                        Completed::Discard(ended) => {
                             assert!(model == Model::InFlight { listening: false });
-                            payload.discard(outcome);
+                            assert!(ended.proceed().is_none());
                             model = Model::Gone;
                         }
                         Completed::Wake(_) => {
@@ -550,8 +685,8 @@ mod tests {
                         (Abandoned::Cancel(_) | Abandoned::Leave(_), Model::InFlight { .. }) => {
                             model = Model::InFlight { listening: false };
                         }
-                        (Abandoned::Discard(payload, outcome), Model::Done) => {
-                            payload.discard(outcome);
+                        (Abandoned::Discard(ended), Model::Done) => {
+                            assert!(ended.proceed().is_none());
                             model = Model::Gone;
                         }
                         (Abandoned::Gone, Model::Gone) => {}
@@ -583,10 +718,10 @@ mod tests {
                 assert_eq!(ends.borrow().len(), usize::from(model == Model::Gone));
             }
             if let Model::InFlight { .. } | Model::Done = model {
-                if let Completed::Discard(payload, outcome) = table.complete(key, outcome(7)) {
-                    payload.discard(outcome);
-                } else if let Abandoned::Discard(payload, outcome) = table.abandon(key) {
-                    payload.discard(outcome);
+                if let Completed::Discard(ended) = table.complete(key, outcome(7)) {
+                    assert!(ended.proceed().is_none());
+                } else if let Abandoned::Discard(ended) = table.abandon(key) {
+                    assert!(ended.proceed().is_none());
                 }
             }
             assert_eq!(*ends.borrow(), [7], "sequence {sequence}");
@@ -598,20 +733,16 @@ mod tests {
     fn a_stale_key_meets_nothing_in_a_slot_used_again() {
         let (mut table, ends) = (Table::default(), Rc::default());
         let first = fill::<0>(&mut table, &ends, None);
-        let Completed::Discard(payload, end) = table.complete(first, outcome(1)) else {
-            panic!("nobody listens")
-        };
-        payload.discard(end);
+        let Completed::Discard(ended) = table.complete(first, outcome(1)) else { panic!("nobody listens") };
+        assert!(ended.proceed().is_none());
         let second = fill::<0>(&mut table, &ends, None);
         assert_eq!(first.index(), second.index());
         assert_ne!(first, second);
         assert!(matches!(table.complete(first, outcome(2)), Completed::Unknown));
         assert!(matches!(table.abandon(first), Abandoned::Gone));
         assert_eq!(table.ledger.unknown, 1);
-        let Completed::Discard(payload, end) = table.complete(second, outcome(3)) else {
-            panic!("nobody listens")
-        };
-        payload.discard(end);
+        let Completed::Discard(ended) = table.complete(second, outcome(3)) else { panic!("nobody listens") };
+        assert!(ended.proceed().is_none());
         assert_eq!(*ends.borrow(), [1, 3]);
     }
 
@@ -619,6 +750,7 @@ mod tests {
     fn a_job_ends_by_itself_and_the_wait_for_it_by_a_cancel() {
         let (mut table, ends) = (Table::default(), Rc::default());
         let waited_for = fill::<5>(&mut table, &ends, Some(Waker::noop().clone()));
+        table.handed_over(waited_for);
         let request = table.request_cancel(waited_for, Why::Elapsed);
         assert!(matches!(request, Request::Ended(Completed::Wake(_))));
         assert!(matches!(table.request_cancel(waited_for, Why::Cancelled), Request::Late));
@@ -630,24 +762,84 @@ mod tests {
         payload.discard(Why::Elapsed.explains(end));
         assert!(matches!(table.job_ended(waited_for), Completed::Noted));
         let abandoned = fill::<5>(&mut table, &ends, Some(Waker::noop().clone()));
+        table.handed_over(abandoned);
         assert!(matches!(table.abandon(abandoned), Abandoned::Leave(_)));
         assert!(matches!(table.job_ended(waited_for), Completed::Noted), "its place has another generation");
-        let Completed::Discard(payload, end) = table.job_ended(abandoned) else { panic!("nobody listens") };
-        payload.discard(end);
+        let Completed::Discard(ended) = table.job_ended(abandoned) else { panic!("nobody listens") };
+        ended.proceed().expect("`Probe` asks for another entry after 0").discard(outcome(0));
         assert_eq!(*ends.borrow(), [Outcome::ELAPSED, 0]);
         assert_eq!((table.ledger.unknown, table.unfinished(), table.under_way()), (0, 0, 0));
     }
 
     #[test]
-    fn what_waits_in_the_backlog_is_taken_back_and_never_finished() {
+    fn what_waits_in_the_backlog_is_taken_back_and_finished_as_not_begun() {
         let (mut table, ends) = (Table::default(), Rc::default());
-        let key = fill::<2>(&mut table, &ends, Some(Waker::noop().clone()));
+        let key = fill::<0>(&mut table, &ends, Some(Waker::noop().clone()));
         table.placed(key, Where::Backlog(5));
         assert!(matches!(table.abandon(key), Abandoned::Retract(5, _)));
-        table.retracted(key).drop_unused();
-        assert!(ends.borrow().is_empty());
+        table.retracted(key).discard(Outcome::NOT_BEGUN);
+        assert_eq!(*ends.borrow(), [Outcome::NOT_BEGUN.result]);
         assert_eq!(Rc::strong_count(&ends), 1, "the operation was dropped");
         assert_eq!((table.unfinished(), table.under_way()), (0, 0));
+    }
+
+    #[test]
+    fn what_a_drop_leaves_stays_in_the_backlog() {
+        let (mut table, ends) = (Table::default(), Rc::default());
+        for key in [fill::<1>, fill::<2>].map(|fill| fill(&mut table, &ends, Some(Waker::noop().clone()))) {
+            table.placed(key, Where::Backlog(5));
+            assert!(matches!(table.abandon(key), Abandoned::Leave(_)));
+            let Completed::Discard(ended) = table.complete(key, outcome(3)) else { panic!("nobody listens") };
+            assert!(ended.proceed().is_none());
+        }
+        assert_eq!(*ends.borrow(), [3, 3]);
+    }
+
+    /// READ-02. `Probe` asks for another entry after 0.
+    #[test]
+    fn what_a_drop_leaves_goes_on_and_what_it_cancels_ends_between_two_steps() {
+        let (mut table, ends) = (Table::default(), Rc::default());
+        type Fill = fn(&mut Table, &Rc<RefCell<Vec<i32>>>, Option<Waker>) -> Key;
+        let fills: [Fill; 5] = [fill::<0>, fill::<1>, fill::<2>, fill::<3>, fill::<6>];
+        let mut goes_on = Vec::new();
+        for (fill, dropped_late) in fills.into_iter().flat_map(|fill| [(fill, false), (fill, true)]) {
+            let key = fill(&mut table, &ends, Some(Waker::noop().clone()));
+            let ended = match dropped_late {
+                true => {
+                    assert!(matches!(table.complete(key, outcome(0)), Completed::Wake(_)));
+                    let Abandoned::Discard(ended) = table.abandon(key) else { panic!("it was done") };
+                    ended
+                }
+                false => {
+                    table.abandon(key);
+                    let Completed::Discard(ended) = table.complete(key, outcome(0)) else {
+                        panic!("dropped")
+                    };
+                    ended
+                }
+            };
+            let rest = ended.proceed();
+            goes_on.push(rest.is_some());
+            rest.into_iter().for_each(|payload| payload.discard(outcome(9)));
+        }
+        let (ends_there, goes) = ([false; 2], [true; 2]);
+        assert_eq!(goes_on, [ends_there, goes, goes, ends_there, ends_there].concat());
+        let cancelled = [Outcome::CANCELLED; 2];
+        assert_eq!(*ends.borrow(), [cancelled, [9; 2], [9; 2], cancelled, cancelled].concat());
+    }
+
+    #[test]
+    fn the_loops_end_ends_what_goes_on_and_tells_why() {
+        let (mut table, ends) = (Table::default(), Rc::default());
+        for last in [0, -libc::ECANCELED] {
+            let detached = fill::<1>(&mut table, &ends, None);
+            assert!(table.cancel_at_end(detached));
+            let Completed::Discard(ended) = table.complete(detached, outcome(last)) else {
+                panic!("detached")
+            };
+            assert!(ended.proceed().is_none());
+        }
+        assert_eq!(*ends.borrow(), [Outcome::CLOSED.result; 2]);
     }
 
     #[test]
@@ -666,7 +858,7 @@ mod tests {
         assert_eq!(keys.map(|key| table.cancel_at_end(key)), [true, true, false, true]);
         let leaked = table.leak();
         assert_eq!(leaked.len(), 4);
-        leaked.into_iter().for_each(|(payload, _)| payload.drop_unused());
+        leaked.into_iter().for_each(|(payload, _)| payload.discard(Outcome::NOT_BEGUN));
         assert_eq!((table.unfinished(), table.under_way()), (0, 0));
         assert!(matches!(table.complete(waits, outcome(0)), Completed::Unknown));
     }
@@ -679,9 +871,11 @@ mod tests {
         let key = fill::<4>(&mut table, &ends, Some(waker.clone()));
         for round in 0..3 {
             assert!(matches!(table.complete(key, event(round)), Completed::Wake(_)));
-            // Nobody has asked meanwhile: the last one counts.
             assert!(matches!(table.complete(key, event(round + 10)), Completed::Noted));
-            assert!(matches!(table.poll(key, &waker), Polled::Event(told) if told == event(round + 10)));
+            assert!(matches!(table.complete(key, event(round + 20)), Completed::Noted));
+            for told in [round, round + 10, round + 20] {
+                assert!(matches!(table.poll(key, &waker), Polled::Event(seen) if seen == event(told)));
+            }
             assert!(matches!(table.poll(key, &waker), Polled::NeedsWaker));
             assert!(table.set_waker(key, waker.clone()).is_none());
         }
@@ -690,12 +884,46 @@ mod tests {
             matches!(table.abandon(key), Abandoned::Cancel(_)),
             "also with an event that nobody has seen"
         );
-        assert!(matches!(table.complete(key, event(2)), Completed::Noted));
-        let Completed::Discard(payload, end) = table.complete(key, outcome(-libc::ECANCELED)) else {
+        assert_eq!(table.take_unheard(), [event(1)]);
+        assert!(matches!(table.complete(key, event(2)), Completed::More));
+        assert_eq!(table.take_unheard(), [event(2)]);
+        let Completed::Discard(ended) = table.complete(key, outcome(-libc::ECANCELED)) else {
             panic!("that was the last")
         };
-        payload.discard(end);
+        assert!(ended.proceed().is_none());
         assert_eq!(*ends.borrow(), [-libc::ECANCELED]);
+    }
+
+    #[test]
+    fn events_that_were_not_seen_come_before_the_end() {
+        let (mut table, ends) = (Table::default(), Rc::default());
+        let event = |result| Outcome { result, flags: 1 << 1 };
+        for count in 0..4 {
+            let key = fill::<4>(&mut table, &ends, Some(Waker::noop().clone()));
+            for number in 0..count {
+                table.complete(key, event(number));
+            }
+            table.complete(key, outcome(9));
+            assert!(matches!(table.complete(key, event(7)), Completed::Unknown), "that was the end");
+            for number in 0..count {
+                assert!(
+                    matches!(table.poll(key, Waker::noop()), Polled::Event(seen) if seen == event(number))
+                );
+            }
+            let Polled::Ready(payload, end, None) = table.poll(key, Waker::noop()) else { panic!("the end") };
+            payload.discard(end);
+            // The same, but dropped instead of polled.
+            let key = fill::<4>(&mut table, &ends, Some(Waker::noop().clone()));
+            for number in 0..count {
+                table.complete(key, event(number));
+            }
+            table.complete(key, outcome(9));
+            let Abandoned::Discard(ended) = table.abandon(key) else { panic!("it was done") };
+            assert!(ended.proceed().is_none());
+            assert_eq!(table.take_unheard(), (0..count).map(event).collect::<Vec<_>>());
+        }
+        assert_eq!((table.unfinished(), table.under_way(), table.ledger.unknown), (0, 0, 4));
+        assert_eq!(*ends.borrow(), [9; 8]);
     }
 
     #[test]
@@ -703,11 +931,10 @@ mod tests {
         let (mut table, ends) = (Table::default(), Rc::default());
         let key = fill::<0>(&mut table, &ends, None);
         assert!(matches!(table.complete(key, Outcome { result: 42, flags: 1 << 1 }), Completed::More));
-        let Completed::Discard(payload, end) = table.complete(key, Outcome { result: 0, flags: 1 << 3 })
-        else {
+        let Completed::Discard(ended) = table.complete(key, Outcome { result: 0, flags: 1 << 3 }) else {
             panic!("that was the last")
         };
-        payload.discard(end);
+        assert!(ended.proceed().is_none());
         assert_eq!(*ends.borrow(), [42]);
     }
 }

@@ -1,6 +1,6 @@
 //! A process that a loop watches: its end is an event.
 //!
-//! A watch is detached and told of by [`Watched::seen`]; nobody polls it, so an idle worker is a task's business no more than an
+//! A watch is detached and ends in [`Child::seen`]; it is not polled, so an idle worker is a task's business no more than an
 //! idle connection is. A watch ends with its loop. The next loop that has to do with the process begins one of its own.
 
 use std::cell::Cell;
@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use super::process::Process;
 use crate::event_loop::{Home, running};
-use crate::op::process::{Purpose, Sight, Watch, Watched};
+use crate::op::Operation;
+use crate::op::process::{Purpose, Sight, Watch};
 use crate::sync::Event;
 use crate::task::timeout;
 
@@ -64,7 +65,7 @@ impl Child {
         let Some(number) = running().map(|event_loop| event_loop.executor.number()) else { return };
         if self.watched_by.replace(Some(number)) != Some(number) {
             self.home.settle();
-            self.home.detach(Watch::new(self.clone(), Purpose::Life(number)));
+            self.begin_watch(Purpose::Life(number));
         }
     }
 
@@ -89,7 +90,7 @@ impl Child {
         }
         self.process.kill();
         self.home.settle();
-        self.home.detach(Watch::new(self.clone(), Purpose::Death));
+        self.begin_watch(Purpose::Death);
     }
 }
 
@@ -99,7 +100,13 @@ impl AsRawFd for Child {
     }
 }
 
-impl Watched for Child {
+impl Child {
+    fn begin_watch(self: &Rc<Self>, purpose: Purpose) {
+        let watch = Watch::new(self.clone(), purpose);
+        self.home.detach(watch.then(|(child, sight, watch)| child.seen(sight, watch)));
+    }
+
+    /// A watch has ended: how, and what it was for.
     fn seen(self: Rc<Self>, sight: Sight, watch: Purpose) {
         if let Purpose::Life(number) = watch {
             if self.watched_by.get() != Some(number) {
@@ -116,7 +123,7 @@ impl Watched for Child {
                 if let Purpose::Life(number) = watch {
                     self.watched_by.set(Some(number));
                 }
-                self.home.detach(Watch::new(self.clone(), watch));
+                self.begin_watch(watch);
             }
             // Its end cannot be seen, so it is made.
             Sight::Failed(error) => {

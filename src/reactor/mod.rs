@@ -35,7 +35,7 @@ pub(crate) use watch::Watch;
 use crate::current_loop::{self, Layer};
 use crate::executor::{Hidden, is_another_ready, step_number, wake};
 use crate::op::{
-    self, Abandoned, Begun, Company, Completed, Key, Ledger, Lent, Nature, Operation, Polled, Raw, Request,
+    self, Abandoned, Company, Completed, Ended, Key, Ledger, Lent, Operation, Policy, Polled, Raw, Request,
     Table, Why, Work,
 };
 use crate::ring::{
@@ -107,7 +107,7 @@ pub(crate) enum Admission {
 /// Something to do outside of the borrow.
 enum Deferred {
     Wake(Waker),
-    Discard(Raw, Outcome),
+    Discard(Ended),
 }
 
 impl Deferred {
@@ -115,20 +115,8 @@ impl Deferred {
     fn by(completed: Completed) -> Option<Deferred> {
         match completed {
             Completed::Wake(waker) => Some(Deferred::Wake(waker)),
-            Completed::Discard(payload, outcome) => Some(Deferred::Discard(payload, outcome)),
+            Completed::Discard(ended) => Some(Deferred::Discard(ended)),
             Completed::Noted | Completed::More | Completed::Unknown => None,
-        }
-    }
-
-    fn run(self) {
-        match self {
-            Deferred::Wake(waker) => wake(waker),
-            Deferred::Discard(payload, outcome) => {
-                let name = payload.common.name;
-                if catch_unwind(AssertUnwindSafe(|| payload.discard(outcome))).is_err() {
-                    tracing::error!(target: "ringloop", operation = name, "a dropped result panicked");
-                }
-            }
         }
     }
 }
@@ -254,14 +242,11 @@ impl Reactor {
 
     /// Puts the operation into the table and its entry into the queue. Without a waker it is detached: its `finish` runs
     /// when it ends. If the loop has ended, or was made before a fork, the operation is finished with that.
-    pub(crate) fn submit<T>(&self, mut lent: Lent<T>, waker: Option<Waker>) -> Result<Key, T> {
+    pub(crate) fn submit<T>(&self, lent: Lent<T>, waker: Option<Waker>) -> Result<Key, T> {
         if let Some(refusal) = self.refusal() {
             return Err(lent.finish(refusal));
         }
-        match lent.begin(None) {
-            Begun::Called(outcome) => Err(lent.finish(outcome)),
-            Begun::ByEntry(nature) => self.queue(lent, nature, waker),
-        }
+        self.queue(lent, waker)
     }
 
     /// Why no operation may begin here, if so.
@@ -273,14 +258,17 @@ impl Reactor {
         }
     }
 
-    /// Puts an operation that ends so into the table and its entry into the queue.
-    fn queue<T>(&self, mut lent: Lent<T>, nature: Nature, waker: Option<Waker>) -> Result<Key, T> {
-        if nature == Nature::Job {
-            return Ok(self.hand_over(lent, waker));
+    /// Puts an operation into the table and the entry of its next step into the queue.
+    fn queue<T>(&self, mut lent: Lent<T>, waker: Option<Waker>) -> Result<Key, T> {
+        let policy = lent.prepare();
+        if lent.has_job()
+            && let Some(work) = lent.work()
+        {
+            return Ok(self.hand_over(lent, work, policy, waker));
         }
         let methods = lent.methods();
         let mut entry = lent.entry();
-        let queued = self.queue_raw(lent.lend(), &mut entry, nature, waker);
+        let queued = self.queue_raw(lent.lend(), &mut entry, policy, waker);
         queued.map_err(|payload| payload.reclaim(methods).finish(Outcome::CLOSED))
     }
 
@@ -289,12 +277,12 @@ impl Reactor {
         &self,
         payload: Raw,
         entry: &mut Entry,
-        nature: Nature,
+        policy: Policy,
         waker: Option<Waker>,
     ) -> Result<Key, Raw> {
         let mut core = self.core.borrow_mut();
         let Core { ring: Some(ring), table, .. } = &mut *core else { return Err(payload) };
-        let key = table.insert(payload, descriptor(entry), nature, waker);
+        let key = table.insert(payload, descriptor(entry), policy, waker);
         let place = op::queue(ring, entry, key);
         table.placed(key, place);
         Ok(key)
@@ -302,18 +290,48 @@ impl Reactor {
 
     /// Puts the operation into the table and gives what is to be done to another thread.
     #[cold]
-    fn hand_over<T>(&self, mut lent: Lent<T>, waker: Option<Waker>) -> Key {
-        let work = lent.work();
-        let key = self.core.borrow_mut().table.insert(lent.lend(), NO_DESCRIPTOR, Nature::Job, waker);
+    fn hand_over<T>(&self, lent: Lent<T>, work: Work, policy: Policy, waker: Option<Waker>) -> Key {
+        let mut core = self.core.borrow_mut();
+        let key = core.table.insert(lent.lend(), NO_DESCRIPTOR, policy, waker);
+        core.table.handed_over(key);
+        drop(core);
         let end = self.jobs.begin(key);
-        if let Some(Work { job, hand_over }) = work {
-            hand_over(Box::new(move || {
-                // Tells of the end after the job is gone, with what it was given.
-                let _end = end;
-                job();
-            }));
-        }
+        let Work { job, hand_over } = work;
+        hand_over(Box::new(move || {
+            // Tells of the end after the job is gone, with what it was given.
+            let _end = end;
+            job();
+        }));
         key
+    }
+
+    /// An operation has completed with nobody listening: it goes on, or is finished and its output dropped.
+    fn proceed(&self, ended: Ended) {
+        let name = ended.name();
+        let proceed = || {
+            let Some(mut payload) = ended.proceed() else { return };
+            if payload.common.has_job {
+                // It has not begun, and nobody waits for it.
+                return payload.discard(Outcome::NOT_BEGUN);
+            }
+            let policy = payload.prepare();
+            let mut entry = payload.entry();
+            if let Err(payload) = self.queue_raw(payload, &mut entry, policy, None) {
+                payload.discard(Outcome::CLOSED);
+            }
+        };
+        if catch_unwind(AssertUnwindSafe(proceed)).is_err() {
+            tracing::error!(target: "ringloop", operation = name, "a dropped result panicked");
+        }
+    }
+
+    /// Gives back the buffers that events have picked which nobody will see.
+    fn give_back(&self, unheard: Vec<Outcome>) {
+        for id in unheard.into_iter().filter_map(Outcome::buffer_id) {
+            if let Some(buffers) = self.buffers() {
+                drop(buffers.take(id, 0));
+            }
+        }
     }
 
     /// Starts an operation that nobody waits for: its `finish` runs when it ends.
@@ -353,7 +371,7 @@ impl Reactor {
                 let unused = table.retracted(key);
                 drop(core);
                 drop(waker);
-                return unused.drop_unused();
+                return unused.discard(Outcome::NOT_BEGUN);
             }
             table.submitted(key);
             abandoned = match table.abandon(key) {
@@ -364,9 +382,11 @@ impl Reactor {
         if let (Abandoned::Cancel(_), Some(ring)) = (&abandoned, ring) {
             op::cancel(ring, key);
         }
+        let unheard = table.take_unheard();
         drop(core);
+        self.give_back(unheard);
         match abandoned {
-            Abandoned::Discard(payload, outcome) => payload.discard(outcome),
+            Abandoned::Discard(ended) => self.proceed(ended),
             abandoned => drop(abandoned),
         }
     }
@@ -399,7 +419,7 @@ impl Reactor {
             let settled = keys.iter().all(|&key| !table.has(key)) || !ring.should_enter();
             drop(deferred);
             drop(core);
-            ended.drain(..).for_each(Deferred::run);
+            ended.drain(..).for_each(|next| self.run(next));
             if settled {
                 return;
             }
@@ -573,8 +593,10 @@ impl Reactor {
         while let Some(waker) = now.and_then(|now| timers.due(now)) {
             deferred.push_back(Deferred::Wake(waker));
         }
+        let unheard = table.take_unheard();
         drop(deferred);
         drop(core);
+        self.give_back(unheard);
         self.run_deferred();
     }
 
@@ -583,11 +605,18 @@ impl Reactor {
         loop {
             let next = self.deferred.borrow_mut().pop_front();
             match next {
-                Some(next) => next.run(),
+                Some(next) => self.run(next),
                 None => break,
             }
         }
         drop(hidden);
+    }
+
+    fn run(&self, next: Deferred) {
+        match next {
+            Deferred::Wake(waker) => wake(waker),
+            Deferred::Discard(ended) => self.proceed(ended),
+        }
     }
 
     pub(crate) fn figures(&self) -> Figures {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::{Admission, Reactor, TimerKey, expect_current};
 use crate::executor::{Listed, give_way, take_offer};
-use crate::op::{Begun, Lent, Methods, Next, Operation, Polled, Why};
+use crate::op::{Lent, Methods, Next, Operation, Polled, Why};
 
 /// The future of one kernel operation. It does nothing until it is polled; it is `'static`, because it owns what it needs
 /// (descriptor, path, buffer), so it can be spawned, gathered and timed.
@@ -92,9 +92,9 @@ impl<T> Op<T> {
         matches!(self.state, State::Submitted { .. })
     }
 
-    /// Puts an operation into the current loop's table, or leaves it idle for a turn. Some: it ended at once. What the state was
-    /// is forgotten.
-    fn submit(&mut self, mut lent: Lent<T>, cx: &mut Context<'_>) -> Option<T> {
+    /// Puts an operation into the current loop's table, or leaves it idle for a turn if it has not begun: what has begun is never
+    /// without a place in which it can go on by itself. Some: it ended at once. What the state was is forgotten.
+    fn submit(&mut self, mut lent: Lent<T>, mut has_begun: bool, cx: &mut Context<'_>) -> Option<T> {
         let reactor = expect_current(lent.name());
         if let Some(refusal) = reactor.refusal() {
             return Some(lent.finish(refusal));
@@ -104,23 +104,22 @@ impl<T> Op<T> {
             let company = match lent.has_call().then(|| reactor.admit()) {
                 Some(Admission::Call) => Some(reactor.company()),
                 // One that takes offers must take them from now on.
-                Some(Admission::GiveWay) if self.control.is_none() => {
+                Some(Admission::GiveWay) if self.control.is_none() && !has_begun => {
                     self.state = State::Idle(Some(lent));
                     give_way(cx);
                     return None;
                 }
                 _ => None,
             };
-            match lent.begin(company) {
-                Begun::ByEntry(nature) => break reactor.queue(lent, nature, Some(cx.waker().clone())),
-                Begun::Called(outcome) => {
-                    // What is no count of bytes is a descriptor: a small number.
-                    reactor.made_call(outcome.result.max(0) as usize);
-                    if let Next::Finish = lent.advance(outcome) {
-                        return Some(lent.finish(outcome));
-                    }
-                }
+            let Some(outcome) = company.and_then(|company| lent.call(company)) else {
+                break reactor.queue(lent, Some(cx.waker().clone()));
+            };
+            // What is no count of bytes is a descriptor: a small number.
+            reactor.made_call(outcome.result.max(0) as usize);
+            if let Next::Finish = lent.advance(outcome) {
+                return Some(lent.finish(outcome));
             }
+            has_begun = true;
         };
         match queued {
             Ok(key) => self.state = State::Submitted { reactor, key, methods },
@@ -190,7 +189,7 @@ impl<T> Future for Op<T> {
             State::Idle(lent) => {
                 let Some(lent) = lent.take() else { panic!("an operation was polled after it had ended") };
                 // What was queued just now cannot have ended: nobody has entered the kernel.
-                return match self.submit(lent, cx) {
+                return match self.submit(lent, false, cx) {
                     Some(output) => Poll::Ready(output),
                     None => {
                         self.pending(cx);
@@ -212,9 +211,11 @@ impl<T> Future for Op<T> {
             }
         };
         let again = matches!(lent.advance(outcome), Next::Again);
+        // Another loop has other buffers: what this one has begun ends with it.
+        let why = why.or_else(|| (again && !reactor.is_current()).then_some(Why::Ended));
         if again && why.is_none() {
             self.state = State::Idle(None);
-            if let Some(output) = self.submit(lent, cx) {
+            if let Some(output) = self.submit(lent, true, cx) {
                 self.release();
                 return Poll::Ready(output);
             }

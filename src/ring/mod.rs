@@ -129,6 +129,9 @@ impl Outcome {
     /// Not begun, because this process is a fork of the loop's.
     pub(crate) const FORKED: Outcome = Outcome { result: i32::MIN + 3, flags: 0 };
 
+    /// Dropped before it began.
+    pub(crate) const NOT_BEGUN: Outcome = Outcome { result: i32::MIN + 5, flags: 0 };
+
     /// The result as a count or a descriptor.
     pub(crate) fn count(self) -> io::Result<usize> {
         match self.error() {
@@ -145,6 +148,8 @@ impl Outcome {
             Self::ELAPSED => Some(Elapsed.into()),
             result if result == Self::CLOSED.result => Some(LoopClosed.into()),
             result if result == Self::FORKED.result => Some(io::Error::other(FORKED)),
+            // For owners only, and each drop of a future would pay for a word of ours.
+            result if result == Self::NOT_BEGUN.result => Some(io::Error::from_raw_os_error(libc::ECANCELED)),
             result if result == -RESTART => Some(io::Error::from_raw_os_error(libc::ECANCELED)),
             result => Some(io::Error::from_raw_os_error(-result)),
         }

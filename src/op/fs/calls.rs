@@ -8,8 +8,8 @@ use std::rc::Rc;
 use io_uring::{opcode, types};
 
 use super::HERE;
-use crate::op::io::{INTERRUPTED, NOT_BEGUN, Patience};
-use crate::op::{Nature, Next, Operation};
+use crate::op::retry::{INTERRUPTED, NOT_BEGUN, Retry};
+use crate::op::{Next, Operation, Policy};
 use crate::ring::{Entry, Outcome};
 
 /// A call that says nothing but whether it succeeded.
@@ -30,12 +30,12 @@ pub(crate) struct Calling<C: Call> {
     /// Which.
     call: C,
     /// How often it was tried in vain.
-    patience: Patience,
+    retry: Retry,
 }
 
 impl<C: Call> Calling<C> {
     pub(crate) fn new(call: C) -> Self {
-        Calling { call, patience: Patience::default() }
+        Calling { call, retry: Retry::default() }
     }
 }
 
@@ -44,8 +44,8 @@ unsafe impl<C: Call> Operation for Calling<C> {
     type Output = io::Result<()>;
     const NAME: &'static str = C::NAME;
 
-    fn nature(&mut self) -> Nature {
-        Nature::Finite
+    fn policy(&self) -> Policy {
+        Policy::CHANGES
     }
 
     fn entry(&mut self) -> Entry {
@@ -53,7 +53,7 @@ unsafe impl<C: Call> Operation for Calling<C> {
     }
 
     fn advance(&mut self, outcome: Outcome) -> Next {
-        self.patience.advance(outcome, C::REPEATABLE)
+        self.retry.advance(outcome, C::REPEATABLE)
     }
 
     fn finish(self, outcome: Outcome) -> Self::Output {

@@ -7,7 +7,7 @@ use std::io;
 use std::os::unix::ffi::OsStringExt;
 
 use super::{Errand, nothing};
-use crate::op::{Company, Nature, Operation, Work, route};
+use crate::op::{Company, Operation, Policy, Work, route};
 use crate::pool::Job;
 use crate::ring::{Entry, Outcome};
 
@@ -37,10 +37,11 @@ impl Copy {
 unsafe impl Operation for Copy {
     type Output = io::Result<u64>;
     const NAME: &'static str = "copy";
+    const HAS_JOB: bool = true;
     const HAS_CALL: bool = true;
 
-    fn nature(&mut self) -> Nature {
-        Nature::Job
+    fn policy(&self) -> Policy {
+        Policy::CHANGES
     }
 
     fn call(&mut self, _company: Company) -> Option<Outcome> {

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::nothing;
-use crate::op::{Nature, Operation, Work};
+use crate::op::{Operation, Policy, Work};
 use crate::pool::Job;
 use crate::ring::{Entry, Outcome};
 
@@ -32,9 +32,10 @@ impl<T: Send + 'static> Errand<T> {
 unsafe impl<T: Send + 'static> Operation for Errand<T> {
     type Output = io::Result<T>;
     const NAME: &'static str = "job on the thread pool";
+    const HAS_JOB: bool = true;
 
-    fn nature(&mut self) -> Nature {
-        Nature::Job
+    fn policy(&self) -> Policy {
+        Policy::CHANGES
     }
 
     fn entry(&mut self) -> Entry {

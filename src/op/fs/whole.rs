@@ -9,12 +9,11 @@ use std::rc::Rc;
 
 use io_uring::{opcode, types};
 
-use super::{Errand, Facts, adopt, nothing, open_entry, open_nature};
+use super::{Errand, Facts, adopt, nothing, open_entry, open_policy};
 use crate::error::{BufError, BufResult, Cancelled};
-use crate::op::io::{
-    At, Content, INTERRUPTED, MOST, Noted, Patience, Position, Progress, Routed, Want, read_plainly,
-};
-use crate::op::{Company, Nature, Next, Operation, Work, route};
+use crate::op::io::{At, Content, MOST, Noted, Position, Progress, Routed, Want, read_plainly};
+use crate::op::retry::{INTERRUPTED, Retry};
+use crate::op::{Company, Next, Operation, Policy, Work, route};
 use crate::pool::Job;
 use crate::ring::{Entry, Outcome};
 
@@ -117,10 +116,9 @@ impl Incoming {
     }
 
     /// All that was read, and how it ended; `outcome` is that of the last entry.
-    fn finish(mut self, outcome: Outcome) -> (io::Result<()>, Vec<u8>) {
-        // `advance` was not asked: it was to stop.
-        let _ = self.advance(outcome);
-        (self.end.unwrap_or_else(|| Err(Cancelled.into())), self.bytes)
+    fn finish(self, outcome: Outcome) -> (io::Result<()>, Vec<u8>) {
+        let stopped = || Err(outcome.error().unwrap_or_else(|| Cancelled.into()));
+        (self.end.unwrap_or_else(stopped), self.bytes)
     }
 }
 
@@ -156,8 +154,8 @@ unsafe impl<F: Routed> Operation for ReadToEnd<F> {
     const NAME: &'static str = "read";
     const HAS_CALL: bool = true;
 
-    fn nature(&mut self) -> Nature {
-        self.file.transfer()
+    fn policy(&self) -> Policy {
+        self.file.reading()
     }
 
     fn call(&mut self, _company: Company) -> Option<Outcome> {
@@ -197,7 +195,7 @@ pub(crate) struct ReadFile<T: 'static> {
     /// What is read.
     content: Incoming,
     /// How often it was tried in vain.
-    patience: Patience,
+    retry: Retry,
     /// Closes a file that may have to wait for somebody.
     close: fn(OwnedFd),
     /// Gives a job to the pool.
@@ -220,7 +218,7 @@ impl<T> ReadFile<T> {
             job: None,
             is_nonblocking: false,
             content,
-            patience: Patience::default(),
+            retry: Retry::default(),
             close,
             hand_over,
             tell,
@@ -234,15 +232,16 @@ unsafe impl<T: 'static> Operation for ReadFile<T> {
     type Output = T;
     const NAME: &'static str = "read file";
     const HAS_CALL: bool = true;
+    const HAS_JOB: bool = true;
 
-    fn nature(&mut self) -> Nature {
-        if let Some(job) = &mut self.job {
-            return job.nature();
+    fn policy(&self) -> Policy {
+        if let Some(job) = &self.job {
+            return job.policy();
         }
         match &self.file {
-            None => open_nature(&self.path, TO_READ),
-            Some((_, facts)) if facts.waits => Nature::Waits,
-            Some(_) => Nature::Finite,
+            None => open_policy(&self.path, TO_READ),
+            Some((_, facts)) if facts.waits => Policy::WAITS,
+            Some(_) => Policy::READS,
         }
     }
 
@@ -282,7 +281,7 @@ unsafe impl<T: 'static> Operation for ReadFile<T> {
         if self.file.is_some() {
             return self.content.advance(outcome);
         }
-        if self.patience.again(outcome, INTERRUPTED) {
+        if self.retry.again(outcome, INTERRUPTED) {
             return Next::Again;
         }
         match adopt(outcome) {
@@ -313,9 +312,8 @@ unsafe impl<T: 'static> Operation for ReadFile<T> {
             return (self.tell)(read);
         }
         let Some((file, facts)) = self.file else {
-            // Not opened; or nobody listened, and a descriptor that came all the same is closed here.
-            let ended = self.content.end.unwrap_or_else(|| adopt(outcome).and(Err(Cancelled.into())));
-            return (self.tell)(ended.map(|()| Vec::new()));
+            let (ended, bytes) = self.content.finish(outcome);
+            return (self.tell)(ended.map(|()| bytes));
         };
         let (result, bytes) = self.content.finish(outcome);
         match facts.closes_at_once {

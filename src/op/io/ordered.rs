@@ -16,9 +16,9 @@ use std::rc::Rc;
 use io_uring::{opcode, types};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
-use super::{INTERRUPTED, Patience};
 use crate::op::fs::nothing;
-use crate::op::{Company, Nature, Next, Operation, Work};
+use crate::op::retry::{INTERRUPTED, Retry};
+use crate::op::{Company, Next, Operation, Policy, Work};
 use crate::ring::{Entry, Outcome};
 
 /// Tells operations that what they wait for is over.
@@ -111,7 +111,7 @@ pub(crate) struct Ordered<F: Shared, O: Operation> {
     /// It is with the kernel, and changes the content.
     change: Option<Change<F>>,
     /// How often it was tried in vain.
-    patience: Patience,
+    retry: Retry,
     /// What is done behind the gate.
     operation: O,
 }
@@ -121,7 +121,7 @@ impl<F: Shared, O: Operation> Ordered<F, O> {
     #[inline]
     pub(crate) fn new(file: Rc<F>, effect: Effect, refusal: Option<i32>, operation: O) -> Self {
         let gate = refusal.map_or(Gate::Before, Gate::Refused);
-        Ordered { file, effect, gate, change: None, patience: Patience::default(), operation }
+        Ordered { file, effect, gate, change: None, retry: Retry::default(), operation }
     }
 
     /// Tries to get through. True: it has.
@@ -150,12 +150,19 @@ unsafe impl<F: Shared, O: Operation> Operation for Ordered<F, O> {
     type Output = O::Output;
     const NAME: &'static str = O::NAME;
     const HAS_CALL: bool = O::HAS_CALL;
+    const HAS_JOB: bool = O::HAS_JOB;
 
-    fn nature(&mut self) -> Nature {
-        match (self.pass(), self.operation.nature()) {
-            // At the gate the kernel waits.
-            (false, Nature::Job) => Nature::Finite,
-            (_, nature) => nature,
+    fn prepare(&mut self) {
+        if self.pass() {
+            self.operation.prepare();
+        }
+    }
+
+    fn policy(&self) -> Policy {
+        match self.gate {
+            Gate::Behind => self.operation.policy(),
+            // It has not begun.
+            _ => Policy::READS,
         }
     }
 
@@ -184,7 +191,9 @@ unsafe impl<F: Shared, O: Operation> Operation for Ordered<F, O> {
     }
 
     fn work(&mut self) -> Option<Work> {
-        // What is still before the gate has not the nature of a job.
+        if !matches!(self.gate, Gate::Behind) {
+            return None;
+        }
         self.begin();
         self.operation.work()
     }
@@ -193,7 +202,7 @@ unsafe impl<F: Shared, O: Operation> Operation for Ordered<F, O> {
         let refused = match &self.gate {
             Gate::Before | Gate::Behind => return self.operation.advance(outcome),
             Gate::Refused(_) => return Next::Finish,
-            Gate::At(_) if outcome.result < 0 => return self.patience.advance(outcome, INTERRUPTED),
+            Gate::At(_) if outcome.result < 0 => return self.retry.advance(outcome, INTERRUPTED),
             Gate::At(bell) => bell.error.get(),
         };
         self.gate = refused.map_or(Gate::Before, Gate::Refused);
@@ -202,7 +211,7 @@ unsafe impl<F: Shared, O: Operation> Operation for Ordered<F, O> {
 
     fn finish(self, outcome: Outcome) -> O::Output {
         // Taken apart, so that nothing is moved that `operation` does not want.
-        let Ordered { file, effect, gate, change, patience: _, operation } = self;
+        let Ordered { file, effect, gate, change, retry: _, operation } = self;
         let has_begun = matches!(gate, Gate::Behind);
         let outcome = match gate {
             Gate::Behind => outcome,

@@ -6,8 +6,8 @@ use std::rc::Rc;
 
 use io_uring::{opcode, types};
 
-use super::{Noted, Position, Progress, Routed, rest};
-use crate::op::{Nature, Operation};
+use super::{Extent, Position, Progress, Routed, rest};
+use crate::op::{Next, Operation, Policy};
 use crate::ring::{Entry, Outcome};
 
 /// Bytes on their way into a file.
@@ -44,39 +44,33 @@ impl Batch {
     }
 }
 
-/// A file that bytes are poured into.
-pub(crate) trait Sink: Routed {
-    /// A write has ended; it may have been short. The sink starts the next.
-    fn poured(self: Rc<Self>, batch: Batch, result: io::Result<()>);
-}
-
-/// pwrite(2) of a batch, which its sink gets back.
-pub(crate) struct Pour<S: Sink, P: Position> {
-    /// Where it goes, and who is told.
-    sink: Rc<S>,
+/// pwrite(2) of a batch, which comes back: all of it is written, unless there is an error.
+pub(crate) struct Pour<F: Routed, P: Position> {
+    /// Where it goes; held, so that it stays open.
+    file: Rc<F>,
     /// What is poured.
     batch: Batch,
     /// Where in the file it goes.
     position: PhantomData<P>,
 }
 
-impl<S: Sink, P: Position> Pour<S, P> {
-    pub(crate) fn new(sink: Rc<S>, batch: Batch) -> Self {
-        Pour { sink, batch, position: PhantomData }
+impl<F: Routed, P: Position> Pour<F, P> {
+    pub(crate) fn new(file: Rc<F>, batch: Batch) -> Self {
+        Pour { file, batch, position: PhantomData }
     }
 }
 
 // SAFETY: O1: the entry points into the batch, which the operation owns: bytes in memory of their own, which do not move.
-unsafe impl<S: Sink, P: Position> Operation for Pour<S, P> {
-    type Output = ();
+unsafe impl<F: Routed, P: Position> Operation for Pour<F, P> {
+    type Output = (Rc<F>, Batch, io::Result<()>);
     const NAME: &'static str = "write";
 
-    fn nature(&mut self) -> Nature {
-        if self.sink.facts().waits { Nature::Promised } else { Nature::Finite }
+    fn policy(&self) -> Policy {
+        if self.file.facts().waits { Policy::PROMISED } else { Policy::CHANGES }
     }
 
     fn entry(&mut self) -> Entry {
-        let fd = types::Fd(self.sink.as_raw_fd());
+        let fd = types::Fd(self.file.as_raw_fd());
         let Batch { bytes, offset, progress } = &mut self.batch;
         progress.entry(fd, libc::POLLOUT, |done| {
             let (start, count) = rest(bytes.as_ptr(), bytes.len(), done);
@@ -84,12 +78,17 @@ unsafe impl<S: Sink, P: Position> Operation for Pour<S, P> {
         })
     }
 
-    fn finish(mut self, outcome: Outcome) {
-        let result = match self.batch.progress.note(outcome, P::IF_BLOCKED) {
-            Noted::Moved | Noted::NotYet => Ok(()),
-            Noted::Dry => Err(io::ErrorKind::WriteZero.into()),
-            Noted::Failed => outcome.count().map(drop),
-        };
-        self.sink.poured(self.batch, result);
+    fn advance(&mut self, outcome: Outcome) -> Next {
+        let len = self.batch.bytes.len();
+        self.batch.progress.advance(outcome, P::IF_BLOCKED, Extent::All, len)
+    }
+
+    fn finish(self, outcome: Outcome) -> Self::Output {
+        let Pour { file, batch: Batch { bytes, offset, progress }, .. } = self;
+        let aim = (Extent::All, bytes.len());
+        let (done, result) = progress.end(outcome, P::IF_BLOCKED, aim, io::ErrorKind::WriteZero);
+        let mut batch = Batch::new(bytes, offset);
+        batch.written(done);
+        (file, batch, result)
     }
 }

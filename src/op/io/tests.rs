@@ -1,6 +1,7 @@
 //! The books of transfers against a kernel that does as it is told.
 
 use super::*;
+use crate::op::retry::TRIES;
 use std::os::fd::AsFd;
 
 const EOF: Outcome = Outcome { result: 0, flags: 0 };
@@ -71,7 +72,7 @@ fn what_has_moved_nothing_is_tried_again_but_not_for_ever() {
     for _ in 0..100 {
         interrupted.extend([failed(libc::EINTR), failed(libc::EAGAIN), moved(1)]);
     }
-    assert_eq!(run(&interrupted, Extent::All, 100), (Ok(()), 100), "progress renews the patience");
+    assert_eq!(run(&interrupted, Extent::All, 100), (Ok(()), 100), "progress renews the retry");
 }
 
 #[test]

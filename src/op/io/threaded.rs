@@ -10,7 +10,7 @@ use super::{Loan, Routed};
 use crate::buf::IoBufMut;
 use crate::error::{BufError, BufResult};
 use crate::op::fs::{Errand, nothing};
-use crate::op::{Nature, Operation, Work, route};
+use crate::op::{Operation, Policy, Work, route};
 use crate::ring::{Entry, Outcome};
 
 /// The most that is asked for at once by a read to the end.
@@ -105,9 +105,10 @@ pub(crate) fn fill_all<B: IoBufMut>(bufs: &mut Vec<B>, mut bytes: Vec<u8>) {
 unsafe impl<B: 'static> Operation for ReadByThread<B> {
     type Output = BufResult<B>;
     const NAME: &'static str = "read";
+    const HAS_JOB: bool = true;
 
-    fn nature(&mut self) -> Nature {
-        self.errand.nature()
+    fn policy(&self) -> Policy {
+        self.errand.policy()
     }
 
     fn entry(&mut self) -> Entry {

@@ -4,10 +4,11 @@ use std::rc::Rc;
 
 use io_uring::{opcode, types};
 
-use super::{At, NOTHING_MOVED, Patience, Position, Routed};
+use super::{At, Position, Routed};
 use crate::buf::{IoBuf, IoBufMut};
 use crate::error::{BufError, BufResult};
-use crate::op::{Nature, Next, Operation, route};
+use crate::op::retry::{NOTHING_MOVED, Retry};
+use crate::op::{Next, Operation, Policy, route};
 use crate::ring::{Entry, Outcome};
 
 /// The most parts of a vectored transfer (`UIO_MAXIOV`).
@@ -36,18 +37,12 @@ pub(crate) struct ReadVectored<F: Routed, B: IoBufMut> {
     /// Where it begins in the file.
     position: At,
     /// How often it was tried in vain.
-    patience: Patience,
+    retry: Retry,
 }
 
 impl<F: Routed, B: IoBufMut> ReadVectored<F, B> {
     pub(crate) fn new(file: Rc<F>, bufs: Vec<B>, offset: u64) -> Self {
-        ReadVectored {
-            file,
-            bufs,
-            vectors: Box::default(),
-            position: At(offset),
-            patience: Patience::default(),
-        }
+        ReadVectored { file, bufs, vectors: Box::default(), position: At(offset), retry: Retry::default() }
     }
 }
 
@@ -57,8 +52,8 @@ unsafe impl<F: Routed, B: IoBufMut> Operation for ReadVectored<F, B> {
     type Output = BufResult<Vec<B>>;
     const NAME: &'static str = "readv";
 
-    fn nature(&mut self) -> Nature {
-        self.file.transfer()
+    fn policy(&self) -> Policy {
+        self.file.reading()
     }
 
     fn entry(&mut self) -> Entry {
@@ -71,7 +66,7 @@ unsafe impl<F: Routed, B: IoBufMut> Operation for ReadVectored<F, B> {
     }
 
     fn advance(&mut self, outcome: Outcome) -> Next {
-        self.patience.advance(outcome, NOTHING_MOVED)
+        self.retry.advance(outcome, NOTHING_MOVED)
     }
 
     fn finish(mut self, outcome: Outcome) -> Self::Output {
@@ -101,18 +96,12 @@ pub(crate) struct WriteVectored<F: Routed, B: IoBuf> {
     /// Where it begins in the file.
     position: At,
     /// How often it was tried in vain.
-    patience: Patience,
+    retry: Retry,
 }
 
 impl<F: Routed, B: IoBuf> WriteVectored<F, B> {
     pub(crate) fn new(file: Rc<F>, bufs: Vec<B>, offset: u64) -> Self {
-        WriteVectored {
-            file,
-            bufs,
-            vectors: Box::default(),
-            position: At(offset),
-            patience: Patience::default(),
-        }
+        WriteVectored { file, bufs, vectors: Box::default(), position: At(offset), retry: Retry::default() }
     }
 }
 
@@ -121,8 +110,8 @@ unsafe impl<F: Routed, B: IoBuf> Operation for WriteVectored<F, B> {
     type Output = BufResult<Vec<B>>;
     const NAME: &'static str = "writev";
 
-    fn nature(&mut self) -> Nature {
-        self.file.transfer()
+    fn policy(&self) -> Policy {
+        self.file.writing()
     }
 
     fn entry(&mut self) -> Entry {
@@ -134,7 +123,7 @@ unsafe impl<F: Routed, B: IoBuf> Operation for WriteVectored<F, B> {
     }
 
     fn advance(&mut self, outcome: Outcome) -> Next {
-        self.patience.advance(outcome, NOTHING_MOVED)
+        self.retry.advance(outcome, NOTHING_MOVED)
     }
 
     fn finish(self, outcome: Outcome) -> Self::Output {
