@@ -7,6 +7,8 @@
 
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
+// For `Instant + Duration`, which panics on overflow; clippy.toml exempts numbers.
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
 
 // Words.
 mod context;

@@ -21,6 +21,7 @@ mod condition;
 mod contexts;
 mod deadlines;
 mod debug;
+mod durations;
 mod eager;
 mod endless;
 mod exceptions;
@@ -92,6 +93,7 @@ const THEMES: &[(&str, &[Trial])] = &[
     ("waiters", waiters::TRIALS),
     ("cancel", cancel::TRIALS),
     ("timers", timers::TRIALS),
+    ("durations", durations::TRIALS),
     ("combinators", combinators::TRIALS),
     ("requests", requests::TRIALS),
     ("staggered", staggered::TRIALS),

@@ -25,6 +25,7 @@ use nix::sys::stat::{Mode, fchmod};
 use super::debug::Place;
 use super::dump::{Forest, table};
 use super::{ErrorContext, EventLoop, LoopHandle, operations, running};
+use crate::ring::later;
 use crate::sys::Errno;
 use crate::sys::socket::{SockAddr, SockRef, unix_stream};
 
@@ -222,7 +223,7 @@ impl Shared {
     /// Asks every loop at once, and waits for all of them together.
     fn ask(&self, question: Question) -> String {
         let loops = lock(&self.loops).clone();
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = later(Instant::now(), PATIENCE);
         let asked: Vec<_> = loops.into_iter().map(|listed| (listed.ask(question), listed)).collect();
         let mut text = format!("process {}\n", std::process::id());
         for (answer, listed) in asked {

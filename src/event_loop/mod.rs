@@ -59,7 +59,7 @@ use crate::current_loop::{Layer, get};
 use crate::executor::{Executor, Inside, Lost, TaskRef};
 use crate::pool::ThreadPool;
 use crate::reactor::Reactor;
-use crate::ring::{Clock, Notifier, Ring, SetupError};
+use crate::ring::{Clock, Notifier, Ring, SetupError, later};
 use crate::waiting::Waiting;
 
 /// A batch of tasks that lasts longer than this looks at the ring in between.
@@ -246,7 +246,8 @@ impl EventLoop {
             return None;
         }
         let Some(next) = self.reactor.next_timer() else { return Some(Duration::MAX) };
-        let spaced = self.last_timers.get().map_or(next, |last| next.max(last + self.options.timer_spacing));
+        let spaced =
+            self.last_timers.get().map_or(next, |last| next.max(later(last, self.options.timer_spacing)));
         let left = spaced.saturating_duration_since(self.reactor.now());
         (!left.is_zero()).then_some(left)
     }

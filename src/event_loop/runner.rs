@@ -472,7 +472,7 @@ impl EventLoop {
         let inside = self.enter();
         self.executor.set_panics_end_runs(false);
         let limit = self.options.shutdown_timeout;
-        let deadline = self.reactor.now() + limit;
+        let deadline = self.reactor.after(limit);
         // In a forked child nothing here is ours; and where the thread's own storage is gone, no task can run any more.
         if !self.reactor.is_child() && self.reactor.is_listed() {
             self.log_what_is_left();

@@ -134,15 +134,16 @@ impl Executor {
         let done = span.in_scope(|| task.as_running(|| task.poll()));
         let waits = noting.end();
         let ended = Instant::now();
+        let took = ended.saturating_duration_since(began);
         header.with_trace(|trace| {
-            trace.record.busy += ended - began;
+            trace.record.busy = trace.record.busy.saturating_add(took);
             trace.record.since = ended;
             trace.record.waits = waits;
             mem::swap(&mut trace.span, &mut span);
         });
         if let Some(watcher) = &watcher {
             let _hidden = Hidden::new();
-            watcher.ends(&named, ended - began);
+            watcher.ends(&named, took);
         }
         done
     }

@@ -351,7 +351,8 @@ impl TcpStream {
         Ok(self.socket().options().set_keepalive(on)?)
     }
 
-    /// How long a close waits for the peer (SO_LINGER); zero resets. Such a close happens on the thread pool.
+    /// How long a close waits for the peer (SO_LINGER), in whole seconds, rounded up; zero resets. Such a close happens on the
+    /// thread pool.
     pub fn set_linger(&self, linger: Option<Duration>) -> io::Result<()> {
         self.socket().set_linger(linger)
     }

@@ -16,6 +16,8 @@ use rustix::process::{
     Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitIdStatus, pidfd_open, pidfd_send_signal, waitid,
 };
 
+use crate::ring::later;
+
 /// How long a drop waits for a killed process where no loop does it. It takes a millisecond; a process that hangs in the
 /// kernel (a dead network file system) is left to whoever reaps orphans.
 const KILLED: Duration = Duration::from_secs(2);
@@ -86,7 +88,7 @@ impl Process {
 
     /// Blocks until it has ended, at most for `limit`, and reaps it. Returns whether it has.
     pub(super) fn wait(&self, limit: Duration) -> bool {
-        let deadline = Instant::now() + limit;
+        let deadline = later(Instant::now(), limit);
         while !self.has_ended() {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {

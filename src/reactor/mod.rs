@@ -39,7 +39,7 @@ use crate::op::{
     Table, Why, Work,
 };
 use crate::ring::{
-    Buffers, Completion, Counters, Entry, Features, Notifier, Outcome, RegisteredBuf, Ring, descriptor,
+    Buffers, Completion, Counters, Entry, Features, Notifier, Outcome, RegisteredBuf, Ring, descriptor, later,
 };
 use crate::waiting::{Waiting, waits_for};
 use jobs::Jobs;
@@ -78,9 +78,6 @@ pub(crate) fn expect_current(what: &str) -> Rc<Reactor> {
 const CALLS_PER_STEP: u32 = 32;
 /// As many bytes take about as long to copy as a call takes.
 const BYTES_PER_CALL: usize = 16 << 10;
-
-/// A wait that no clock can say is one of about a century.
-const NEVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
 /// After so many polls of tasks the last reading of the clock is too old to say which timers are due.
 const STALE: u64 = 16;
@@ -449,8 +446,7 @@ impl Reactor {
 
     /// The time when `duration` will have passed; about a century off, if no clock can say it.
     pub(crate) fn after(&self, duration: Duration) -> Instant {
-        let now = self.now();
-        now.checked_add(duration).unwrap_or(now + NEVER)
+        later(self.now(), duration)
     }
 
     /// A time by which a timer is due, if there is one. It reads the clock unless that was read within the last

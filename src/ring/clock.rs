@@ -26,6 +26,16 @@ pub enum Clock {
     Paused,
 }
 
+/// A wait that no clock can express becomes one of about a century.
+const NEVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+
+/// Returns the time that lies `by` after `at`, or about a century after it where no clock can express that.
+///
+/// The one place that adds a duration to an instant: `+` panics on overflow, and durations come from users.
+pub(crate) fn later(at: Instant, by: Duration) -> Instant {
+    at.checked_add(by).or_else(|| at.checked_add(NEVER)).unwrap_or(at)
+}
+
 /// A running clock.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Time {
@@ -55,7 +65,7 @@ impl Time {
     /// Moves a paused clock on. A real clock moves by itself, so for it this does nothing.
     pub(super) fn advance(&mut self, by: Duration) {
         if let Time::Paused(at) = self {
-            *at += by;
+            *at = later(*at, by);
         }
     }
 }
@@ -72,6 +82,21 @@ mod tests {
         assert_eq!(time.now(), start);
         time.advance(Duration::from_secs(3600));
         assert_eq!(time.now(), start + Duration::from_secs(3600));
+    }
+
+    // READ-04
+    #[test]
+    fn no_duration_overflows_an_instant() {
+        let start = Instant::now();
+        let second = Duration::from_secs(1);
+        assert_eq!(later(start, second), start + second);
+        assert_eq!(later(start, Duration::ZERO), start);
+        assert_eq!(later(start, Duration::MAX), start + NEVER);
+        let mut last = start;
+        for exponent in (0..63).rev() {
+            last = last.checked_add(Duration::from_secs(1 << exponent)).unwrap_or(last);
+        }
+        assert_eq!(later(last, second * 2), last, "a clock's last instant");
     }
 
     #[test]

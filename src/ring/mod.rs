@@ -60,6 +60,7 @@ use crate::error::{Cancelled, Elapsed, LoopClosed};
 
 pub(crate) use buffers::{Buffers, Loan};
 pub use clock::Clock;
+pub(crate) use clock::later;
 pub use diagnosis::{SetupError, SetupErrorKind};
 pub use doctor::{Diagnosis, diagnose};
 pub use fault::FaultPlan;

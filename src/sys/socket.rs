@@ -231,7 +231,9 @@ impl<'fd> SockRef<'fd> {
 
     /// SO_LINGER, in whole seconds, as std has it.
     pub(crate) fn set_linger(self, linger: Option<Duration>) -> Result<(), Errno> {
-        let seconds = linger.map_or(0, |linger| c_int::try_from(linger.as_secs()).unwrap_or(c_int::MAX));
+        // Rounded up: zero seconds would reset the connection.
+        let whole = |linger: Duration| linger.as_secs().saturating_add((linger.subsec_nanos() > 0).into());
+        let seconds = linger.map_or(0, |linger| c_int::try_from(whole(linger)).unwrap_or(c_int::MAX));
         let linger = libc::linger { l_onoff: c_int::from(linger.is_some()), l_linger: seconds };
         self.set(libc::SOL_SOCKET, libc::SO_LINGER, linger)
     }

@@ -111,9 +111,9 @@ impl Interval {
             MissedTickBehavior::Burst => Some(next),
             MissedTickBehavior::Delay => now.checked_add(self.period),
             MissedTickBehavior::Skip => {
-                let past = (now - due).as_nanos() % self.period.as_nanos();
+                let past = now.saturating_duration_since(due).as_nanos() % self.period.as_nanos();
                 let past = Duration::new((past / 1_000_000_000) as u64, (past % 1_000_000_000) as u32);
-                now.checked_add(self.period - past)
+                now.checked_add(self.period.saturating_sub(past))
             }
         }
     }
