@@ -10,10 +10,12 @@ use crate::{io, once};
 use futures_util::future::join_all;
 use ringloop::{
     Executor, Job, ThreadPool, catch_cancel, create_task, now, resume_cancel, run_in_executor, sleep,
-    sleep_until, testing, timeout, timeout_at, to_thread, yield_now,
+    sleep_until, testing, timeout, timeout_at, timeout_scope, to_thread, wait_for, yield_now,
 };
+use std::cell::Cell;
 use std::future::{pending, ready};
 use std::io::Write;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 pub const TRIALS: &[Trial] = &[
@@ -47,6 +49,7 @@ pub const TRIALS: &[Trial] = &[
     once!(a_timeout_works_in_the_root),
     once!(five_seconds_of_work_with_two_seconds_of_patience),
     once!(a_timeout_that_never_fires_leaves_nothing),
+    once!(a_loop_over_limits_that_are_over_lets_others_run),
 ];
 
 /// Milliseconds, for the tables below.
@@ -580,4 +583,38 @@ fn a_timeout_that_never_fires_leaves_nothing(ctx: &Ctx) {
             assert_eq!(testing::stats().timers, 0);
         }
     });
+}
+
+/// BUG-06. asyncio: `async with timeout(0): await queue.get()` in a loop gets the item that another task puts.
+fn a_loop_over_limits_that_are_over_lets_others_run(ctx: &Ctx) {
+    type Ask = fn() -> std::pin::Pin<Box<dyn Future<Output = ()>>>;
+    let asks: [(&str, Ask); 7] = [
+        ("timeout", || Box::pin(async { _ = timeout(Duration::ZERO, pending::<()>()).await })),
+        ("timeout_at", || Box::pin(async { _ = timeout_at(now(), pending::<()>()).await })),
+        ("timeout_scope", || {
+            Box::pin(async { _ = timeout_scope(Duration::ZERO, async |_| pending::<()>().await).await })
+        }),
+        ("nested", || {
+            Box::pin(async { _ = timeout(Duration::ZERO, timeout(Duration::ZERO, pending::<()>())).await })
+        }),
+        ("wait_for", || Box::pin(async { _ = wait_for(create_task(pending::<()>()), Duration::ZERO).await })),
+        ("sleep", || Box::pin(sleep(Duration::ZERO))),
+        ("sleep_until", || Box::pin(sleep_until(now()))),
+    ];
+    for (name, ask) in asks {
+        ctx.run(async move {
+            let done = Rc::new(Cell::new(false));
+            let sets = done.clone();
+            create_task(async move {
+                sleep(Duration::from_millis(1)).await;
+                sets.set(true);
+            })
+            .detach();
+            let begun = std::time::Instant::now();
+            while !done.get() {
+                ask().await;
+                assert!(begun.elapsed() < Duration::from_secs(5), "{name}: no other task ran");
+            }
+        });
+    }
 }

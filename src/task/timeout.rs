@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use crate::error::Elapsed;
-use crate::executor::{Hidden, Listed, Offer, current_task, offer, set_offer};
+use crate::executor::{Hidden, Listed, Offer, current_task, give_way, offer, set_offer};
 use crate::time::{Sleep, now, sleep, sleep_until};
 use crate::waiting::{said, take_back};
 
@@ -136,12 +136,19 @@ impl Limit for When {
 }
 
 /// Runs `future` until that has ended or the deadline is over.
+///
+/// A limit that is over before the scope has waited gives way for a turn: a loop that asks again and again for what is
+/// there "now" must not keep the others from putting it there.
 pub(super) async fn scope<F: Future>(mut limit: impl Limit, future: F) -> Result<F::Output, Elapsed> {
     let mut future = pin!(Some(future));
     let mut listed = Listed::default();
     // A handler inside took an offer from outside: what it resumes goes there.
     let mut passed_on = false;
+    let (mut waited, mut elapsed_at_once) = (false, false);
     std::future::poll_fn(move |cx| {
+        if elapsed_at_once {
+            return Poll::Ready(Err(Elapsed));
+        }
         let (outer, before) = (offer(), said());
         limit.polled();
         // A request from outside has priority.
@@ -183,11 +190,17 @@ pub(super) async fn scope<F: Future>(mut limit: impl Limit, future: F) -> Result
             let _hidden = Hidden::new();
             future.set(None);
             take_back(before);
-            return Poll::Ready(Err(Elapsed));
+            if waited {
+                return Poll::Ready(Err(Elapsed));
+            }
+            elapsed_at_once = true;
+            give_way(cx);
+            return Poll::Pending;
         }
         limit.with(|when| when.start(cx));
         limit.pending(cx);
         listed.pending(cx);
+        waited = true;
         Poll::Pending
     })
     .await

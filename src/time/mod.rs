@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 pub use interval::{Interval, MissedTickBehavior, interval};
 
+use crate::executor::give_way;
 use crate::reactor::{self, Reactor, TimerKey};
 use crate::waiting::{Waiting, waits_for};
 
@@ -36,7 +37,7 @@ pub fn sleep(duration: Duration) -> Sleep {
     Sleep { state: State::After(duration) }
 }
 
-/// Resumes not before `deadline`; at once if that has passed.
+/// Resumes not before `deadline`; in the next turn if that has passed.
 ///
 /// # Cancellation
 /// As [`sleep`].
@@ -92,11 +93,17 @@ impl Sleep {
 
     /// Waits on this loop, unless the deadline has passed.
     fn wait_until(&mut self, reactor: &Rc<Reactor>, deadline: Instant, cx: &mut Context<'_>) -> Poll<()> {
-        if deadline <= reactor.now() {
-            self.state = State::Done;
-            return Poll::Ready(());
+        match deadline <= reactor.now() {
+            true => self.give_way(cx),
+            false => self.register(reactor, deadline, cx),
         }
-        self.register(reactor, deadline, cx)
+    }
+
+    /// A sleep that is over before it begins gives way for a turn, so that a loop of them lets others run.
+    fn give_way(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.state = State::Yielded;
+        give_way(cx);
+        Poll::Pending
     }
 
     /// Waits on this loop for a deadline that is known to lie ahead.
@@ -118,12 +125,7 @@ impl Future for Sleep {
         }
         let reactor = reactor::expect_current("sleep");
         match self.state {
-            State::After(Duration::ZERO) => {
-                self.state = State::Yielded;
-                cx.waker().wake_by_ref();
-                waits_for(|| Waiting::Turn);
-                Poll::Pending
-            }
+            State::After(Duration::ZERO) => self.give_way(cx),
             State::After(duration) => {
                 let deadline = reactor.after(duration);
                 self.register(&reactor, deadline, cx)
