@@ -13,10 +13,11 @@ use ringloop::{
     Builder, LoopHandle, RunError, Task, all_tasks, catch_cancel, create_task, run, sleep, testing, timeout,
     to_thread,
 };
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::pending;
 use std::io::{Read, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::task::Waker;
@@ -48,6 +49,7 @@ pub const TRIALS: &[Trial] = &[
     once!(a_runner_in_a_thread_local_destructor_is_harmless),
     io!(a_panic_in_main_leaves_nothing_behind),
     io!(loops_made_and_ended_a_thousand_times_leave_nothing).seconds(120),
+    once!(destructors_that_spawn_without_end_do_not_hold_the_end),
 ];
 
 /// RUN-01
@@ -670,4 +672,25 @@ fn loops_made_and_ended_a_thousand_times_leave_nothing(ctx: &Ctx) {
 /// The most memory that this process ever had, in KiB.
 fn resident() -> i64 {
     getrusage(UsageWho::RUSAGE_SELF).expect("a process may ask").max_rss()
+}
+
+/// READ-24.
+fn destructors_that_spawn_without_end_do_not_hold_the_end(ctx: &Ctx) {
+    struct Spawns(Rc<Cell<u32>>);
+    impl Drop for Spawns {
+        fn drop(&mut self) {
+            self.0.set(self.0.get() + 1);
+            let next = Spawns(self.0.clone());
+            create_task(async move {
+                let _next = next;
+                ringloop::uncancellable(std::future::pending::<()>()).await;
+            })
+            .detach();
+        }
+    }
+    let count = Rc::new(Cell::new(0));
+    let first = Spawns(count.clone());
+    let builder = ctx.builder().shutdown_timeout(Duration::from_millis(20));
+    builder.run(async move { drop(first) }).expect("it ends");
+    assert!(count.get() > 1, "what destructors spawn is dropped as well");
 }

@@ -49,6 +49,8 @@ pub const TRIALS: &[Trial] = &[
     once!(a_thread_runs_what_would_block),
     once!(a_cancelled_wait_for_a_thread_returns_at_once),
     once!(another_thread_can_run_code_on_the_loop),
+    once!(a_chain_of_tasks_that_abort_each_other_takes_no_stack).seconds(60),
+    once!(names_and_reasons_are_converted_outside_of_the_task),
 ];
 
 /// TASK-01
@@ -744,4 +746,67 @@ fn another_thread_can_run_code_on_the_loop(ctx: &Ctx) {
         .expect("it runs");
     other.end();
     runner.close().expect("it ends");
+}
+
+/// BUG-07. On a stack of 256 KiB, where a chain of a few hundred links did not fit; with tokio, aborts go through its scheduler.
+fn a_chain_of_tasks_that_abort_each_other_takes_no_stack(_: &Ctx) {
+    const LINKS: usize = 100_000;
+    let chain = |links: usize, dropped: Rc<Cell<usize>>| {
+        let mut last = create_task(std::future::pending::<()>()).abort_on_drop();
+        for _ in 0..links {
+            let (before, drops) = (last, dropped.clone());
+            let counts = OnDrop(move || drops.set(drops.get() + 1));
+            last = create_task(async move {
+                let _counts = counts;
+                _ = before.await;
+            })
+            .abort_on_drop();
+        }
+        last
+    };
+    let all = std::thread::Builder::new().stack_size(256 << 10).spawn(move || {
+        let dropped = Rc::new(Cell::new(0));
+        // By a drop of the handle, by an abort of the owner's task, and at the loop's end.
+        ringloop::run(async {
+            let last = chain(LINKS, dropped.clone());
+            turns(2).await;
+            drop(last);
+            assert_eq!(dropped.take(), LINKS);
+
+            let last = chain(LINKS, dropped.clone());
+            let owner = create_task(async move { _ = last.await });
+            turns(2).await;
+            owner.abort();
+            assert_eq!(dropped.take(), LINKS);
+
+            let last = chain(LINKS, dropped.clone());
+            create_task(async move { _ = last.await }).detach();
+            turns(2).await;
+        })
+        .expect("it runs");
+        assert_eq!(dropped.take(), LINKS);
+    });
+    all.expect("a thread can start").join().expect("it does not panic");
+}
+
+/// READ-15.
+fn names_and_reasons_are_converted_outside_of_the_task(_: &Ctx) {
+    struct Nosy(ringloop::TaskRef);
+    impl From<Nosy> for std::borrow::Cow<'static, str> {
+        fn from(nosy: Nosy) -> Self {
+            nosy.0.set_name("by itself");
+            format!("{} was asked", nosy.0.name()).into()
+        }
+    }
+    ringloop::run(async {
+        let task = create_task(std::future::pending::<()>());
+        let nosy = || Nosy(task.task_ref().clone());
+        task.set_name(nosy());
+        assert_eq!(&*task.name(), "by itself was asked");
+        task.cancel_with(nosy());
+        assert_eq!(&*task.name(), "by itself");
+        let end = task.await.expect_err("it was cancelled");
+        assert!(end.is_cancelled() && end.to_string().contains("by itself was asked"), "{end}");
+    })
+    .expect("it runs");
 }

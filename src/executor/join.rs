@@ -47,7 +47,9 @@ impl TaskRef {
     /// As [`cancel`](Self::cancel), with a reason that whoever awaits the task finds in its [`JoinError`].
     pub fn cancel_with(&self, reason: impl Into<Cow<'static, str>>) -> bool {
         if !self.is_done() {
-            let before = self.0.header().with_rare(|rare| rare.reason.replace(reason.into()));
+            // The conversion is the user's code.
+            let reason = reason.into();
+            let before = self.0.header().with_rare(|rare| rare.reason.replace(reason));
             drop(before);
         }
         self.cancel()
@@ -113,7 +115,9 @@ impl TaskRef {
 
     /// Gives the task another name.
     pub fn set_name(&self, name: impl Into<Cow<'static, str>>) {
-        let before = self.0.header().with_rare(|rare| rare.name.replace(name.into()));
+        // The conversion is the user's code.
+        let name = name.into();
+        let before = self.0.header().with_rare(|rare| rare.name.replace(name));
         drop(before);
     }
 

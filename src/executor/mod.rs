@@ -29,6 +29,7 @@ mod yield_now;
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
@@ -172,6 +173,9 @@ impl Spawn {
     }
 }
 
+/// How many tasks that destructors spawn at the loop's end are dropped in their turn.
+const SPAWNED_BY_DESTRUCTORS: usize = 10_000;
+
 /// Told of a task and of what it ended with, if nobody awaited it.
 type OnLost = Box<dyn Fn(&TaskRef, &Lost)>;
 
@@ -187,6 +191,10 @@ pub(crate) struct Executor {
     tasks: RefCell<Roster<Ref>>,
     /// The last serial number given to a task.
     last_id: Cell<u32>,
+    /// Tasks whose futures are to be dropped, while one is.
+    aborted: RefCell<VecDeque<Ref>>,
+    /// The queue is being worked off.
+    aborts: Cell<bool>,
     /// Mail in the making, kept for its memory.
     mail: RefCell<Vec<Mail>>,
     /// The inbox is closed; a task made now ends at once.
@@ -230,6 +238,15 @@ impl Drop for Inside {
     }
 }
 
+/// While it lives, the queue of aborted tasks is being worked off.
+struct Working<'a>(&'a Cell<bool>);
+
+impl Drop for Working<'_> {
+    fn drop(&mut self) {
+        self.0.set(false);
+    }
+}
+
 impl Executor {
     /// `notify` ends the loop's sleep; `on_lost` gets a task and its panic or error that nobody awaited.
     pub(crate) fn new(notify: Waker, on_lost: OnLost) -> Rc<Executor> {
@@ -240,6 +257,8 @@ impl Executor {
             ready: Ready::default(),
             tasks: RefCell::default(),
             last_id: Cell::new(0),
+            aborted: RefCell::default(),
+            aborts: Cell::new(false),
             mail: RefCell::default(),
             closed: Cell::new(false),
             panics_end_runs: Cell::new(false),
@@ -455,8 +474,24 @@ impl Executor {
     }
 
     /// Drops a task's future: it ends cancelled.
+    ///
+    /// The drop is the user's code and may ask for the same of another task, whose drop may do so again. The requests go
+    /// through a queue, which the outermost call works off: a chain of them takes no stack.
     #[cold]
     fn cancelled(&self, task: &Ref) {
+        self.aborted.borrow_mut().push_back(task.clone());
+        if self.aborts.replace(true) {
+            return;
+        }
+        let _working = Working(&self.aborts);
+        while let Some(task) = { self.aborted.borrow_mut().pop_front() } {
+            if !task.header().is(COMPLETE) {
+                self.drop_future(&task);
+            }
+        }
+    }
+
+    fn drop_future(&self, task: &Ref) {
         let _hidden = Hidden::new();
         // The caller may be another task, in whatever context.
         let _hosted = context::host(&task::HOST);
@@ -589,10 +624,20 @@ impl Executor {
     }
 
     /// Ends every task at once, without a chance to clean up by awaiting. Only from inside the loop.
+    ///
+    /// A destructor may spawn; what it spawns ends as well, unless that goes on and on: then the rest is leaked.
     pub(crate) fn drop_tasks(&self) {
-        // A destructor may spawn; what it spawns ends as well.
+        let mut left = self.tasks.borrow().len() + SPAWNED_BY_DESTRUCTORS;
         while let Some(task) = { self.tasks.borrow_mut().last().cloned() } {
-            self.cancelled(&task);
+            if left == 0 {
+                let leaked = self.tasks.borrow_mut().remove(task.header().place.replace(u32::MAX));
+                tracing::error!(target: "ringloop", task = %TaskRef(task).name(),
+                    "the destructors of dropped tasks spawn tasks without end: this one is leaked");
+                std::mem::forget(leaked);
+                continue;
+            }
+            left -= 1;
+            self.drop_future(&task);
         }
     }
 
