@@ -1,7 +1,7 @@
 //! Files: what is written is read back by every route, the numbers are exact, std's meaning is kept, errors keep their
 //! errno and give buffers back.
 
-use crate::harness::kinds::{rest, turns};
+use crate::harness::kinds::{Reports, rest, run_on, turns};
 use crate::harness::peers::Peer;
 use crate::harness::probes::{Dice, OnDrop, poll_once};
 use crate::harness::{Ctx, Kind, Need, Trial, aftermath};
@@ -11,6 +11,7 @@ use futures_util::future::join_all;
 use futures_util::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use ringloop::fs::{self, File, OpenOptions};
 use ringloop::{create_task, current_task, yield_now};
 use std::cell::Cell;
@@ -19,10 +20,11 @@ use std::fs::Permissions;
 use std::future::pending;
 use std::io::{ErrorKind, Read, SeekFrom};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::rc::Rc;
 use std::sync::mpsc::channel;
 use std::task::Poll;
+use std::time::Duration;
 
 pub const TRIALS: &[Trial] = &[
     io!(what_is_written_is_read_back),
@@ -50,6 +52,14 @@ pub const TRIALS: &[Trial] = &[
     io!(a_missing_file_keeps_its_errno),
     io!(a_path_with_a_nul_is_an_error_not_a_panic),
     io!(a_full_disk_reports_exactly_what_was_written).needs(&[Need::Root]),
+    io!(what_was_written_and_dropped_is_read_back),
+    io!(what_a_dropped_file_had_gathered_is_there_for_all),
+    io!(in_debug_mode_bytes_that_a_drop_leaves_unwritten_are_reported),
+    io!(a_file_not_open_to_be_written_refuses_at_once_and_is_read_on),
+    io!(bytes_that_no_file_can_take_are_given_up_once_told),
+    io!(an_error_of_a_write_is_told_once),
+    io!(an_open_file_needs_no_further_descriptor),
+    io!(after_an_append_the_position_is_behind_what_was_appended),
     io!(a_dropped_file_writes_its_cursor_out),
     io!(a_file_dropped_between_run_and_close_writes_its_cursor_out),
     io!(a_file_dropped_in_another_loop_writes_its_cursor_out),
@@ -513,6 +523,207 @@ fn a_full_disk_reports_exactly_what_was_written(ctx: &Ctx) {
         file.close().await.expect("it closes");
     });
     umount2(&small, MntFlags::MNT_DETACH).expect("root may");
+}
+
+/// BUG-05: whoever looks by a path after the drop, and however much was written.
+fn what_was_written_and_dropped_is_read_back(ctx: &Ctx) {
+    let memory = InMemory::new(ctx);
+    for folder in [ctx.dir(), &memory.0] {
+        let (path, other) = (folder.join("file"), folder.join("other"));
+        ctx.run(async {
+            for (round, len) in [5, 70_000, 1, 400_000, 140_000].into_iter().cycle().take(30).enumerate() {
+                let bytes = vec![round as u8; len];
+                let write = async || {
+                    let mut file = File::create(&path).await.expect("the folder can be written");
+                    file.write_all(&bytes).await.expect("there is room");
+                };
+                write().await;
+                assert!(fs::read(&path).await.expect("it is there") == bytes, "fs::read, {len} bytes");
+                write().await;
+                assert_eq!(fs::metadata(&path).await.expect("it is there").len(), len as u64, "stat");
+                write().await;
+                let mut all = Vec::new();
+                let mut file = File::open(&path).await.expect("it is there");
+                file.read_to_end(&mut all).await.expect("readable");
+                assert!(all == bytes, "open and read, {len} bytes");
+                write().await;
+                assert_eq!(fs::copy(&path, &other).await.expect("there is room"), len as u64, "copy");
+                write().await;
+                fs::rename(&path, &other).await.expect("it is there");
+                assert!(std::fs::read(&other).expect("it is there") == bytes, "rename, {len} bytes");
+            }
+        });
+    }
+}
+
+/// BUG-05: also for other processes, which ask no loop.
+fn what_a_dropped_file_had_gathered_is_there_for_all(ctx: &Ctx) {
+    let path = ctx.path("script");
+    ctx.run(async {
+        for append in [false, true] {
+            let mut options = OpenOptions::new();
+            let options = options.write(!append).append(append).create(true);
+            for text in ["echo one\n", "echo two\n"] {
+                let mut file = options.open(&path).await.expect("the folder can be written");
+                file.write_all(text.as_bytes()).await.expect("there is room");
+                drop(file);
+                assert!(std::fs::read_to_string(&path).expect("it is there").ends_with(text), "{append}");
+            }
+        }
+    });
+    assert_eq!(std::fs::read_to_string(&path).expect("it is there"), "echo two\necho one\necho two\n");
+}
+
+/// BUG-05: what is on its way to the kernel cannot be there at once.
+fn in_debug_mode_bytes_that_a_drop_leaves_unwritten_are_reported(ctx: &Ctx) {
+    let reports = Reports::default();
+    run_on(reports.builder(ctx.builder()).debug(true).slow_step(Duration::from_secs(60)), async {
+        for (len, expected) in [(1000, 0), (70_000, 1)] {
+            let mut file = File::create(ctx.path("file")).await.expect("the folder can be written");
+            file.write_all(&vec![1; len]).await.expect("there is room");
+            drop(file);
+            let told = reports.take();
+            assert_eq!(told.len(), expected, "{told:?}");
+            let names =
+                |text: &String| text.contains(&format!("{len} bytes unwritten")) && text.contains("close it");
+            assert!(told.iter().all(names), "{told:?}");
+        }
+    });
+}
+
+/// BUG-13: as std does.
+fn a_file_not_open_to_be_written_refuses_at_once_and_is_read_on(ctx: &Ctx) {
+    let path = ctx.file("file", b"0123456789");
+    let refusal = std::io::Write::write(&mut std::fs::File::open(&path).expect("it is there"), b"x");
+    let refusal = refusal.expect_err("it is open to be read").raw_os_error();
+    ctx.run(async {
+        let mut file = File::open(&path).await.expect("it is there");
+        let mut two = [0; 2];
+        file.read_exact(&mut two).await.expect("long enough");
+        assert_eq!(file.write(b"x").await.expect_err("std refuses it").raw_os_error(), refusal);
+        assert_eq!(file.write_all(b"x").await.expect_err("std refuses it").raw_os_error(), refusal);
+        file.flush().await.expect("there is nothing to write");
+        file.read_exact(&mut two).await.expect("long enough");
+        assert_eq!(&two, b"23");
+        assert_eq!(file.stream_position().await.expect("a file has one"), 4);
+        assert_eq!(file.metadata().await.expect("it is open").len(), 10);
+        file.close().await.expect("there is nothing to write");
+    });
+}
+
+/// BUG-13: an error that stays is told once, and the file goes on without the bytes, where std's would be.
+fn bytes_that_no_file_can_take_are_given_up_once_told(ctx: &Ctx) {
+    let path = ctx.file("file", b"0123456789");
+    let far = SeekFrom::Start(i64::MAX as u64);
+    let std = std::fs::File::options().write(true).open(&path).expect("it is there");
+    let refusal =
+        FileExt::write_at(&std, b"x", i64::MAX as u64).expect_err("no file is so long").raw_os_error();
+    ctx.run(async {
+        let mut file = OpenOptions::new().read(true).write(true).open(&path).await.expect("it is there");
+        for by_position in [false, true] {
+            file.seek(far).await.expect("any place");
+            file.write_all(b"x").await.expect("it is gathered");
+            let told = match by_position {
+                false => file.flush().await,
+                true => file.sync_all().await,
+            };
+            assert_eq!(told.expect_err("no file is so long").raw_os_error(), refusal);
+            assert_eq!(file.stream_position().await.expect("a file has one"), i64::MAX as u64);
+            file.flush().await.expect("it was told, and given up");
+            file.rewind().await.expect("any place");
+            let mut two = [0; 2];
+            file.read_exact(&mut two).await.expect("it is read on");
+            assert_eq!(&two, b"01");
+        }
+        file.close().await.expect("there is nothing to write");
+    });
+}
+
+/// BUG-09: to whoever asks first; the next one has it tried again.
+fn an_error_of_a_write_is_told_once(ctx: &Ctx) {
+    let path = ctx.path("file");
+    let ignore = nix::sys::signal::SigHandler::SigIgn;
+    // SAFETY: no handler of ours.
+    unsafe { nix::sys::signal::signal(nix::sys::signal::Signal::SIGXFSZ, ignore) }
+        .expect("it can be ignored");
+    let (soft, hard) = getrlimit(Resource::RLIMIT_FSIZE).expect("Linux has it");
+    ctx.run(async {
+        for call in 0..4 {
+            let mut file = File::create(&path).await.expect("the folder can be written");
+            setrlimit(Resource::RLIMIT_FSIZE, 10_000, hard).expect("it is lower");
+            file.write_all(&[1; 50_000]).await.expect("it is gathered");
+            file.flush().await.expect_err("there is a limit");
+            let told = match call {
+                0 => file.sync_all().await,
+                1 => file.metadata().await.map(drop),
+                2 => file.write_at("x", 0).await.map(drop).map_err(|error| error.error),
+                _ => file.flush().await,
+            };
+            told.expect_err("there is still a limit");
+            setrlimit(Resource::RLIMIT_FSIZE, soft, hard).expect("it is what it was");
+            file.flush().await.unwrap_or_else(|error| panic!("call {call}: there is room again: {error}"));
+            file.close().await.expect("it closes");
+            assert_eq!(std::fs::metadata(&path).expect("it is there").len(), 50_000);
+        }
+    });
+}
+
+/// BUG-11: fsync(2), fstat(2), ftruncate(2), fchmod(2) and futimens(2) need none.
+fn an_open_file_needs_no_further_descriptor(ctx: &Ctx) {
+    let path = ctx.path("file");
+    let times = fs::FileTimes::new().set_modified(std::time::UNIX_EPOCH);
+    ctx.run(async {
+        let mut file = File::create(&path).await.expect("the folder can be written");
+        let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("Linux has it");
+        setrlimit(Resource::RLIMIT_NOFILE, 0, hard).expect("it is lower");
+        let mut ends = Vec::new();
+        for call in 0..6 {
+            file.write_all(b"a record of a log").await.expect("it is gathered");
+            ends.push(match call {
+                0 => file.sync_all().await,
+                1 => file.metadata().await.map(drop),
+                2 => file.set_permissions(Permissions::from_mode(0o600)).await,
+                3 => file.set_times(times).await,
+                4 => file.set_len(5).await,
+                _ => file.write_all_at("x", 0).await.map(drop).map_err(|error| error.error),
+            });
+        }
+        setrlimit(Resource::RLIMIT_NOFILE, soft, hard).expect("it is what it was");
+        for (call, end) in ends.into_iter().enumerate() {
+            end.unwrap_or_else(|error| panic!("call {call}: {error}"));
+        }
+        file.close().await.expect("it closes");
+    });
+}
+
+/// BUG-12: and not behind what others append later.
+fn after_an_append_the_position_is_behind_what_was_appended(ctx: &Ctx) {
+    let (ours, stds) = (ctx.path("ours"), ctx.path("stds"));
+    let append = |path| {
+        std::fs::File::options().read(true).append(true).create(true).open(path).expect("it can be written")
+    };
+    ctx.run(async {
+        let (mut file, mut std_file) = (File::from_std(append(&ours)), append(&stds));
+        for round in 0..3 {
+            use std::io::{Read, Seek, Write};
+            file.write_all(b"mine ").await.expect("there is room");
+            file.flush().await.expect("there is room");
+            std_file.write_all(b"mine ").expect("there is room");
+            for path in [&ours, &stds] {
+                append(path).write_all(b"theirs ").expect("there is room");
+            }
+            file.write_all_at("at the end ", 0).await.expect("there is room");
+            FileExt::write_at(&std_file, b"at the end ", 0).expect("there is room");
+            let place = file.stream_position().await.expect("a file has one");
+            assert_eq!(place, std_file.stream_position().expect("a file has one"), "round {round}");
+            let (mut rest, mut expected) = (String::new(), String::new());
+            file.read_to_string(&mut rest).await.expect("readable");
+            std_file.read_to_string(&mut expected).expect("readable");
+            assert_eq!(rest, expected, "round {round}");
+        }
+        file.close().await.expect("it closes");
+    });
+    assert_eq!(std::fs::read(&ours).expect("there"), std::fs::read(&stds).expect("there"));
 }
 
 /// Dropping detaches the write: it is on disk when the loop has come to rest.

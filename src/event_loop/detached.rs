@@ -4,12 +4,13 @@
 //! The loop that writes is the one that the bytes are with, which is not always the one that runs when the owner goes: an owner
 //! may go between two runs, or while another loop of the thread runs. So a writer remembers its loop, its [`Home`].
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
 use super::{EventLoop, running};
 use crate::op::Operation;
+use crate::op::io::{Bell, Passage, Shared};
 use crate::ring::Outcome;
 
 /// What may still be sent for connections whose stream was dropped.
@@ -32,7 +33,10 @@ impl Default for DetachLimits {
 
 /// The detached writers of one loop.
 #[derive(Default)]
-pub(crate) struct Detached(Rc<Counts>);
+pub(crate) struct Detached {
+    counts: Rc<Counts>,
+    files: Rc<DroppedFiles>,
+}
 
 #[derive(Default)]
 struct Counts {
@@ -57,23 +61,73 @@ impl Detached {
 
     /// A place for a writer of so many bytes, whatever the limits: files end by themselves.
     pub(crate) fn enrol(&self, bytes: usize) -> Writer {
-        let counts = &self.0;
+        let counts = &self.counts;
         counts.streams.set(counts.streams.get() + 1);
         counts.bytes.set(counts.bytes.get() + bytes);
         Writer { counts: counts.clone(), bytes }
     }
 
     pub(crate) fn count_reset(&self) {
-        self.0.resets.set(self.0.resets.get() + 1);
+        self.counts.resets.update(|resets| resets + 1);
     }
 
     /// How many there are, and the bytes that they had when they were dropped.
     pub(crate) fn pending(&self) -> (usize, usize) {
-        (self.0.streams.get(), self.0.bytes.get())
+        (self.counts.streams.get(), self.counts.bytes.get())
     }
 
     pub(crate) fn resets(&self) -> u64 {
-        self.0.resets.get()
+        self.counts.resets.get()
+    }
+
+    /// A place for a dropped file that still writes.
+    pub(crate) fn enrol_file(&self) -> DroppedFile {
+        self.files.count.update(|count| count + 1);
+        DroppedFile(self.files.clone())
+    }
+
+    /// The dropped files that still write, if there are any.
+    pub(crate) fn files(&self) -> Option<Rc<DroppedFiles>> {
+        (self.files.count.get() > 0).then(|| self.files.clone())
+    }
+}
+
+/// The files that were dropped and still write: a gate for calls on paths, which are to see what was written before them.
+#[derive(Default)]
+pub(crate) struct DroppedFiles {
+    count: Cell<usize>,
+    /// Calls that wait until there is none left.
+    bell: RefCell<Option<Rc<Bell>>>,
+    /// Calls on paths are no changes of one file.
+    changing: Cell<usize>,
+}
+
+impl Shared for DroppedFiles {
+    fn pass(self: &Rc<Self>) -> Passage {
+        match self.count.get() {
+            0 => Passage::Open,
+            _ => Passage::Shut(self.bell.borrow_mut().get_or_insert_with(Bell::new).clone()),
+        }
+    }
+
+    fn changed(&self) {}
+
+    fn changing(&self) -> &Cell<usize> {
+        &self.changing
+    }
+}
+
+/// One of them; its place is given up when this is dropped.
+pub(crate) struct DroppedFile(Rc<DroppedFiles>);
+
+impl Drop for DroppedFile {
+    fn drop(&mut self) {
+        self.0.count.update(|count| count - 1);
+        if self.0.count.get() == 0
+            && let Some(bell) = self.0.bell.take()
+        {
+            bell.ring(None);
+        }
     }
 }
 

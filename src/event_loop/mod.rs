@@ -45,7 +45,7 @@ pub use callback::{Handle, TimerHandle};
 use debug::Debug;
 pub use detached::DetachLimits;
 use detached::Detached;
-pub(crate) use detached::{Home, Writer};
+pub(crate) use detached::{DroppedFile, Home, Writer};
 pub use dump::{CallGraph, capture_call_graph, dump_task_tree, dump_tasks, print_call_graph};
 use exceptions::Exceptions;
 pub use exceptions::{ErrorContext, default_exception_handler};

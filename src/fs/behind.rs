@@ -2,7 +2,11 @@
 //!
 //! Small writes are gathered; when there are enough of them they go out as one batch, detached, while the next batch fills. One
 //! batch is on its way at a time, so bytes reach the file in the order in which they were accepted. A batch that comes back
-//! short, or with an error, is kept and goes first when writing is tried again: nothing is lost, and nothing written twice.
+//! short, or with an error that may pass (a full disk), is kept and goes first when writing is tried again: nothing is lost,
+//! and nothing written twice. After an error that cannot pass, such as a place that no file has, the bytes are given up, and the
+//! position is again where they began.
+//!
+//! An error is told once: to the operation that waited for the batch, else to the cursor's next call.
 //!
 //! [`Unwritten`] is the bookkeeping, without a kernel; [`Behind`] adds who waits, and for what.
 
@@ -12,12 +16,16 @@ use std::os::fd::AsRawFd;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
+
 use super::descriptor::Descriptor;
 use crate::error::LoopClosed;
-use crate::event_loop::{ErrorContext, EventLoop, Home, Writer};
+use crate::event_loop::{DroppedFile, ErrorContext, EventLoop, Home, Writer};
 use crate::executor::wake;
 use crate::op::Operation;
-use crate::op::io::{At, Batch, Bell, Passage, Pour, Routed, Stream};
+use crate::op::io::{At, AtEnd, Batch, Bell, Passage, Pour, Routed, Stream};
 use crate::reactor;
 use crate::waiting::{Waiting, waits_for};
 
@@ -33,8 +41,8 @@ struct Unwritten {
     gathering: Vec<u8>,
     /// Where it belongs.
     offset: u64,
-    /// A batch is on its way.
-    away: bool,
+    /// How many bytes are on their way; none: no batch is.
+    away: usize,
     /// A batch that has come back with something left.
     left: Option<Batch>,
     /// Memory of the last batch, for the next.
@@ -57,7 +65,7 @@ impl Unwritten {
 
     /// The next batch to write, if it has `least` bytes. What came back goes before all else.
     fn next(&mut self, least: usize) -> Option<Batch> {
-        if self.away {
+        if self.away > 0 {
             return None;
         }
         let Unwritten { gathering, offset, memory, left, .. } = self;
@@ -65,13 +73,13 @@ impl Unwritten {
             let enough = gathering.len() >= least.max(1);
             enough.then(|| Batch::new(std::mem::replace(gathering, std::mem::take(memory)), *offset))
         });
-        self.away = next.is_some();
+        self.away = next.as_ref().map_or(0, |batch| batch.rest().0.len());
         next
     }
 
     /// The batch that was on its way is back.
     fn landed(&mut self, batch: Batch) {
-        self.away = false;
+        self.away = 0;
         if batch.rest().0.is_empty() {
             self.memory = batch.into_memory();
         } else {
@@ -79,23 +87,48 @@ impl Unwritten {
         }
     }
 
-    fn is_empty(&self) -> bool {
-        !self.away && self.left.is_none() && self.gathering.is_empty()
+    /// Forgets what is not on its way, and says where that began.
+    fn forget(&mut self) -> u64 {
+        let began = self.left.take().map_or(self.offset, |batch| batch.rest().1);
+        self.gathering.clear();
+        began
     }
 
-    /// How many bytes wait; those on their way are not among them.
-    fn waiting(&self) -> usize {
-        self.gathering.len() + self.left.as_ref().map_or(0, |batch| batch.rest().0.len())
+    fn is_empty(&self) -> bool {
+        self.away == 0 && self.left.is_none() && self.gathering.is_empty()
+    }
+
+    /// How many bytes are not known to be written.
+    fn pending(&self) -> usize {
+        self.away + self.gathering.len() + self.left.as_ref().map_or(0, |batch| batch.rest().0.len())
     }
 }
 
 /// What happens behind a cursor that writes.
-#[derive(Default)]
 pub(super) struct Behind {
+    /// What may be written, and where it goes.
+    access: Access,
     /// The loop that has a batch on its way, or had the last one, or that gathers.
     home: Home,
     /// All else.
     state: RefCell<State>,
+}
+
+/// How the file was opened.
+#[derive(Clone, Copy)]
+struct Access {
+    /// To write.
+    writes: bool,
+    /// All writes go to the end.
+    appends: bool,
+}
+
+impl Access {
+    fn of(file: &Descriptor) -> Access {
+        let flags = file.flags();
+        let writes = !flags.contains(OFlag::O_PATH) && flags & OFlag::O_ACCMODE != OFlag::O_RDONLY;
+        Access { writes, appends: flags.contains(OFlag::O_APPEND) }
+    }
 }
 
 #[derive(Default)]
@@ -106,6 +139,8 @@ struct State {
     flush: bool,
     /// The error of the last batch, until somebody is told.
     error: Option<io::Error>,
+    /// Where the bytes began that were given up.
+    lost: Option<u64>,
     /// The cursor's call that waits.
     waker: Option<Waker>,
     /// Positional calls that wait until all is written.
@@ -120,19 +155,32 @@ struct Orphan {
     event_loop: Rc<EventLoop>,
     /// Its place among what the loop's end waits for, given up when this is dropped.
     _place: Writer,
+    /// Its place among what calls on paths wait for; pipes have no bytes that could be read back by one.
+    _file: Option<DroppedFile>,
 }
 
 impl Orphan {
-    fn new(event_loop: Rc<EventLoop>, bytes: usize) -> Self {
-        Orphan { _place: event_loop.detached.enrol(bytes), event_loop }
+    fn new(event_loop: Rc<EventLoop>, bytes: usize, is_stream: bool) -> Self {
+        if event_loop.is_debug() && !is_stream {
+            let message = format!(
+                "a file was dropped with {bytes} bytes unwritten, which other processes do not see yet: close it"
+            );
+            event_loop.report(&ErrorContext::new(message));
+        }
+        let file = (!is_stream).then(|| event_loop.detached.enrol_file());
+        Orphan { _place: event_loop.detached.enrol(bytes), _file: file, event_loop }
     }
 }
 
 impl Behind {
+    fn new(file: &Descriptor) -> Box<Behind> {
+        Box::new(Behind { access: Access::of(file), home: Home::default(), state: RefCell::default() })
+    }
+
     /// The books, for the loop that runs now: it writes what comes next, unless another one has a batch on its way.
     fn open(&self) -> RefMut<'_, State> {
         let state = self.state.borrow_mut();
-        if !state.unwritten.away {
+        if state.unwritten.away == 0 {
             self.home.settle();
         }
         state
@@ -146,20 +194,24 @@ impl Behind {
     /// Forgets what is not on its way.
     fn forget(&self) {
         let mut state = self.state.borrow_mut();
-        (state.unwritten.left, state.error) = (None, None);
-        state.unwritten.gathering.clear();
+        state.error = None;
+        state.unwritten.forget();
     }
 }
 
 impl Descriptor {
-    /// Accepts bytes of the cursor that belong at `offset`: at least one, or the error of an earlier batch.
+    /// Accepts bytes of the cursor that belong at `offset`: at least one, or the error of an earlier batch. A file that is not
+    /// open for writing refuses them, as write(2) does.
     pub(super) fn poll_accept(
         self: &Rc<Self>,
         cx: &mut Context<'_>,
         offset: Option<u64>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let behind = self.behind.get_or_init(Box::default);
+        let behind = self.behind.get_or_init(|| Behind::new(self));
+        if !behind.access.writes {
+            return Poll::Ready(Err(Errno::EBADF.into()));
+        }
         let mut state = behind.open();
         if let Some(error) = state.error.take() {
             return Poll::Ready(Err(error));
@@ -210,13 +262,7 @@ impl Descriptor {
         if state.unwritten.is_empty() {
             return Passage::Open;
         }
-        if state.bell.is_none() {
-            match Bell::new() {
-                Ok(bell) => state.bell = Some(bell),
-                Err(error) => return Passage::Refused(errno(&error)),
-            }
-        }
-        let passage = state.bell.clone().map_or(Passage::Open, Passage::Shut);
+        let passage = Passage::Shut(state.bell.get_or_insert_with(Bell::new).clone());
         state.flush = true;
         let batch = state.unwritten.next(1);
         drop(state);
@@ -227,27 +273,52 @@ impl Descriptor {
     /// Puts a batch on its way.
     fn pour(self: &Rc<Self>, batch: Option<Batch>) {
         let Some((batch, behind)) = batch.zip(self.behind.get()) else { return };
-        match self.is_stream() {
-            true => behind.home.detach(Pour::<_, Stream>::new(self.clone(), batch).then(poured)),
-            false => behind.home.detach(Pour::<_, At>::new(self.clone(), batch).then(poured)),
+        match (self.is_stream(), behind.access.appends) {
+            (true, _) => behind.home.detach(Pour::<_, Stream>::new(self.clone(), batch).then(poured)),
+            (false, true) => behind.home.detach(Pour::<_, AtEnd>::new(self.clone(), batch).then(poured)),
+            (false, false) => behind.home.detach(Pour::<_, At>::new(self.clone(), batch).then(poured)),
         }
     }
 
+    /// Whether all that the cursor writes goes to the end.
+    pub(super) fn appends(&self) -> bool {
+        self.behind.get().is_some_and(|behind| behind.access.appends)
+    }
+
+    /// Where bytes began that were given up since this was asked last.
+    pub(super) fn lost(&self) -> Option<u64> {
+        self.behind.get()?.state.borrow_mut().lost.take()
+    }
+
+    /// Whether gathered bytes may be written while the thread waits: to the kernel's memory, on a file system of this machine.
+    fn is_written_at_once(&self) -> bool {
+        let facts = self.facts();
+        facts.seekable && !facts.waits && facts.closes_at_once
+    }
+
     /// The file is dropped: what it has accepted is still written. Errors go to the exception handler.
+    ///
+    /// On a file system of this machine that is done here and now, as std would have done it long ago: at most 128 KiB are
+    /// copied into the kernel's memory. Whatever is done next, by whomever, finds them.
     pub(super) fn orphan(self: &Rc<Self>) {
         let Some(behind) = self.behind.get().filter(|behind| !behind.is_idle()) else { return };
         let mut state = behind.open();
         let Some(event_loop) = behind.home.event_loop() else {
             drop(state);
-            return self.write_now();
+            return self.write_now(None);
         };
         if event_loop.reactor.is_child() {
             drop(state);
             // What the parent process has accepted is the parent's to write.
             return behind.forget();
         }
-        (state.error, state.flush) = (None, true);
-        state.orphan = Some(Orphan::new(event_loop, state.unwritten.waiting()));
+        state.error = None;
+        if state.unwritten.away == 0 && self.is_written_at_once() {
+            drop(state);
+            return self.write_now(Some(&event_loop));
+        }
+        state.flush = true;
+        state.orphan = Some(Orphan::new(event_loop, state.unwritten.pending(), self.is_stream()));
         let batch = state.unwritten.next(1);
         drop(state);
         self.pour(batch);
@@ -260,17 +331,38 @@ impl Descriptor {
         }
     }
 
-    /// Without a loop there is nothing that could be blocked: writes by plain calls.
-    fn write_now(self: &Rc<Self>) {
+    /// Writes all by plain calls: without a loop there is nothing that could be held up.
+    fn write_now(self: &Rc<Self>, event_loop: Option<&EventLoop>) {
         let Some(behind) = self.behind.get() else { return };
         loop {
-            let Some(batch) = behind.state.borrow_mut().unwritten.next(1) else { return };
-            if let Err(error) = self.write_plainly(&batch) {
-                tracing::error!(target: "ringloop", %error, "bytes of a dropped file are lost; `File::close` tells of this");
+            let Some(mut batch) = behind.state.borrow_mut().unwritten.next(1) else { return };
+            let written = self.write_plainly(behind, &mut batch);
+            behind.state.borrow_mut().unwritten.landed(batch);
+            let Err(error) = written else { continue };
+            behind.forget();
+            match event_loop {
+                Some(event_loop) => event_loop.report(&lost_bytes(error)),
+                None => {
+                    tracing::error!(target: "ringloop", %error, "bytes of a dropped file are lost; `File::close` tells of this");
+                }
             }
-            behind.state.borrow_mut().unwritten.landed(Batch::new(batch.into_memory(), 0));
         }
     }
+
+    fn write_plainly(&self, behind: &Behind, batch: &mut Batch) -> io::Result<()> {
+        match (self.is_stream(), behind.access.appends) {
+            (true, _) => batch.write_plainly::<Stream>(self),
+            (false, true) => batch.write_plainly::<AtEnd>(self),
+            (false, false) => batch.write_plainly::<At>(self),
+        }
+    }
+}
+
+/// What the exception handler is told.
+fn lost_bytes(error: io::Error) -> ErrorContext {
+    let message =
+        "bytes that were written to a file that was dropped are lost (`File::close` tells of such errors)";
+    ErrorContext::new(message).with_error(error)
 }
 
 /// A batch has come back.
@@ -285,11 +377,7 @@ impl Descriptor {
         let result = match result {
             // The loop has ended before the batch was on its way. A pipe or a device might block for ever.
             Err(error) if is_end_of_loop(&error) && reactor::current().is_none() && !self.facts().waits => {
-                let written = self.write_plainly(&batch);
-                if written.is_ok() {
-                    batch.written(usize::MAX);
-                }
-                written
+                self.write_plainly(behind, &mut batch)
             }
             result => result,
         };
@@ -297,7 +385,13 @@ impl Descriptor {
         self.count_change();
         state.unwritten.landed(batch);
         let failed = result.as_ref().err().map(errno);
-        state.error = result.err();
+        if failed.is_some_and(|errno| !may_pass(errno)) {
+            let began = state.unwritten.forget();
+            state.lost = (!self.is_stream()).then_some(began);
+        }
+        // An operation that waits for the batch is told; else the cursor's next call.
+        let is_told = state.bell.as_ref().is_some_and(|bell| Rc::strong_count(bell) > 1);
+        state.error = result.err().filter(|_| !is_told || state.orphan.is_some());
         state.flush &= failed.is_none() && !state.unwritten.is_empty();
         let least = if state.flush { 1 } else { BATCH };
         let batch = if failed.is_none() { state.unwritten.next(least) } else { None };
@@ -313,8 +407,7 @@ impl Descriptor {
         }
         if let Some((orphan, error)) = lost {
             behind.forget();
-            let message = "bytes that were written to a file that was dropped are lost (`File::close` tells of such errors)";
-            orphan.event_loop.report(&ErrorContext::new(message).with_error(error));
+            orphan.event_loop.report(&lost_bytes(error));
         }
         if let Some(waker) = waker {
             wake(waker);
@@ -324,6 +417,23 @@ impl Descriptor {
 
 fn is_end_of_loop(error: &io::Error) -> bool {
     error.get_ref().is_some_and(|word| word.is::<LoopClosed>())
+}
+
+/// Whether a write that failed so may succeed later: when there is room on the disk, or a limit was raised.
+fn may_pass(errno: i32) -> bool {
+    let limited = || getrlimit(Resource::RLIMIT_FSIZE).is_ok_and(|(limit, _)| limit != RLIM_INFINITY);
+    match Errno::from_raw(errno) {
+        Errno::EFBIG => limited(),
+        Errno::EBADF
+        | Errno::EINVAL
+        | Errno::EISDIR
+        | Errno::ENODEV
+        | Errno::ENXIO
+        | Errno::EPERM
+        | Errno::EPIPE
+        | Errno::ESPIPE => false,
+        _ => true,
+    }
 }
 
 /// The error's number, as an operation passes it on.

@@ -37,8 +37,6 @@ pub(super) struct Cursor {
     position: Option<u64>,
     /// Bytes were appended: the position is the end of the file, wherever that is.
     at_end: bool,
-    /// All writes go to the end; None: not asked yet.
-    appends: Option<bool>,
     /// What was read and not given out.
     ahead: Ahead,
     /// How often the content had been changed when `ahead` was read.
@@ -103,6 +101,7 @@ impl Cursor {
         enough: usize,
     ) -> Poll<io::Result<()>> {
         loop {
+            self.step_back(file);
             ready!(self.poll_locate(file, cx))?;
             let position = self.position(file);
             let stream = file.is_stream();
@@ -177,20 +176,30 @@ impl Cursor {
         if file.is_stream() {
             return file.poll_accept(cx, None, bytes);
         }
+        self.step_back(file);
         let position = self.position(file);
         let count = ready!(file.poll_accept(cx, Some(position), bytes))?;
         self.position = Some(position + count as u64);
-        self.at_end = *self.appends.get_or_insert_with(|| file.appends());
+        self.at_end = file.appends();
         // What is read ahead, or being read, does not know of these bytes.
         self.ahead.clear();
         (self.reading, self.measuring) = (None, None);
         Poll::Ready(Ok(count))
     }
 
-    /// Finds out where the position is after bytes were appended.
+    /// If bytes were given up, the position is again where they began.
+    fn step_back(&mut self, file: &Descriptor) {
+        if let Some(began) = file.lost() {
+            (self.position, self.at_end) = (Some(began), file.appends());
+        }
+    }
+
+    /// Finds out where the position is after bytes were appended: where the kernel has put them, which is told by its own position of
+    /// the file. Others may have appended more since.
     fn poll_locate(&mut self, file: &Rc<Descriptor>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.at_end {
-            let end = ready!(self.poll_end(file, cx, 0))?;
+            ready!(file.poll_flush(cx))?;
+            let end = file.own_position();
             (self.position, self.at_end) = (Some(end), false);
         }
         Poll::Ready(Ok(()))
@@ -225,6 +234,7 @@ impl Cursor {
         if file.is_stream() {
             return Poll::Ready(Err(Errno::ESPIPE.into()));
         }
+        self.step_back(file);
         ready!(self.poll_locate(file, cx))?;
         Poll::Ready(Ok(self.position(file)))
     }

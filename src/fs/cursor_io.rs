@@ -111,8 +111,8 @@ impl File {
     /// 64 KiB, a flush, a seek, a read, a positional call, a close or a drop.
     ///
     /// # Errors
-    /// Those of an earlier write(2) that was gathered, such as `StorageFull`; nothing of these bytes is written then, and what
-    /// could not be is kept for the next attempt.
+    /// `EBADF` if the file is not open for writing. Those of an earlier write(2) that was gathered, such as `StorageFull`; nothing of
+    /// these bytes is written then, and what could not be is kept for the next attempt (see [`flush`](Self::flush)).
     ///
     /// # Cancellation
     /// Nothing is written, or as many as it would have said.
@@ -138,7 +138,9 @@ impl File {
     /// Has everything written that was gathered. It is then with the kernel; [`sync_all`](Self::sync_all) brings it to the medium.
     ///
     /// # Errors
-    /// As [`write`](Self::write). What could not be written is kept: the next flush tries again.
+    /// As [`write`](Self::write). What a full disk, a quota or an I/O error kept from being written is kept: the next flush tries
+    /// again. After an error that cannot pass, such as `EINVAL` at a place that no file has, the bytes are given up, and the
+    /// position is where they began. Each error is told once.
     ///
     /// # Cancellation
     /// The writing goes on.

@@ -2,10 +2,7 @@
 //! operation ever meets a descriptor number that is used again.
 
 use std::cell::{Cell, OnceCell};
-use std::fs;
-use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::os::unix::fs::FileExt;
 use std::rc::Rc;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -14,7 +11,7 @@ use nix::unistd::{Whence, lseek};
 use super::behind::Behind;
 use super::pool::hand_over;
 use crate::op::fs::{Close, Facts, facts};
-use crate::op::io::{Batch, Lender, Loan, Passage, Routed, Shared};
+use crate::op::io::{Lender, Loan, Passage, Routed, Shared};
 use crate::pool::Job;
 use crate::reactor;
 
@@ -83,19 +80,9 @@ impl Descriptor {
         position.and_then(|position| u64::try_from(position).ok()).unwrap_or(0)
     }
 
-    /// Whether all writes go to the end.
-    pub(super) fn appends(&self) -> bool {
-        let flags = fcntl(self.as_fd(), FcntlArg::F_GETFL).map(OFlag::from_bits_retain);
-        flags.is_ok_and(|flags| flags.contains(OFlag::O_APPEND))
-    }
-
-    /// Writes what is left of a batch by plain calls, which block.
-    pub(super) fn write_plainly(&self, batch: &Batch) -> io::Result<()> {
-        let mut file = fs::File::from(self.as_fd().try_clone_to_owned()?);
-        match batch.rest() {
-            (rest, _) if self.is_stream() => file.write_all(rest),
-            (rest, offset) => file.write_all_at(rest, offset),
-        }
+    /// The flags with which it was opened.
+    pub(super) fn flags(&self) -> OFlag {
+        fcntl(self.as_fd(), FcntlArg::F_GETFL).map_or(OFlag::O_RDWR, OFlag::from_bits_retain)
     }
 }
 

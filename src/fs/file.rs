@@ -32,9 +32,12 @@ use crate::reactor::{self, Op};
 /// A positional call sees what the cursor wrote before: the cursor's bytes are written first, as part of the call. If that
 /// fails, so does the call, and the bytes are kept for the next [`flush`](Self::flush).
 ///
-/// Dropping a `File` waits for nobody: bytes that the cursor has gathered are still written (the end of the loop waits for them),
-/// operations in flight go on, and the descriptor is closed after the last of them. Errors on that way reach the
-/// loop's exception handler (`Builder::on_error`); [`close`](Self::close) is the way to see them.
+/// Dropping a `File` loses nothing. On a file system of this machine the bytes that the cursor has gathered, at most 128 KiB, go to
+/// the kernel's memory in the drop itself, as std's writes do, so whoever looks next finds them. What is on its way by then, or
+/// belongs on a server, is written after the drop: calls of this loop that name a path wait for it, other processes see it a
+/// moment later (debug mode reports that), and the end of the loop waits for it. Operations in flight go on, and the descriptor is
+/// closed after the last of them. Errors on that way reach the loop's exception handler (`Builder::on_error`);
+/// [`close`](Self::close) is the way to see them, and never holds up the loop.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -117,7 +120,8 @@ impl File {
     /// Has content and metadata written to the medium. fsync(2).
     ///
     /// # Errors
-    /// `EIO`, `ENOSPC`, `EDQUOT` of writes that were accepted before; the kernel tells each only once.
+    /// `EIO`, `ENOSPC`, `EDQUOT` of writes that were accepted before. The kernel tells each only once: after a call that failed the
+    /// next one may succeed although the bytes never reached the medium. Write them again before syncing again.
     ///
     /// # Cancellation
     /// It goes on.

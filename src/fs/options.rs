@@ -8,8 +8,10 @@ use std::path::Path;
 use nix::fcntl::OFlag;
 
 use super::File;
+use crate::event_loop;
 use crate::op::Operation;
 use crate::op::fs::{Open, Refused};
+use crate::op::io::{Effect, Ordered};
 use crate::reactor::Op;
 
 /// How a file is opened; as [`std::fs::OpenOptions`] with its extensions for Unix.
@@ -190,8 +192,17 @@ where
     O: Operation<Output = io::Result<T>>,
 {
     match c_path(path) {
-        Ok(path) => Op::new(operation(path)),
+        Ok(path) => behind_dropped_files(operation(path)),
         Err(error) => Op::new(Refused::new(error, Err)),
+    }
+}
+
+/// The future of an operation that finds files by their names. If files that were dropped still write, it waits for them, so that
+/// it sees what was written before.
+pub(super) fn behind_dropped_files<O: Operation>(operation: O) -> Op<O::Output> {
+    match event_loop::running().and_then(|event_loop| event_loop.detached.files()) {
+        None => Op::new(operation),
+        Some(files) => Op::new(Ordered::new(files, Effect::None, None, operation)),
     }
 }
 
@@ -205,7 +216,7 @@ where
     O: Operation<Output = io::Result<T>>,
 {
     match (c_path(first), c_path(second)) {
-        (Ok(first), Ok(second)) => Op::new(operation(first, second)),
+        (Ok(first), Ok(second)) => behind_dropped_files(operation(first, second)),
         (Err(error), _) | (_, Err(error)) => Op::new(Refused::new(error, Err)),
     }
 }

@@ -9,7 +9,7 @@ use nix::sys::stat::{UtimensatFlags, utimensat};
 
 use super::cursor_io::not_utf8;
 use super::descriptor::dispose;
-use super::options::{c_path, on_path, on_paths};
+use super::options::{behind_dropped_files, c_path, on_path, on_paths};
 use super::pool::{errand, hand_over};
 use super::{File, FileTimes, Metadata};
 use crate::op::fs::{
@@ -347,5 +347,5 @@ pub(super) fn by_job<T: Send + 'static>(
         return Op::new(Refused::new(error, Err));
     }
     let path = path.to_owned();
-    Op::new(errand(move || job(path)))
+    behind_dropped_files(errand(move || job(path)))
 }

@@ -4,7 +4,7 @@
 //! again under one. It may take several entries: an exact one goes on until it has its bytes, and each goes on after
 //! a failure that means nothing has happened yet. [`Progress`] keeps the books; `entry` builds the next step from them.
 //!
-//! Where a file is read or written is a type, [`At`] or [`Stream`], because it decides how an operation ends: block I/O
+//! Where a file is read or written is a type, [`At`], [`AtEnd`] or [`Stream`], because it decides how an operation ends: block I/O
 //! by itself, a pipe perhaps never.
 //!
 //! * `ordered`: what must come before an operation on a file, and what it changes.
@@ -61,6 +61,22 @@ pub(crate) struct At(pub(crate) u64);
 
 /// At the end of a pipe, a terminal or the like, which has no offsets.
 pub(crate) struct Stream;
+
+/// At the end of a file that is appended to: the kernel's own position of the file then stands behind what was written.
+pub(crate) struct AtEnd;
+
+impl Position for AtEnd {
+    const IF_BLOCKED: Step = Step::Forced;
+
+    fn at(_offset: u64) -> Self {
+        AtEnd
+    }
+
+    /// Minus one: the file's own position, which moves to the end first.
+    fn offset(&self, _done: usize) -> u64 {
+        u64::MAX
+    }
+}
 
 impl Position for At {
     const IF_BLOCKED: Step = Step::Forced;

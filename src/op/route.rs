@@ -249,6 +249,21 @@ pub(super) fn read_plainly(fd: RawFd, place: &mut [u8], offset: u64) -> std::io:
     Ok(Errno::result(count)? as usize)
 }
 
+/// pwrite(2), or write(2) for the offset -1; both block.
+pub(super) fn write_plainly(fd: RawFd, bytes: &[u8], offset: u64) -> std::io::Result<usize> {
+    let start = bytes.as_ptr().cast();
+    let count = match offset {
+        // SAFETY: L1: the bytes are borrowed for the call, with their length.
+        u64::MAX => unsafe { libc::write(fd, start, bytes.len()) },
+        _ => {
+            let offset = i64::try_from(offset).map_err(|_| Errno::EINVAL)?;
+            // SAFETY: L1: the bytes are borrowed for the call, with their length.
+            unsafe { libc::pwrite(fd, start, bytes.len(), offset) }
+        }
+    };
+    Ok(Errno::result(count)? as usize)
+}
+
 /// pwrite(2) without waiting; None: that cannot be done.
 ///
 /// # Safety

@@ -3,13 +3,13 @@
 //! A file has two sides: positional calls, and a cursor that keeps written bytes back for a while. A positional call must see
 //! them, so it *passes a gate* first: if bytes are kept back, the gate starts writing them, and the operation waits on a
 //! [`Bell`] that the end of that write rings. The bell is an eventfd with a poll, because an operation can wait for
-//! nothing but the kernel; it is made only when there is something to wait for. A write that fails keeps the bytes, and the
-//! operation that waited for it fails with the same error, without having begun.
+//! nothing but the kernel; it is made only when there is something to wait for, and where no descriptor is left the operation
+//! looks again every millisecond. If the write fails, so does the operation that waited for it, with the same error and
+//! without having begun.
 //!
 //! An operation that changes the content says so at its end, however that came: what the cursor has read ahead is then old.
 
 use std::cell::Cell;
-use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::rc::Rc;
 
@@ -24,23 +24,40 @@ use crate::ring::{Entry, Outcome};
 /// Tells operations that what they wait for is over.
 #[derive(Debug)]
 pub(crate) struct Bell {
-    /// Readable when the bell has rung.
-    event: EventFd,
+    /// Readable when the bell has rung; None: there was no descriptor left for it.
+    event: Option<EventFd>,
+    has_rung: Cell<bool>,
     /// The errno of what they waited for.
     error: Cell<Option<i32>>,
 }
 
+/// How often an operation looks at a bell that it cannot poll.
+static PAUSE: types::Timespec = types::Timespec::new().nsec(1_000_000);
+
 impl Bell {
-    pub(crate) fn new() -> io::Result<Rc<Bell>> {
-        let event = EventFd::from_flags(EfdFlags::EFD_CLOEXEC)?;
-        Ok(Rc::new(Bell { event, error: Cell::new(None) }))
+    pub(crate) fn new() -> Rc<Bell> {
+        let event = EventFd::from_flags(EfdFlags::EFD_CLOEXEC).ok();
+        Rc::new(Bell { event, has_rung: Cell::new(false), error: Cell::new(None) })
     }
 
     /// Once, when it is over.
     pub(crate) fn ring(&self, error: Option<i32>) {
         self.error.set(error);
-        // The counter cannot be full: this is its only write.
-        let _ = self.event.write(1);
+        self.has_rung.set(true);
+        if let Some(event) = &self.event {
+            // The counter cannot be full: this is its only write.
+            let _ = event.write(1);
+        }
+    }
+
+    /// The entry that waits for it.
+    fn entry(&self) -> Entry {
+        match &self.event {
+            Some(event) => {
+                opcode::PollAdd::new(types::Fd(event.as_fd().as_raw_fd()), libc::POLLIN as u32).build()
+            }
+            None => opcode::Timeout::new(&raw const PAUSE).build(),
+        }
     }
 }
 
@@ -49,8 +66,6 @@ pub(crate) enum Passage {
     Open,
     /// Open when the bell has rung.
     Shut(Rc<Bell>),
-    /// No way, because of this errno.
-    Refused(i32),
 }
 
 /// A file whose operations have an order.
@@ -130,7 +145,6 @@ impl<F: Shared, O: Operation> Ordered<F, O> {
             self.gate = match self.file.pass() {
                 Passage::Open => Gate::Behind,
                 Passage::Shut(bell) => Gate::At(bell),
-                Passage::Refused(errno) => Gate::Refused(errno),
             };
         }
         matches!(self.gate, Gate::Behind)
@@ -145,7 +159,7 @@ impl<F: Shared, O: Operation> Ordered<F, O> {
     }
 }
 
-// SAFETY: O1: the operation's own entries keep it; the others point to nothing.
+// SAFETY: O1: the operation's own entries keep it; the others point to nothing, or to a static.
 unsafe impl<F: Shared, O: Operation> Operation for Ordered<F, O> {
     type Output = O::Output;
     const NAME: &'static str = O::NAME;
@@ -182,10 +196,7 @@ unsafe impl<F: Shared, O: Operation> Operation for Ordered<F, O> {
             return self.operation.entry();
         }
         match &self.gate {
-            Gate::At(bell) => {
-                let fd = types::Fd(bell.event.as_fd().as_raw_fd());
-                opcode::PollAdd::new(fd, libc::POLLIN as u32).build()
-            }
+            Gate::At(bell) => bell.entry(),
             _ => nothing(),
         }
     }
@@ -202,7 +213,10 @@ unsafe impl<F: Shared, O: Operation> Operation for Ordered<F, O> {
         let refused = match &self.gate {
             Gate::Before | Gate::Behind => return self.operation.advance(outcome),
             Gate::Refused(_) => return Next::Finish,
-            Gate::At(_) if outcome.result < 0 => return self.retry.advance(outcome, INTERRUPTED),
+            Gate::At(bell) if outcome.result == -libc::ETIME && !bell.has_rung.get() => return Next::Again,
+            Gate::At(_) if outcome.result < 0 && outcome.result != -libc::ETIME => {
+                return self.retry.advance(outcome, INTERRUPTED);
+            }
             Gate::At(bell) => bell.error.get(),
         };
         self.gate = refused.map_or(Gate::Before, Gate::Refused);

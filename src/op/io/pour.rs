@@ -2,12 +2,13 @@
 
 use std::io;
 use std::marker::PhantomData;
+use std::os::fd::{AsFd, AsRawFd};
 use std::rc::Rc;
 
 use io_uring::{opcode, types};
 
 use super::{Extent, Position, Progress, Routed, rest};
-use crate::op::{Next, Operation, Policy};
+use crate::op::{Next, Operation, Policy, route};
 use crate::ring::{Entry, Outcome};
 
 /// Bytes on their way into a file.
@@ -35,6 +36,20 @@ impl Batch {
     /// So much more of it is written.
     pub(crate) fn written(&mut self, count: usize) {
         self.progress.done = self.progress.done.saturating_add(count).min(self.bytes.len());
+    }
+
+    /// Writes what is left by plain calls, which block.
+    pub(crate) fn write_plainly<P: Position>(&mut self, file: impl AsFd) -> io::Result<()> {
+        while let (rest @ [_, ..], _) = self.rest() {
+            let offset = P::at(self.offset).offset(self.progress.done);
+            match route::write_plainly(file.as_fd().as_raw_fd(), rest, offset) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(count) => self.written(count),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     /// The memory, for other bytes.
