@@ -472,7 +472,7 @@ mod tests {
         unwritten.accept(None, &piece[..BATCH % 1000]);
         let batch = unwritten.next(BATCH).expect("it is full");
         assert_eq!((batch.rest().0.len(), batch.rest().1), (BATCH, 0));
-        assert!(!unwritten.is_empty() && unwritten.waiting() == 0, "it is on its way");
+        assert!(!unwritten.is_empty() && unwritten.gathering.is_empty(), "it is on its way");
         unwritten.landed(Disk::default().write(batch, usize::MAX));
         assert!(unwritten.is_empty());
     }
