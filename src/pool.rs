@@ -135,7 +135,7 @@ impl ThreadPool {
     /// A pool of up to `limit` threads, named `{name}-{n}`. None is started before there is a job.
     ///
     /// # Panics
-    /// If `limit` is 0.
+    /// If `limit` is 0, or the name has a NUL character.
     pub fn new(name: impl Into<String>, limit: usize) -> Self {
         Self::with_idle_time(name, limit, Duration::from_secs(10))
     }
@@ -143,7 +143,7 @@ impl ThreadPool {
     /// A pool whose threads end after `idle_time` without work.
     ///
     /// # Panics
-    /// If `limit` is 0.
+    /// If `limit` is 0, or the name has a NUL character.
     pub fn with_idle_time(name: impl Into<String>, limit: usize, idle_time: Duration) -> Self {
         Self::with_start(name.into(), limit, idle_time, |name, work| {
             thread::Builder::new().name(name).spawn(work)
@@ -158,6 +158,7 @@ impl ThreadPool {
         start: fn(String, Job) -> io::Result<JoinHandle<()>>,
     ) -> Self {
         assert!(limit > 0, "a thread pool needs room for one thread at least: give it a limit above 0");
+        assert!(!name.contains('\0'), "a thread's name can have no NUL character, and {name:?} has one");
         ThreadPool(Arc::new(Shared {
             name,
             limit,

@@ -6,10 +6,12 @@ use crate::harness::probes::{Drops, Log, OnDrop, once_pending};
 use crate::harness::{Ctx, Trial, aftermath};
 use crate::{io, once};
 use ringloop::{
-    Builder, Task, catch_cancel, create_task, current, fs, sleep, testing, to_thread, try_current, yield_now,
+    Builder, SetupErrorKind, Task, ThreadPool, catch_cancel, create_task, current, fs, sleep, testing,
+    to_thread, try_current, yield_now,
 };
 use std::future::pending;
 use std::io::Write;
+use std::panic::catch_unwind;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
@@ -25,6 +27,8 @@ pub const TRIALS: &[Trial] = &[
     once!(what_a_stopped_main_awaited_does_not_end_the_next_run),
     once!(a_stop_of_an_ended_loop_is_nothing),
     once!(a_builders_options_make_the_loop_that_all_runs_use),
+    once!(an_option_that_cannot_work_is_refused_by_name),
+    once!(options_at_the_ends_of_their_ranges_make_a_loop),
     once!(what_is_dropped_at_the_end_still_finds_its_loop),
     io!(the_running_loop_stays_current_when_another_runner_is_made),
     io!(the_running_loop_stays_current_when_one_of_three_runners_ends),
@@ -250,6 +254,79 @@ fn a_builders_options_make_the_loop_that_all_runs_use(ctx: &Ctx) {
         assert!(thread.starts_with("custom"), "{thread}");
     }
     runner.close().expect("it ends");
+}
+
+/// BUG-15, READ-13: what is refused is refused by `build`, not by the kernel and not in the midst of main.
+fn an_option_that_cannot_work_is_refused_by_name(_: &Ctx) {
+    let new = Builder::new;
+    let most = u32::MAX;
+    let odd = [
+        (new().ring_entries(0), "ring_entries: the number of entries is 0, and must be 1 to 32768"),
+        (new().ring_entries(32_769), "ring_entries: the number of entries is 32769,"),
+        (new().ring_entries(most), "ring_entries: the number of entries is 4294967295,"),
+        (
+            new().completion_entries(0),
+            "completion_entries: the number of entries is 0, and must be 1 to 65536",
+        ),
+        (new().completion_entries(65_537), "completion_entries: the number of entries is 65537,"),
+        (new().completion_entries(most), "completion_entries: the number of entries is 4294967295,"),
+        (new().buffers(0, 4096), "buffers: the number of buffers is 0, and must be 1 to 32768"),
+        (new().buffers(100, 4096), "buffers: the number of buffers is 100, and must be a power of two"),
+        (new().buffers(u16::MAX, 4096), "buffers: the number of buffers is 65535,"),
+        (new().buffers(128, 0), "buffers: the size of a buffer is 0, and must be 1 to 1073741824"),
+        (new().buffers(128, most), "buffers: the size of a buffer is 4294967295,"),
+        (new().workers(0, 1), "workers: the number of bounded workers is 0, and must be 1 to 2147483647"),
+        (new().workers(1, 0), "workers: the number of unbounded workers is 0,"),
+        (new().workers(most, 1), "workers: the number of bounded workers is 4294967295,"),
+        (new().workers(1, most), "workers: the number of unbounded workers is 4294967295,"),
+        (new().thread_pool(0), "thread_pool: the number of threads is 0, and must be 1 or more"),
+        (new().name("a\0b"), "name: \"a\\0b\" has a NUL character"),
+    ];
+    for (builder, text) in odd {
+        let Err(error) = builder.clone().build() else { panic!("it made a loop, with {text}") };
+        assert_eq!(error.kind(), SetupErrorKind::InvalidOption, "{error}");
+        assert!(error.to_string().starts_with(&format!("Builder::{text}")), "{error}");
+        assert_eq!(std::io::Error::from(error).kind(), std::io::ErrorKind::InvalidInput);
+        let error = builder.run(async {}).expect_err("nor does it run");
+        assert!(error.is_setup() && error.to_string().contains(text), "{error}");
+    }
+    // What is made without a builder is refused where it is made as well.
+    let makes: [fn() -> ThreadPool; 2] = [|| ThreadPool::new("a", 0), || ThreadPool::new("a\0b", 1)];
+    for make in makes {
+        catch_unwind(make).expect_err("such a pool can start no thread");
+    }
+}
+
+/// BUG-15
+fn options_at_the_ends_of_their_ranges_make_a_loop(ctx: &Ctx) {
+    let path = ctx.file("file", b"text");
+    let most = i32::MAX as u32;
+    for builder in [
+        Builder::new().ring_entries(1),
+        Builder::new().ring_entries(1).completion_entries(1),
+        Builder::new().ring_entries(32_768),
+        Builder::new().completion_entries(65_536),
+        Builder::new().buffers(1, 1),
+        Builder::new().buffers(32_768, 1),
+        Builder::new().buffers(1, 1 << 30),
+        Builder::new().workers(1, 1),
+        Builder::new().workers(most, most),
+        Builder::new().thread_pool(1),
+        Builder::new().thread_pool(usize::MAX),
+        Builder::new().name(""),
+        Builder::new().name("a name much longer than the kernel's fifteen bytes"),
+    ] {
+        let path = path.clone();
+        let main = async move {
+            let (ours, mut theirs) = connected().await;
+            theirs.write_all(b"x").expect("the loop's end is open");
+            ours.read_exact(&mut [0]).await.expect("it was sent");
+            assert_eq!(fs::read(path).await.expect("it is there"), b"text");
+            to_thread(|| 7).await.expect("no panic")
+        };
+        assert_eq!(builder.run(main).expect("it runs"), 7);
+        testing::release_parked_ring();
+    }
 }
 
 /// RUN-08: a stream is dropped with its owner, wherever that is at the end, and its destructor may use the loop.

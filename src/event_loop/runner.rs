@@ -128,23 +128,24 @@ impl Builder {
         }
     }
 
-    /// The size of the submission queue, in entries; rounded up to a power of two. Default 256. More operations than this
-    /// may be in flight; it bounds how many one system call submits.
+    /// The size of the submission queue, in entries: 1 to 32,768, rounded up to a power of two and to 4. Default 256. More
+    /// operations than this may be in flight; it bounds how many one system call submits.
     pub fn ring_entries(mut self, entries: u32) -> Self {
-        self.ring.completions = self.ring.completions.max(entries.saturating_mul(4));
+        let room = entries.saturating_mul(4).min(Config::LONGEST.1);
+        self.ring.completions = self.ring.completions.max(room);
         self.ring.entries = entries;
         self
     }
 
-    /// The size of the completion queue, in entries. By default four times the submission queue, and at least 1024. An
-    /// overflow loses nothing but costs time.
+    /// The size of the completion queue, in entries: 1 to 65,536, and never less than the submission queue. By default four
+    /// times that, and at least 1024. An overflow loses nothing but costs time.
     pub fn completion_entries(mut self, entries: u32) -> Self {
         self.ring.completions = entries;
         self
     }
 
-    /// The buffers that the kernel may fill for sockets: how many (a power of two), and their size in bytes. Default
-    /// 128 of 16 KiB. A connection holds one only while data waits in it.
+    /// The buffers that the kernel may fill for sockets: how many (a power of two, at most 32,768), and their size in bytes
+    /// (1 to 2^30). Default 128 of 16 KiB. A connection holds one only while data waits in it.
     pub fn buffers(mut self, count: u16, size: u32) -> Self {
         self.ring.buffers = count;
         self.ring.buffer_size = size;
@@ -152,7 +153,7 @@ impl Builder {
     }
 
     /// How many kernel worker threads the loop may have: for work that ends by itself (files), and for work that may wait
-    /// without end. Default 4 and 64.
+    /// without end. At least 1 of each; default 4 and 64.
     pub fn workers(mut self, bounded: u32, unbounded: u32) -> Self {
         self.ring.workers = Some((bounded, unbounded));
         self
@@ -192,7 +193,7 @@ impl Builder {
         self
     }
 
-    /// How many threads `to_thread` may use. Default: the number of CPUs plus 4, at most 32, as in asyncio.
+    /// How many threads `to_thread` may use, at least 1. Default: the number of CPUs plus 4, at most 32, as in asyncio.
     pub fn thread_pool(mut self, threads: usize) -> Self {
         self.threads = Threads::UpTo(threads);
         self
@@ -221,7 +222,7 @@ impl Builder {
         self
     }
 
-    /// A name for threads and messages. Default `ringloop`.
+    /// A name for threads and messages, without NUL characters. Default `ringloop`.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
         self
@@ -306,8 +307,10 @@ impl Builder {
     /// Makes the loop, on this thread.
     ///
     /// # Errors
-    /// [`SetupError`] tells what forbids io_uring here, and what to do about it.
+    /// [`SetupError`] tells what forbids io_uring here, and what to do about it; or which of these options cannot work, and
+    /// what it may be.
     pub fn build(self) -> Result<Runner, SetupError> {
+        self.check()?;
         Ok(Runner { event_loop: EventLoop::new(self)?, context: None, local: PhantomData })
     }
 
@@ -331,6 +334,42 @@ impl Builder {
         let output = runner.run(main);
         runner.close()?;
         output
+    }
+
+    /// Refuses an option that cannot work here, where it can be named, and not where it is used first.
+    fn check(&self) -> Result<(), SetupError> {
+        let refuse = |what: String| Err(SetupError::of_option(format!("Builder::{what}.")));
+        let Config { entries, completions, buffers, buffer_size, workers, .. } = self.ring;
+        let (bounded, unbounded) = workers.unwrap_or((1, 1));
+        let numbers = [
+            ("ring_entries: the number of entries", entries, Config::LONGEST.0),
+            ("completion_entries: the number of entries", completions, Config::LONGEST.1),
+            ("buffers: the number of buffers", buffers.into(), Config::MOST_BUFFERS.0.into()),
+            ("buffers: the size of a buffer", buffer_size, Config::MOST_BUFFERS.1),
+            // The kernel takes a zero for "as it is", and a number above this for an error.
+            ("workers: the number of bounded workers", bounded, i32::MAX as u32),
+            ("workers: the number of unbounded workers", unbounded, i32::MAX as u32),
+        ];
+        for (what, number, most) in numbers {
+            if number == 0 || number > most {
+                return refuse(format!("{what} is {number}, and must be 1 to {most}"));
+            }
+        }
+        if !buffers.is_power_of_two() {
+            return refuse(format!(
+                "buffers: the number of buffers is {buffers}, and must be a power of two"
+            ));
+        }
+        if let Threads::UpTo(0) = self.threads {
+            return refuse("thread_pool: the number of threads is 0, and must be 1 or more".into());
+        }
+        if self.name.contains('\0') {
+            return refuse(format!(
+                "name: {:?} has a NUL character, which no thread's name can have",
+                self.name
+            ));
+        }
+        Ok(())
     }
 
     pub(super) fn make_pool(&self) -> ThreadPool {

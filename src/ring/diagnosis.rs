@@ -61,6 +61,8 @@ pub enum SetupErrorKind {
     },
     /// There is no free descriptor.
     Descriptors,
+    /// A [`Builder`](crate::Builder) was given a value that cannot work; the text names its method and the range.
+    InvalidOption,
     /// None of the above.
     Other,
 }
@@ -79,7 +81,18 @@ pub enum SetupErrorKind {
 /// }
 /// ```
 #[derive(Clone)]
-pub struct SetupError {
+pub struct SetupError(Reason);
+
+#[derive(Clone)]
+enum Reason {
+    Refused(Refusal),
+    /// What is wrong with an option, as a sentence.
+    Option(String),
+}
+
+/// A system call that failed.
+#[derive(Clone)]
+struct Refusal {
     /// What is wrong.
     kind: SetupErrorKind,
     /// The call that failed.
@@ -95,19 +108,34 @@ impl SetupError {
     #[cold]
     pub(super) fn new(stage: Stage, errno: Errno, needed: u64) -> SetupError {
         let around = Box::new(Surroundings::gather());
-        SetupError { kind: decide(stage, errno, needed, &around), stage, errno, around }
+        let kind = decide(stage, errno, needed, &around);
+        SetupError(Reason::Refused(Refusal { kind, stage, errno, around }))
+    }
+
+    /// An option that cannot work; `what` is a sentence that names it and says what it may be.
+    #[cold]
+    pub(crate) fn of_option(what: String) -> SetupError {
+        SetupError(Reason::Option(what))
     }
 
     /// The cause.
     pub fn kind(&self) -> SetupErrorKind {
-        self.kind
+        match &self.0 {
+            Reason::Refused(refusal) => refusal.kind,
+            Reason::Option(_) => SetupErrorKind::InvalidOption,
+        }
     }
 
-    /// The errno that the kernel answered.
+    /// The errno that the kernel answered; `EINVAL` for an option that it was not asked for.
     pub fn raw_os_error(&self) -> i32 {
-        self.errno as i32
+        match &self.0 {
+            Reason::Refused(refusal) => refusal.errno as i32,
+            Reason::Option(_) => Errno::EINVAL as i32,
+        }
     }
+}
 
+impl Refusal {
     /// What is wrong, in sentences.
     fn cause(&self) -> String {
         use SetupErrorKind::*;
@@ -151,7 +179,7 @@ impl SetupError {
             Descriptors => {
                 format!("this process has no descriptor left: its limit (RLIMIT_NOFILE) is {descriptors}")
             }
-            Other => match self.errno {
+            InvalidOption | Other => match self.errno {
                 Errno::EACCES => "a security module denies it, as SELinux does to confined services".into(),
                 Errno::ENOMEM => {
                     "the kernel has no memory for a ring, though no limit of locked memory forbids it".into()
@@ -195,7 +223,7 @@ impl SetupError {
                 "Raise the limit (`ulimit -n`, LimitNOFILE= in a systemd unit, `docker run --ulimit nofile=65536`), or \
                  close some."
             }
-            Other => match self.errno {
+            InvalidOption | Other => match self.errno {
                 Errno::EACCES => {
                     "Look for the denial with `ausearch -m avc`, and allow the service io_uring and the anonymous \
                      inodes of that class."
@@ -241,7 +269,12 @@ fn decide(stage: Stage, errno: Errno, needed: u64, around: &Surroundings) -> Set
 
 impl fmt::Display for SetupError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "io_uring cannot be used: {} {}", self.cause(), self.remedy())
+        match &self.0 {
+            Reason::Refused(refusal) => {
+                write!(f, "io_uring cannot be used: {} {}", refusal.cause(), refusal.remedy())
+            }
+            Reason::Option(what) => f.write_str(what),
+        }
     }
 }
 
@@ -262,12 +295,13 @@ impl From<SetupError> for RunError {
 
 impl From<SetupError> for io::Error {
     fn from(error: SetupError) -> io::Error {
-        let kind = match error.kind {
+        let kind = match error.kind() {
             SetupErrorKind::KernelTooOld | SetupErrorKind::Missing => io::ErrorKind::Unsupported,
             SetupErrorKind::DisabledBySysctl(_) | SetupErrorKind::Seccomp | SetupErrorKind::EnterRefused => {
                 io::ErrorKind::PermissionDenied
             }
             SetupErrorKind::Memlock { .. } => io::ErrorKind::OutOfMemory,
+            SetupErrorKind::InvalidOption => io::ErrorKind::InvalidInput,
             SetupErrorKind::Descriptors | SetupErrorKind::Other => io::ErrorKind::Other,
         };
         io::Error::new(kind, error)
@@ -312,7 +346,7 @@ mod tests {
     /// formats.
     fn kind(stage: Stage, errno: Errno, around: Surroundings, names: &[&str]) -> SetupErrorKind {
         let kind = decide(stage, errno, 36 * 1024, &around);
-        let error = SetupError { kind, stage, errno, around: Box::new(around) };
+        let error = SetupError(Reason::Refused(Refusal { kind, stage, errno, around: Box::new(around) }));
         let text = error.to_string();
         for name in names.iter().chain(&["io_uring cannot be used: ", stage.call(), "). "]) {
             assert!(text.contains(name), "{name:?} is not in: {text}");
@@ -399,7 +433,8 @@ mod tests {
     fn it_is_an_error_for_threads_and_for_io() {
         fn travels<T: std::error::Error + std::marker::Send + Sync + 'static>(_: &T) {}
         let around = Box::new(Surroundings { seccomp: Some(2), ..fine() });
-        let error = SetupError { kind: Seccomp, stage: Setup, errno: Errno::EPERM, around };
+        let error =
+            SetupError(Reason::Refused(Refusal { kind: Seccomp, stage: Setup, errno: Errno::EPERM, around }));
         travels(&error);
         assert_eq!((error.kind(), error.raw_os_error()), (Seccomp, libc::EPERM));
         let text = error.to_string();

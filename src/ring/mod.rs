@@ -204,6 +204,11 @@ pub(crate) struct Config {
 }
 
 impl Config {
+    /// The longest submission queue that the kernel makes, and the longest completion queue.
+    pub(crate) const LONGEST: (u32, u32) = (1 << 15, 1 << 16);
+    /// The most provided buffers that the kernel takes, and the largest that is of use: no transfer is longer.
+    pub(crate) const MOST_BUFFERS: (u16, u32) = (1 << 15, 1 << 30);
+
     /// The defaults, with so many submission entries and a completion queue to match: multishots want it at
     /// least four times as long.
     pub(crate) fn with_entries(entries: u32) -> Config {
