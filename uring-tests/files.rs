@@ -69,6 +69,11 @@ pub const TRIALS: &[Trial] = &[
     io!(a_copy_in_memory_is_what_std_makes),
     io!(a_link_out_of_memory_is_followed),
     io!(a_pipe_with_a_name_is_opened_without_its_other_end).needs(&[Need::OpensInPlace]),
+    io!(a_pipe_with_a_name_waits_for_its_other_end),
+    io!(a_whole_file_is_written_to_what_has_no_offsets),
+    io!(a_file_that_was_just_written_can_be_executed),
+    io!(stds_times_are_given_to_an_open_file),
+    io!(a_relative_path_is_looked_up_where_the_process_is),
     io!(calls_one_after_the_other_let_others_run),
     io!(many_calls_of_one_poll_go_both_ways),
     io!(a_call_that_takes_offers_does_not_give_way),
@@ -961,6 +966,113 @@ fn a_pipe_with_a_name_is_opened_without_its_other_end(ctx: &Ctx) {
         writer.flush().await.expect("there is a reader");
         read.await.expect("it was written");
         assert_eq!(&bytes, b"text");
+    });
+}
+
+/// BUG-02: as std waits, whether the kernel has the path in its cache or not.
+fn a_pipe_with_a_name_waits_for_its_other_end(ctx: &Ctx) {
+    let path = ctx.path("pipe");
+    nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).expect("the folder can be written");
+    ctx.run(async {
+        for append in [false, true] {
+            let mut options = OpenOptions::new();
+            let opening = create_task(options.write(!append).append(append).open(&path));
+            turns(5).await;
+            assert!(!opening.is_done(), "there is no reader yet");
+            let other = path.clone();
+            let reader = Peer::play(move || std::fs::read(other).expect("there is a writer"));
+            let mut file = opening.await.expect("no panic").expect("there is a reader");
+            file.write_all(b"text").await.expect("there is a reader");
+            file.close().await.expect("there is a reader");
+            assert_eq!(reader.end(), b"text");
+        }
+        for whole in [false, true] {
+            let other = path.clone();
+            let reading = create_task(async move {
+                if whole {
+                    return fs::read(&other).await.expect("there is a writer");
+                }
+                let mut all = Vec::new();
+                let mut file = File::open(&other).await.expect("it is there");
+                file.read_to_end(&mut all).await.expect("there is a writer");
+                all
+            });
+            turns(5).await;
+            assert!(!reading.is_done(), "there is no writer yet");
+            let other = path.clone();
+            let writer = Peer::play(move || std::fs::write(other, "hello").expect("there is a reader"));
+            assert_eq!(reading.await.expect("no panic"), b"hello", "whole: {whole}");
+            writer.end();
+        }
+        // What waits without end can be given up.
+        let given_up = create_task(OpenOptions::new().write(true).open(&path));
+        turns(5).await;
+        given_up.abort();
+        let given_up = create_task(fs::read(path.clone()));
+        turns(5).await;
+        given_up.abort();
+    });
+}
+
+/// READ-08: std writes there, too.
+fn a_whole_file_is_written_to_what_has_no_offsets(ctx: &Ctx) {
+    let (disk, memory) = (ctx.path("pipe"), InMemory::new(ctx));
+    for path in [disk, memory.0.join("pipe")] {
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).expect("the folder can be written");
+        let bytes = Dice(ctx.seed).bytes(200_000);
+        let other = path.clone();
+        let reader = Peer::play(move || std::fs::read(other).expect("there is a writer"));
+        ctx.run(async { fs::write(&path, &bytes).await.expect("there is a reader") });
+        assert!(reader.end() == bytes, "{path:?}");
+    }
+    ctx.run(async { fs::write("/dev/null", "anything").await.expect("it takes all") });
+}
+
+/// BUG-10: nothing has it open for writing any more.
+fn a_file_that_was_just_written_can_be_executed(ctx: &Ctx) {
+    let (path, program) = (ctx.path("program"), std::fs::read("/proc/self/exe").expect("it runs"));
+    // The shortest program that can be had everywhere: it ends by a signal at once, if the kernel begins it.
+    let program = &program[..program.len().min(64)];
+    ctx.run(async {
+        for round in 0..100 {
+            fs::write(&path, program).await.expect("there is room");
+            std::fs::set_permissions(&path, Permissions::from_mode(0o755)).expect("it is ours");
+            let ended = std::process::Command::new(&path).status();
+            let busy = ended.is_err_and(|error| error.kind() == ErrorKind::ExecutableFileBusy);
+            assert!(!busy, "round {round}: it is open for writing");
+            std::fs::remove_file(&path).expect("it is there");
+        }
+    });
+}
+
+/// USE-10
+fn stds_times_are_given_to_an_open_file(ctx: &Ctx) {
+    let (path, model) = (ctx.file("file", "x"), ctx.file("model", "x"));
+    let birthday = std::time::UNIX_EPOCH + Duration::new(684_000_000, 5);
+    let times = std::fs::FileTimes::new().set_modified(birthday);
+    std::fs::File::options().write(true).open(&model).and_then(|file| file.set_times(times)).expect("ours");
+    ctx.run(async {
+        let file = OpenOptions::new().write(true).open(&path).await.expect("it is there");
+        file.set_times(times).await.expect("it is ours");
+        file.close().await.expect("it closes");
+    });
+    let modified = |path| std::fs::metadata(path).and_then(|there| there.modified()).expect("there");
+    assert_eq!(modified(&path), modified(&model));
+}
+
+/// READ-11: what lies in memory is asked anew.
+fn a_relative_path_is_looked_up_where_the_process_is(ctx: &Ctx) {
+    let memory = InMemory::new(ctx);
+    ctx.run(async {
+        std::env::set_current_dir(&memory.0).expect("it is there");
+        File::create("first").await.expect("there is room");
+        std::env::set_current_dir(ctx.dir()).expect("it is there");
+        let file = File::create("second").await.expect("there is room");
+        let started = ringloop::testing::stats().started;
+        file.write_all_at("by the ring", 0).await.expect("there is room");
+        assert!(ringloop::testing::stats().started > started, "a disk is written to on the loop's thread");
+        file.close().await.expect("it closes");
+        std::env::set_current_dir("/").expect("it is there");
     });
 }
 

@@ -37,6 +37,8 @@ pub(super) struct Cursor {
     position: Option<u64>,
     /// Bytes were appended: the position is the end of the file, wherever that is.
     at_end: bool,
+    /// A stream was read from.
+    has_read: bool,
     /// What was read and not given out.
     ahead: Ahead,
     /// How often the content had been changed when `ahead` was read.
@@ -157,7 +159,10 @@ impl Cursor {
                 Op::new(ReadByThread::new(&**file, memory, offset, want, |memory, bytes| *memory = bytes))
             }
             (true, _) => Op::new(ReadToEnd::new(file.clone(), memory, offset)),
-            (_, true) => Op::new(Read::new(file.clone(), memory, Stream, room, Extent::Once)),
+            (_, true) => {
+                let read = Read::new(file.clone(), memory, Stream, room, Extent::Once);
+                Op::new(if std::mem::replace(&mut self.has_read, true) { read } else { read.once_ready() })
+            }
             (_, false) => Op::new(Read::new(file.clone(), memory, At(offset), room, Extent::Once)),
         };
         Reading { op, offset, changes, to_end }

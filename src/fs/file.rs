@@ -9,13 +9,14 @@ use std::path::Path;
 use std::rc::Rc;
 
 use nix::errno::Errno;
-use nix::sys::stat::{Mode, fchmod, futimens};
+use nix::sys::stat::{Mode, fchmod};
 use nix::unistd::ftruncate;
 
 use super::cursor::Cursor;
 use super::descriptor::Descriptor;
+use super::metadata::Times;
 use super::pool::errand;
-use super::{FileTimes, Metadata, OpenOptions};
+use super::{Metadata, OpenOptions};
 use crate::op::Operation;
 use crate::op::fs::{Allocate, Calling, Close, Facts, Fsync, Stat, Subject, Sync, Truncate};
 use crate::op::io::{Effect, Loan, Ordered, Routed, write_at_once};
@@ -234,7 +235,8 @@ impl File {
         self.on_pool(Effect::None, move |fd| Ok(fchmod(fd, mode)?))
     }
 
-    /// Sets the times of last access and change, after what the cursor has written. futimens(2), on the thread pool.
+    /// Sets the times of last access and change, after what the cursor has written: [`FileTimes`](super::FileTimes), or std's.
+    /// futimens(2), on the thread pool.
     ///
     /// # Errors
     /// `PermissionDenied` for who does not own the file, and the others of futimens(2).
@@ -242,9 +244,8 @@ impl File {
     /// # Cancellation
     /// It goes on.
     #[doc(alias = "futimens")]
-    pub fn set_times(&self, times: FileTimes) -> Op<io::Result<()>> {
-        let (accessed, modified) = times.specs();
-        self.on_pool(Effect::None, move |fd| Ok(futimens(fd, &accessed, &modified)?))
+    pub fn set_times(&self, times: impl Times) -> Op<io::Result<()>> {
+        self.on_pool(Effect::None, move |fd| times.set(fd.as_fd()))
     }
 
     /// Does something with the file on the thread pool, which keeps the descriptor open as long.

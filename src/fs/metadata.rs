@@ -2,10 +2,11 @@
 
 use std::fs::Permissions;
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use nix::sys::stat::{SFlag, makedev};
+use nix::sys::stat::{SFlag, futimens, makedev};
 use nix::sys::time::TimeSpec;
 
 use crate::op::fs::Status;
@@ -307,8 +308,8 @@ impl From<std::fs::FileType> for FileType {
     }
 }
 
-/// Times to be set: what is not named stays as it is. As [`std::fs::FileTimes`], which cannot be read back and so cannot be
-/// applied to a path.
+/// Times to be set: what is not named stays as it is. As [`std::fs::FileTimes`], which cannot be read back and so can be given to
+/// an open file only.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -358,6 +359,26 @@ impl FileTimes {
             None => TimeSpec::UTIME_OMIT,
         };
         (spec(self.accessed), spec(self.modified))
+    }
+}
+
+/// Times that can be given to an open file: [`FileTimes`] or std's, which tell nobody what they are.
+pub trait Times: Send + 'static {
+    /// Gives them to the file by a call that blocks.
+    #[doc(hidden)]
+    fn set(self, file: BorrowedFd<'_>) -> io::Result<()>;
+}
+
+impl Times for FileTimes {
+    fn set(self, file: BorrowedFd<'_>) -> io::Result<()> {
+        let (accessed, modified) = self.specs();
+        Ok(futimens(file, &accessed, &modified)?)
+    }
+}
+
+impl Times for std::fs::FileTimes {
+    fn set(self, file: BorrowedFd<'_>) -> io::Result<()> {
+        std::fs::File::from(file.try_clone_to_owned()?).set_times(self)
     }
 }
 

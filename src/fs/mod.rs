@@ -52,7 +52,7 @@ pub use cursor_io::Lines;
 pub use dir::{DirEntry, ReadDir, create_dir_all, read_dir, remove_dir_all};
 pub use error::PathError;
 pub use file::File;
-pub use metadata::{FileTimes, FileType, Metadata};
+pub use metadata::{FileTimes, FileType, Metadata, Times};
 pub use options::OpenOptions;
 pub use path::{
     canonicalize, copy, create_dir, hard_link, metadata, read, read_link, read_to_string, remove_dir,

@@ -126,6 +126,9 @@ impl OpenOptions {
 
     /// Opens the file. open(2).
     ///
+    /// A FIFO that is opened to write waits for a reader, as in std. One that is opened to read may be opened before there is a
+    /// writer; then the first read waits.
+    ///
     /// # Errors
     /// `NotFound`, `PermissionDenied`, `AlreadyExists` (with [`create_new`](Self::create_new)), and whatever else open(2) has;
     /// `InvalidInput` for a path with a NUL and for options that contradict each other.

@@ -14,7 +14,7 @@ use super::pool::{errand, hand_over};
 use super::{File, FileTimes, Metadata};
 use crate::op::fs::{
     Calling, Copy, HardLink, MakeDir, ReadFile, Refused, RemoveDir, RemoveFile, Rename, Stat, Subject,
-    Symlink,
+    Symlink, in_memory,
 };
 use crate::reactor::Op;
 
@@ -58,14 +58,17 @@ fn text(bytes: Vec<u8>) -> io::Result<String> {
     String::from_utf8(bytes).map_err(|_| not_utf8())
 }
 
-/// Makes a file of these bytes; a file that is there is replaced by them, in place. The bytes are copied once,
-/// unless the file is new, small and in memory: [`File::write_all_at`] takes them by value. open(2), write(2), close(2).
+/// Makes a file of these bytes; a file that is there is replaced by them, in place. The bytes are copied once, unless the file is
+/// new, small and in memory: [`File::write_all_at`] takes them by value. open(2), write(2), close(2); on a disk or a server they are
+/// one job on the thread pool. A FIFO, a terminal or another device takes the bytes as they come.
 ///
 /// # Errors
-/// Those of the three calls, and `InvalidInput` for a path with a NUL.
+/// Those of the three calls, and `InvalidInput` for a path with a NUL. The old content is gone then, and what could be written stands
+/// under the name: after `StorageFull` the beginning of the bytes. Where that matters, write under another name and
+/// [`rename`].
 ///
 /// # Cancellation
-/// The file may be left empty, or with part of the bytes.
+/// The file may be left empty, or with part of the bytes, or all of them.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -79,13 +82,32 @@ fn text(bytes: Vec<u8>) -> io::Result<String> {
 /// # Ok(()) }
 /// ```
 pub async fn write(path: impl AsRef<Path>, bytes: impl AsRef<[u8]>) -> io::Result<()> {
-    let file = File::create(path).await?;
-    let bytes = bytes.as_ref();
+    let (path, bytes) = (path.as_ref(), bytes.as_ref());
+    if !c_path(path).is_ok_and(|path| in_memory(&path)) {
+        let copy = bytes.to_vec();
+        if by_job(path, move |path| write_regular(&path, &copy)).await? {
+            return Ok(());
+        }
+    }
+    let mut file = File::create(path).await?;
+    if file.descriptor.is_stream() {
+        file.write_all(bytes).await?;
+        return file.close().await;
+    }
     let done = file.write_at_once(bytes);
     if done < bytes.len() {
         file.write_all_at(bytes[done..].to_vec(), done as u64).await?;
     }
     file.close().await
+}
+
+/// Writes a file by plain calls: those of the ring leave it open for writing a moment longer than its close, and it could not be
+/// executed. False: it is something that may wait without end, and nothing was done.
+fn write_regular(path: &Path, bytes: &[u8]) -> io::Result<bool> {
+    if std::fs::metadata(path).is_ok_and(|there| !there.is_file()) {
+        return Ok(false);
+    }
+    std::fs::write(path, bytes).map(|()| true)
 }
 
 /// Copies a file with its permissions, and says how many bytes it has; a file at `to` is replaced, in place. copy_file_range(2),

@@ -22,7 +22,7 @@ use super::retry::{INTERRUPTED, Retry};
 use super::{Company, Next, Operation, Policy, route};
 use crate::ring::{Entry, Outcome};
 
-pub(crate) use super::route::{Facts, Status, StatusTime, facts};
+pub(crate) use super::route::{Facts, Status, StatusTime, facts, in_memory};
 pub(crate) use calls::{
     Allocate, Calling, Fsync, HardLink, MakeDir, RemoveDir, RemoveFile, Rename, Symlink, Sync, Truncate,
 };
@@ -85,6 +85,8 @@ pub(crate) struct Open<T: 'static> {
     mode: u32,
     /// What is known of the file, if it was opened by a plain call.
     facts: Option<Facts>,
+    /// It is opened on a kernel worker, which waits where the submission would not.
+    on_worker: bool,
     /// What the descriptor becomes.
     adopt: fn(OwnedFd, Option<Facts>) -> T,
     /// How often it was tried in vain.
@@ -95,7 +97,7 @@ impl<T> Open<T> {
     /// Descriptors of this crate are never inherited.
     pub(crate) fn new(path: CString, flags: i32, mode: u32, adopt: fn(OwnedFd, Option<Facts>) -> T) -> Self {
         let (flags, retry) = (flags | libc::O_CLOEXEC, Retry::default());
-        Open { path, flags, mode, facts: None, adopt, retry }
+        Open { path, flags, mode, facts: None, on_worker: false, adopt, retry }
     }
 }
 
@@ -137,10 +139,16 @@ unsafe impl<T: 'static> Operation for Open<T> {
     }
 
     fn entry(&mut self) -> Entry {
-        open_entry(&self.path, self.flags, self.mode)
+        let entry = open_entry(&self.path, self.flags, self.mode);
+        if self.on_worker { entry.flags(squeue::Flags::ASYNC) } else { entry }
     }
 
     fn advance(&mut self, outcome: Outcome) -> Next {
+        // The kernel first tries with `O_NONBLOCK`, and a FIFO that has no reader yet refuses that.
+        let refused = outcome.result == -libc::ENXIO && self.flags & libc::O_NONBLOCK == 0;
+        if refused && !std::mem::replace(&mut self.on_worker, true) {
+            return Next::Again;
+        }
         self.retry.advance(outcome, INTERRUPTED)
     }
 

@@ -134,7 +134,8 @@ pub(crate) enum Step {
     Move,
     /// Moves bytes on a kernel worker, which may block.
     Forced,
-    /// Waits for readiness: kernels before 6.2 do not do that themselves for a descriptor with O_NONBLOCK.
+    /// Waits for readiness: kernels before 6.2 do not do that themselves for a descriptor with O_NONBLOCK, and a FIFO without a
+    /// writer tells of its end instead.
     Wait,
 }
 
@@ -186,6 +187,11 @@ impl Progress {
             Step::Wait => opcode::PollAdd::new(fd, ready as u32).build(),
             step => transfer(self.done).flags(if_so(step == Step::Forced, squeue::Flags::ASYNC)),
         }
+    }
+
+    /// Begins by waiting for readiness.
+    pub(super) fn wait_first(&mut self) {
+        self.step = Step::Wait;
     }
 
     /// The next step as a plain call, given how to make one that moves.
@@ -299,6 +305,14 @@ impl<F: Routed, B: IoBufMut, P: Position> Read<F, B, P> {
     pub(crate) fn new(file: Rc<F>, buf: B, position: P, len: usize, extent: Extent) -> Self {
         let len = len.min(buf.capacity());
         Read { file, buf, position, len, extent, progress: Progress::default() }
+    }
+}
+
+impl<F: Routed, B: IoBufMut> Read<F, B, Stream> {
+    /// Waits for something to read first. A FIFO is opened before there is a writer, and would tell of its end.
+    pub(crate) fn once_ready(mut self) -> Self {
+        self.progress.wait_first();
+        self
     }
 }
 

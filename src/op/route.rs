@@ -22,6 +22,7 @@
 //! |---|---|---|
 //! | open of a cached path on FUSE, NFS and the like; read on NFS and the like | ring, on a worker | inside the enter it would wait for the server |
 //! | `fchmod`, `utimensat`, `readlink`, `getdents`, `realpath`, `copy_file_range`; `ftruncate` before 6.9 | pool | the ring has no such operation |
+//! | `fs::write` out of memory | pool | the ring's workers leave the file open for writing a moment longer than its close: it could not be executed |
 //! | read of a FUSE file, or of one that may be | pool | of a file opened with direct I/O, io_uring goes on after a short read, at the wrong place |
 //! | everything | ring | a disk's or a server's time is the kernel's to wait for |
 //!
@@ -45,6 +46,7 @@ use nix::fcntl::OFlag;
 use nix::sys::sendfile::sendfile;
 use nix::sys::stat::{Mode, fchmod};
 
+pub(crate) use self::medium::in_memory;
 pub(super) use self::medium::unknown_status;
 use self::medium::{Machine, Medium, ask, open_cached, place_of, remember, remembered};
 use super::{Company, called};
@@ -79,8 +81,9 @@ fn failed(errno: Errno) -> Outcome {
 /// Opens a file without waiting; None: that cannot be done. With the descriptor comes what is known of the file already.
 pub(super) fn open_at_once(path: &CStr, flags: i32, mode: u32) -> Option<(Outcome, Option<Facts>)> {
     if flags & libc::O_CREAT != 0 {
+        // Asked of the file itself: what is known of the folder may be a second old.
         let outcome = opened(make_in_memory(path, flags, mode)?);
-        return Some((outcome, (outcome.result >= 0).then(Facts::of_file_in_memory)));
+        return Some((outcome, (outcome.result >= 0).then(|| facts(outcome.result))));
     }
     let outcome = open_nonblocking(path, flags)?;
     if outcome.result < 0 {

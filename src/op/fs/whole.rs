@@ -295,6 +295,9 @@ unsafe impl<T: 'static> Operation for ReadFile<T> {
                     self.job = Some(Errand::new(job, self.hand_over));
                     return Next::Again;
                 }
+                if facts.waits {
+                    self.content.progress.wait_first();
+                }
                 self.file = Some((file, facts));
                 self.content.expect(size);
                 Next::Again

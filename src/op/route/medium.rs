@@ -213,8 +213,12 @@ thread_local! {
 
 /// Whether the folder of this name lies in memory, and the way to it is cached. The folder of each path is asked for once
 /// a second, which is what a call on one of its names would cost each time.
-pub(super) fn in_memory(path: &CStr) -> bool {
+pub(crate) fn in_memory(path: &CStr) -> bool {
     let Some(folder) = folder(path.to_bytes()) else { return false };
+    if !folder.starts_with(b"/") {
+        // The working folder may be another one the next time.
+        return medium_of_folder(folder) == Some(Medium::Memory);
+    }
     let now = lately();
     let known = |folders: &RefCell<Folders>| {
         let mut folders = folders.borrow_mut();
