@@ -593,6 +593,11 @@ impl<E: Error + Send + Sync + 'static> From<GroupError<E>> for io::Error {
     }
 }
 
+/// Whether an operation has ended because its loop has, and for no reason of its own.
+pub(crate) fn is_end_of_loop(error: &io::Error) -> bool {
+    error.get_ref().is_some_and(|word| word.is::<LoopClosed>())
+}
+
 /// What an owned-buffer call gives: the number of bytes and the buffer, or a [`BufError`], which has the
 /// buffer too.
 pub type BufResult<B> = Result<(usize, B), BufError<B>>;

@@ -5,13 +5,12 @@ use crate::harness::kinds::{Reports, start, turns};
 use crate::harness::pairs::{bound, connected, many_connected};
 use crate::harness::probes::{Drops, Log, once_pending, poll_once, poll_with};
 use crate::harness::stuck::stuck;
-use crate::harness::{Ctx, Kind, Need, Trial, aftermath};
+use crate::harness::{Ctx, Need, Trial, aftermath};
 use crate::{io, once};
 use nix::sys::resource::{UsageWho, getrusage};
 use ringloop::fs::{self, File};
 use ringloop::{
-    Builder, LoopHandle, RunError, Task, all_tasks, catch_cancel, create_task, run, sleep, testing, timeout,
-    to_thread,
+    Builder, LoopHandle, RunError, Task, all_tasks, catch_cancel, create_task, run, sleep, testing, to_thread,
 };
 use std::cell::{Cell, RefCell};
 use std::future::pending;
@@ -484,17 +483,20 @@ fn streams_kept_past_their_loop_are_harmless_in_the_next(ctx: &Ctx) {
         let mut kept = kept;
         let dropped = kept.split_off(3);
         drop(dropped);
-        for stream in &kept {
-            match timeout(Duration::from_millis(20), stream.read(&mut [0; 4])).await {
-                Ok(read) => drop(read.expect_err("its loop has ended, and it says so")),
-                // It had ended before, for want of a buffer, and is tried again: nobody writes.
-                Err(_) => assert_eq!(ctx.kind, Kind::Faulty),
-            }
-            // What was in flight has ended with its loop; the connection itself goes on with this one.
+        // BUG-14: what was in flight has ended with its loop; the connection itself goes on with this one, as a socket of
+        // std goes from thread to thread.
+        for (stream, mut theirs) in kept.iter().zip(&peers) {
+            theirs.write_all(b"hello").expect("the loop's end is open");
+            let mut received = [0; 5];
+            stream.read_exact(&mut received).await.expect("the peer is there");
+            assert_eq!(&received, b"hello");
             stream.write_all(b"x").await.expect("the peer is there");
             stream.flush().await.expect("the peer is there");
         }
-        listener.accept().await.expect_err("its loop has ended, and it says so");
+        let client =
+            std::net::TcpStream::connect(listener.local_addr().expect("it listens")).expect("it listens");
+        let (_, peer) = listener.accept().await.expect("a client waits");
+        assert_eq!(peer, client.local_addr().expect("it is connected"));
         drop((kept, listener));
         turns(3).await;
         theirs.write_all(b"y").expect("the loop's end is open");

@@ -3,16 +3,21 @@
 
 use crate::harness::kinds::{rest, turns};
 use crate::harness::pairs::{connected, many_connected};
-use crate::harness::peers::{finish_sending, read_all, reset};
+use crate::harness::peers::{finish_sending, listen, read_all, reset};
 use crate::harness::probes::{Dice, poll_once, start_and_drop};
 use crate::harness::{Ctx, Trial};
 use crate::io;
 use crate::sockets::everything_goes_to_std;
 use crate::wakers::data_wakes_the_last_waker;
+use futures_util::future::select;
 use futures_util::io::AsyncBufReadExt;
-use ringloop::create_task;
+use nix::sys::socket::{MsgFlags, send};
 use ringloop::net::TcpStream;
-use std::io::{ErrorKind, Write};
+use ringloop::{create_task, timeout, yield_now};
+use std::io::{ErrorKind, Read, Write};
+use std::os::fd::AsRawFd;
+use std::pin::pin;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 pub const TRIALS: &[Trial] = &[
@@ -28,6 +33,9 @@ pub const TRIALS: &[Trial] = &[
     io!(more_events_than_the_ring_has_places_for_lose_nothing),
     io!(an_event_after_the_data_was_taken_is_no_data),
     io!(a_stream_at_rest_goes_from_loop_to_loop),
+    io!(what_follows_urgent_data_is_read_as_by_std),
+    io!(a_readable_stream_is_read_without_waiting_as_by_std),
+    io!(a_stream_that_is_waited_for_without_a_buffer_starves_nobody),
 ];
 
 /// Has the reader wait until it is watched.
@@ -300,4 +308,110 @@ fn a_stream_at_rest_goes_from_loop_to_loop(ctx: &Ctx) {
     drop(ours);
     second.close().expect("it ends");
     assert_eq!(read_all(theirs), b"", "the socket is closed");
+}
+
+/// READ-20: recv(2) stops at urgent data, with more behind it. The oracle is a socket of std beside.
+fn what_follows_urgent_data_is_read_as_by_std(ctx: &Ctx) {
+    let send = |theirs: &mut std::net::TcpStream| {
+        theirs.write_all(b"before").expect("the other end is open");
+        let urgent = send(theirs.as_raw_fd(), b"!", MsgFlags::MSG_OOB);
+        assert_eq!(urgent.expect("the other end is open"), 1);
+        theirs.write_all(b"behind").expect("the other end is open");
+    };
+    ctx.run(async {
+        let (ours, mut theirs) = watched().await;
+        let mut buffer = [0; 100];
+        let mut read = Box::pin(ours.read(&mut buffer));
+        assert!(poll_once(&mut read).await.is_pending());
+        turns(2).await;
+        send(&mut theirs);
+        turns(2).await;
+        let count = read.await.expect("the peer is well");
+        let mut received = buffer[..count].to_vec();
+
+        let (listener, address) = listen();
+        let mut sender = std::net::TcpStream::connect(address).expect("it listens");
+        let mut receiver = listener.accept().expect("a client waits").0;
+        send(&mut sender);
+        let mut expected = [0; 12];
+        receiver.read_exact(&mut expected).expect("it was sent");
+
+        while received.len() < expected.len() {
+            let read = timeout(Duration::from_secs(5), ours.read(&mut buffer)).await;
+            let count = read.expect("it was sent").expect("the peer is well");
+            received.extend_from_slice(&buffer[..count]);
+        }
+        assert_eq!(received, expected);
+    });
+}
+
+/// The oracle is a socket of std that does not block: the same calls, one after the other.
+fn a_readable_stream_is_read_without_waiting_as_by_std(ctx: &Ctx) {
+    ctx.run(async {
+        for again in [false, true] {
+            let (ours, mut theirs) = if again { watched().await } else { connected().await };
+            let (listener, address) = listen();
+            let mut sender = std::net::TcpStream::connect(address).expect("it listens");
+            let mut receiver = listener.accept().expect("a client waits").0;
+            receiver.set_nonblocking(true).expect("it is open");
+            let told = |read: std::io::Result<usize>| read.map_err(|error| error.kind());
+            let mut buffer = [0; 4];
+            assert_eq!(
+                told(ours.try_read(&mut buffer)),
+                told(receiver.read(&mut buffer)),
+                "nothing is there"
+            );
+            start_and_drop(ours.readable()).await;
+            turns(2).await;
+            for piece in [&b"abcdef"[..], b"g"] {
+                theirs.write_all(piece).expect("the loop's end is open");
+                sender.write_all(piece).expect("the other end is open");
+                let mut read = 0;
+                while read < piece.len() {
+                    ours.readable().await.expect("the peer is well");
+                    match ours.try_read(&mut buffer) {
+                        Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                        count => {
+                            let count = count.expect("the peer is well");
+                            let mut expected = [0; 4];
+                            assert_eq!(receiver.read(&mut expected).expect("it was sent"), count);
+                            assert_eq!(buffer[..count], expected[..count]);
+                            read += count;
+                        }
+                    }
+                }
+                assert_eq!(told(ours.try_read(&mut buffer)), told(receiver.read(&mut buffer)), "all is read");
+            }
+            drop((theirs, sender));
+            ours.readable().await.expect("the end is no error");
+            assert_eq!(told(ours.try_read(&mut buffer)), told(receiver.read(&mut buffer)), "the end");
+        }
+    });
+}
+
+fn a_stream_that_is_waited_for_without_a_buffer_starves_nobody(ctx: &Ctx) {
+    ctx.run(async {
+        let (ours, theirs) = watched().await;
+        let ended = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let flood = std::thread::spawn({
+            let (ended, mut theirs) = (ended.clone(), theirs);
+            move || while !ended.load(Ordering::Relaxed) && theirs.write_all(&[7; 60_000]).is_ok() {}
+        });
+        let other = create_task(async {
+            for _ in 0..20 {
+                yield_now().await;
+            }
+        });
+        let reads = async {
+            let mut buffer = vec![0; 500];
+            loop {
+                ours.readable().await.expect("the peer is well");
+                let _ = ours.try_read(&mut buffer);
+            }
+        };
+        select(pin!(reads), other).await;
+        ended.store(true, Ordering::Relaxed);
+        drop(ours);
+        flood.join().expect("it ends with the stream");
+    });
 }

@@ -21,7 +21,7 @@ use nix::fcntl::OFlag;
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
 
 use super::descriptor::Descriptor;
-use crate::error::LoopClosed;
+use crate::error::is_end_of_loop;
 use crate::event_loop::{DroppedFile, ErrorContext, EventLoop, Home, Writer};
 use crate::executor::wake;
 use crate::op::Operation;
@@ -413,10 +413,6 @@ impl Descriptor {
             wake(waker);
         }
     }
-}
-
-fn is_end_of_loop(error: &io::Error) -> bool {
-    error.get_ref().is_some_and(|word| word.is::<LoopClosed>())
 }
 
 /// Whether a write that failed so may succeed later: when there is room on the disk, or a limit was raised.

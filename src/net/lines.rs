@@ -65,6 +65,16 @@ impl Partial<'_, Vec<u8>> {
     }
 }
 
+pub(super) async fn readable(source: Source<'_>) -> io::Result<()> {
+    let _turn = source.receiver.turns.take().await;
+    poll_fn(|cx| source.receiver.poll_readable(source.socket, cx)).await
+}
+
+pub(super) fn try_read(source: Source<'_>, to: &mut [u8]) -> io::Result<usize> {
+    let Some(_turn) = source.receiver.turns.try_take() else { return Err(io::ErrorKind::WouldBlock.into()) };
+    source.receiver.try_read(source.socket, to)
+}
+
 pub(super) async fn read_exact(source: Source<'_>, buf: &mut [u8]) -> io::Result<()> {
     let Source { receiver, socket } = source;
     let _turn = receiver.turns.take().await;

@@ -23,6 +23,7 @@ use super::address::{ToAddrs, resolve};
 use super::socket::{NextClose, Socket};
 use super::stream::TcpStream;
 use super::turn::Turns;
+use crate::error::is_end_of_loop;
 use crate::executor::yield_now;
 use crate::op::net::Accept;
 use crate::reactor::{self, Op, end_now};
@@ -150,20 +151,22 @@ impl TcpListener {
     /// Keeps accepts in flight, and takes in those that have ended: ready when there is something to look at.
     fn poll_pending(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let (mut pending, mut accepted) = (self.pending.take(), self.ready.take());
+        let (before, mut number) = (pending.len(), 0);
         while pending.len() < self.ahead.get() {
             let waits = reactor::current().is_some_and(|reactor| reactor.accepts_wait());
             pending.push(Op::new(Accept::new(self.socket.clone(), waits)));
         }
         let (asked, mut failed) = (pending.len(), None);
-        pending.retain_mut(|accept| match Pin::new(accept).poll(cx) {
-            Poll::Pending => true,
-            Poll::Ready(result) => {
-                match result {
-                    Ok(connection) => accepted.push_back(connection),
-                    Err(error) => failed = Some(error),
-                }
-                false
+        pending.retain_mut(|accept| {
+            number += 1;
+            let Poll::Ready(result) = Pin::new(accept).poll(cx) else { return true };
+            match result {
+                Ok(connection) => accepted.push_back(connection),
+                // It has ended with the loop that it was with, which says nothing about the listener.
+                Err(error) if number <= before && is_end_of_loop(&error) => {}
+                Err(error) => failed = Some(error),
             }
+            false
         });
         let (left, count) = (pending.len(), accepted.len());
         self.pending.set(pending);

@@ -22,7 +22,8 @@ pub(super) struct Taken {
     pub(super) received: usize,
     /// What of it the reader has got.
     pub(super) read: usize,
-    /// The socket may have more, or the end: a call that found less than it had room for has emptied it.
+    /// The socket is likely to have more: a call that found less than it had room for has emptied it, unless it stopped at
+    /// urgent data. Who relies on it for a wait must be told of such data, or wait for readiness as it is, not for an edge.
     pub(super) more: bool,
 }
 

@@ -15,7 +15,7 @@ use std::mem::{replace, take};
 use std::os::fd::{AsRawFd, RawFd};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use memchr::memchr;
@@ -23,6 +23,7 @@ use memchr::memchr;
 use super::plain::{self, Taken};
 use super::turn::Turns;
 use super::watched::Watched;
+use crate::error::is_end_of_loop;
 use crate::executor::give_way;
 use crate::op::net::{Chunk, Received, Recv};
 use crate::reactor::{self, Admission, Op};
@@ -104,6 +105,20 @@ impl Receiver {
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<Option<Chunk>>> {
         self.incoming.borrow_mut().poll_chunk(socket, cx)
+    }
+
+    /// Waits until a read would not.
+    pub(super) fn poll_readable(
+        &self,
+        socket: &Rc<impl AsRawFd + 'static>,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.incoming.borrow_mut().poll_readable(socket, cx)
+    }
+
+    /// Reads what is there, without waiting.
+    pub(super) fn try_read(&self, socket: &Rc<impl AsRawFd + 'static>, to: &mut [u8]) -> io::Result<usize> {
+        self.incoming.borrow_mut().try_read(socket, to)
     }
 
     /// Data that is there, by reference.
@@ -254,7 +269,8 @@ impl Incoming {
         socket: &Rc<impl AsRawFd + 'static>,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
-        if let Stage::Empty = self.stage {
+        let is_new = matches!(self.stage, Stage::Empty);
+        if is_new {
             let waits = !take(&mut self.more);
             self.again |= waits;
             self.receive(socket, waits);
@@ -262,12 +278,92 @@ impl Incoming {
         let Stage::Receiving(receive) = &mut self.stage else { return Poll::Ready(Ok(())) };
         let received = ready!(Pin::new(receive).poll(cx));
         self.stage = Stage::Empty;
-        let (chunk, more) = received?;
+        let (chunk, more) = match received {
+            // The receive has ended with the loop that it was with, which says nothing about the connection.
+            Err(error) if !is_new && is_end_of_loop(&error) => {
+                self.more = true;
+                return Poll::Ready(Ok(()));
+            }
+            received => received?,
+        };
         self.note(chunk.len(), more);
         if !chunk.is_empty() {
             self.stage = Stage::Filled(chunk);
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// Waits until a read would not, and holds no memory meanwhile.
+    fn poll_readable(
+        &mut self,
+        socket: &Rc<impl AsRawFd + 'static>,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        loop {
+            if matches!(self.stage, Stage::Ended) || !self.filled().is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+            if let Stage::Empty = self.stage
+                && !self.more
+                && let Some(watched) = Watched::start(socket, cx)
+            {
+                self.stage = Stage::Watched(watched);
+            }
+            match &mut self.stage {
+                Stage::Empty | Stage::Watched(_) if self.more => {
+                    match reactor::expect_current("recv").admit() {
+                        Admission::Call => return Poll::Ready(Ok(())),
+                        Admission::GiveWay => {
+                            give_way(cx);
+                            return Poll::Pending;
+                        }
+                        Admission::Ring => {
+                            self.unwatch();
+                            ready!(self.poll_receive(socket, cx))?;
+                        }
+                    }
+                }
+                Stage::Watched(watched) => match ready!(watched.poll_event(cx)) {
+                    true => self.more = true,
+                    false => self.unwatch(),
+                },
+                _ => ready!(self.poll_receive(socket, cx))?,
+            }
+        }
+    }
+
+    /// Reads what is there, without waiting; `WouldBlock`: nothing.
+    fn try_read(&mut self, socket: &Rc<impl AsRawFd + 'static>, to: &mut [u8]) -> io::Result<usize> {
+        if to.is_empty() {
+            return Ok(0);
+        }
+        if let Stage::Receiving(_) = self.stage
+            && let Poll::Ready(ended) = self.poll_receive(socket, &mut Context::from_waker(Waker::noop()))
+        {
+            ended?;
+        }
+        let filled = self.filled();
+        if !filled.is_empty() {
+            let count = filled.len().min(to.len());
+            to[..count].copy_from_slice(&filled[..count]);
+            self.consume(count);
+            return Ok(count);
+        }
+        let taken = match &mut self.stage {
+            Stage::Ended => return Ok(0),
+            Stage::Receiving(_) => None,
+            Stage::Watched(watched) => watched.take(socket.as_raw_fd(), to)?,
+            _ => self.take(socket.as_raw_fd(), to)?,
+        };
+        let Some(Taken { received, read, more }) = taken else {
+            self.more = false;
+            return Err(io::ErrorKind::WouldBlock.into());
+        };
+        if let Some(reactor) = reactor::current() {
+            reactor.made_call(received);
+        }
+        self.note(received, more);
+        Ok(read)
     }
 
     /// Makes a receive, which waits before it tries, or not.

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 
 use futures_util::io::{AsyncBufRead, AsyncRead, AsyncWrite};
 
-use super::lines::{LineStream, Source, read_exact, read_line, read_until};
+use super::lines::{LineStream, Source, read_exact, read_line, read_until, readable, try_read};
 use super::out_queue::OutQueue;
 use super::owned::WriteOwned;
 use super::receiver::Receiver;
@@ -30,6 +30,19 @@ impl OwnedReadHalf {
     /// Nothing is lost.
     pub async fn read(&self, buf: &mut [u8]) -> io::Result<usize> {
         read(&self.receiver, &self.socket, buf).await
+    }
+
+    /// See [`TcpStream::readable`](super::TcpStream::readable).
+    ///
+    /// # Cancellation
+    /// Nothing is lost.
+    pub async fn readable(&self) -> io::Result<()> {
+        readable(self.source()).await
+    }
+
+    /// See [`TcpStream::try_read`](super::TcpStream::try_read).
+    pub fn try_read(&self, buf: &mut [u8]) -> io::Result<usize> {
+        try_read(self.source(), buf)
     }
 
     /// See [`TcpStream::read_exact`](super::TcpStream::read_exact).

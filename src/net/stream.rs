@@ -15,7 +15,7 @@ use futures_util::io::{AsyncBufRead, AsyncRead, AsyncWrite};
 
 use super::address::ToAddrs;
 use super::connect::Connect;
-use super::lines::{LineStream, Source, read_exact, read_line, read_until};
+use super::lines::{LineStream, Source, read_exact, read_line, read_until, readable, try_read};
 use super::out_queue::OutQueue;
 use super::owned::WriteOwned;
 use super::receiver::Receiver;
@@ -129,6 +129,50 @@ impl TcpStream {
     /// Nothing is lost: what arrives is given to the next read.
     pub async fn read(&self, buf: &mut [u8]) -> io::Result<usize> {
         read(&self.receiver, &self.out, buf).await
+    }
+
+    /// Waits until a read would not wait: there is data, or the end, or an error. It may be wrong: then
+    /// [`try_read`](Self::try_read) says `WouldBlock`.
+    ///
+    /// The pair is for thousands of connections that rest: while it waits, a connection holds no buffer, neither the
+    /// caller's nor the kernel's.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    ///
+    /// # Cancellation
+    /// Nothing is lost.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use ringloop::net::{TcpListener, TcpStream};
+    /// ringloop::run(async {
+    ///     let listener = TcpListener::bind("127.0.0.1:0").await?;
+    ///     let stream = TcpStream::connect(listener.local_addr()?).await?;
+    ///     listener.accept().await?.0.write_all(b"hello").await?;
+    ///     let count = loop {
+    ///         stream.readable().await?;
+    ///         let mut buf = [0; 4096]; // not kept across an await
+    ///         match stream.try_read(&mut buf) {
+    ///             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+    ///             read => break read?,
+    ///         }
+    ///     };
+    ///     assert_eq!(count, 5);
+    ///     std::io::Result::Ok(())
+    /// })??;
+    /// # Ok(()) }
+    /// ```
+    pub async fn readable(&self) -> io::Result<()> {
+        readable(self.source()).await
+    }
+
+    /// Reads what is there, at most `buf.len()` bytes, without waiting; 0 is the end of the peer's side.
+    ///
+    /// # Errors
+    /// `WouldBlock` if nothing is there, or other tasks wait to read; otherwise as [`read`](Self::read).
+    pub fn try_read(&self, buf: &mut [u8]) -> io::Result<usize> {
+        try_read(self.source(), buf)
     }
 
     /// Fills `buf`.

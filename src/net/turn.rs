@@ -19,6 +19,11 @@ impl Turns {
     pub(super) fn take(&self) -> Take<'_> {
         Take { turns: self, place: Place::outside() }
     }
+
+    /// Has the turn if nobody has it and nobody waits.
+    pub(super) fn try_take(&self) -> Option<Turn<'_>> {
+        self.0.try_take(1).then_some(Turn(self))
+    }
 }
 
 /// The wait for a turn.

@@ -13,14 +13,15 @@ use std::task::{Context, Poll, ready};
 
 use super::plain::{self, Taken};
 use super::segment::{recycle, spare};
-use crate::op::net::{Readable, tells_of_the_end};
+use crate::op::net::{Readable, tells_of_more};
 use crate::reactor::Watch;
 
 /// The incoming side of a socket that is watched.
 pub(super) struct Watched {
     watch: Watch,
-    /// An event has told of the end: no other may come before it.
-    ends: bool,
+    /// An event has told of the end, which no other may come before, or of urgent data, at which a call stops: a call that
+    /// found less than it had room for has not emptied the socket.
+    more: bool,
     /// What the last call has brought beyond what there was room for.
     rest: Vec<u8>,
     /// How much of it is consumed.
@@ -31,13 +32,13 @@ impl Watched {
     /// Starts to watch; None: the loop takes no more operations.
     pub(super) fn start(socket: &Rc<impl AsRawFd + 'static>, cx: &Context<'_>) -> Option<Box<Watched>> {
         let watch = Watch::start(Readable(socket.clone()), cx)?;
-        Some(Box::new(Watched { watch, ends: false, rest: Vec::new(), consumed: 0 }))
+        Some(Box::new(Watched { watch, more: false, rest: Vec::new(), consumed: 0 }))
     }
 
     /// Waits until something has come. False: the watch has ended.
     pub(super) fn poll_event(&mut self, cx: &Context<'_>) -> Poll<bool> {
         let event = ready!(self.watch.poll_event(cx));
-        self.ends |= event.is_some_and(tells_of_the_end);
+        self.more |= event.is_some_and(tells_of_more);
         Poll::Ready(event.is_some())
     }
 
@@ -60,7 +61,7 @@ impl Watched {
             self.rest = spare();
             self.rest.extend_from_slice(later);
         })?;
-        // The next event tells of more, but not of an end that an event has told of.
-        Ok(taken.map(|taken| Taken { more: taken.more || self.ends, ..taken }))
+        // The next event tells of what comes from now on, but not of what an event has told of.
+        Ok(taken.map(|taken| Taken { more: taken.more || self.more, ..taken }))
     }
 }

@@ -143,9 +143,9 @@ unsafe impl<S: AsRawFd + 'static> Operation for Recv<S> {
 /// A poll of a socket that tells each time when data has come, or the end.
 pub(crate) struct Readable<S: AsRawFd + 'static>(pub(crate) Rc<S>);
 
-/// Whether an event of [`Readable`] tells of the end, of the peer's side or of all.
-pub(crate) fn tells_of_the_end(event: Outcome) -> bool {
-    event.result & i32::from(libc::POLLRDHUP | libc::POLLHUP | libc::POLLERR) != 0
+/// Whether an event of [`Readable`] tells of something behind the data: the end, of the peer's side or of all, or urgent data.
+pub(crate) fn tells_of_more(event: Outcome) -> bool {
+    event.result & i32::from(libc::POLLRDHUP | libc::POLLHUP | libc::POLLERR | libc::POLLPRI) != 0
 }
 
 // SAFETY: O1: the entry points to nothing.
@@ -159,7 +159,7 @@ unsafe impl<S: AsRawFd + 'static> Operation for Readable<S> {
     }
 
     fn entry(&mut self) -> Entry {
-        let events = (libc::POLLIN | libc::POLLRDHUP) as u32;
+        let events = (libc::POLLIN | libc::POLLPRI | libc::POLLRDHUP) as u32;
         opcode::PollAdd::new(types::Fd(self.0.as_raw_fd()), events).multi(true).build()
     }
 
