@@ -3,7 +3,7 @@
 
 use crate::harness::kinds::{Reports, rest, run_on, turns};
 use crate::harness::peers::Peer;
-use crate::harness::probes::{Dice, OnDrop, poll_once};
+use crate::harness::probes::{Dice, OnDrop, poll_once, start_and_drop};
 use crate::harness::{Ctx, Kind, Need, Trial, aftermath};
 use crate::io;
 use bytes::Bytes;
@@ -18,7 +18,7 @@ use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::fs::Permissions;
 use std::future::pending;
-use std::io::{ErrorKind, Read, SeekFrom};
+use std::io::{ErrorKind, Read, SeekFrom, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::rc::Rc;
@@ -65,6 +65,7 @@ pub const TRIALS: &[Trial] = &[
     io!(a_file_dropped_in_another_loop_writes_its_cursor_out),
     io!(a_file_dropped_after_its_loop_writes_its_cursor_out),
     io!(the_loops_end_waits_for_a_dropped_pipe),
+    io!(what_was_read_ahead_of_a_pipe_is_handed_on_with_it),
     io!(files_in_memory_mean_what_std_means),
     io!(a_copy_in_memory_is_what_std_makes),
     io!(a_link_out_of_memory_is_followed),
@@ -781,6 +782,37 @@ fn a_file_dropped_after_its_loop_writes_its_cursor_out(ctx: &Ctx) {
     runner.close().expect("it ends");
     drop(file);
     assert!(std::fs::read(ctx.path("file")).expect("it is there") == bytes);
+}
+
+/// READ-07: what was written by std is, in order, what was read, what was read ahead, and what std still reads.
+fn what_was_read_ahead_of_a_pipe_is_handed_on_with_it(ctx: &Ctx) {
+    ctx.run(async {
+        for in_flight in [false, true] {
+            let (reader, mut writer) = std::io::pipe().expect("a pipe can be made");
+            let mut file = File::from(OwnedFd::from(reader));
+            writer.write_all(b"one\ntwo\nthree").expect("the pipe has room");
+            let mut all = [0; 4].to_vec();
+            file.read_exact(&mut all).await.expect("it was written");
+            if in_flight {
+                start_and_drop(file.read_exact(&mut [0; 30])).await;
+                turns(2).await;
+                writer.write_all(b", four").expect("the pipe has room");
+            }
+            let (mut std_file, rest) = file.into_parts().await.expect("it can be handed on");
+            writer.write_all(b", five").expect("the pipe has room");
+            drop(writer);
+            all.extend_from_slice(&rest);
+            std_file.read_to_end(&mut all).expect("a pipe can be read");
+            let four = if in_flight { ", four" } else { "" };
+            assert_eq!(String::from_utf8_lossy(&all), format!("one\ntwo\nthree{four}, five"));
+        }
+        let (reader, mut writer) = std::io::pipe().expect("a pipe can be made");
+        writer.write_all(b"one").expect("the pipe has room");
+        let mut file = File::from(OwnedFd::from(reader));
+        file.read_exact(&mut [0; 1]).await.expect("it was written");
+        let refused = file.into_std().await.expect_err("two bytes would be lost");
+        assert!(refused.to_string().contains("2 bytes"), "{refused}");
+    });
 }
 
 /// A pipe's write may wait without end, so the end would cancel it; but it was promised. The pipe is full, and its reader begins

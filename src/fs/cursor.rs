@@ -13,6 +13,7 @@ use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::unistd::{Whence, lseek};
@@ -20,7 +21,7 @@ use nix::unistd::{Whence, lseek};
 use super::Metadata;
 use super::ahead::Ahead;
 use super::descriptor::Descriptor;
-use crate::error::BufResult;
+use crate::error::{BufError, BufResult};
 use crate::op::fs::{ReadToEnd, Stat, Subject};
 use crate::op::io::{At, Extent, Read, ReadByThread, Routed, Stream, Want};
 use crate::reactor::Op;
@@ -93,6 +94,22 @@ impl Cursor {
         let bytes = self.ahead.take(position);
         self.position = Some(position + bytes.len() as u64);
         bytes
+    }
+
+    /// Ends the read in flight of a stream, and takes all that was read and not given out.
+    pub(super) async fn stop(&mut self) -> Vec<u8> {
+        if let (Some(reading), Some(position)) = (self.reading.take(), self.position)
+            && reading.op.is_submitted()
+        {
+            let bytes = match reading.op.timeout(Duration::ZERO).await {
+                Ok((_, bytes)) => bytes,
+                Err(BufError { buf, done, .. }) if done == buf.len() => buf,
+                Err(_) => Vec::new(),
+            };
+            let end = position + self.unread().len() as u64;
+            self.ahead.add(position, end, bytes);
+        }
+        self.take_unread()
     }
 
     /// Reads until `enough` bytes are there to be given out, or the file ends.

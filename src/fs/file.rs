@@ -291,7 +291,8 @@ impl File {
     /// A std file on this one, at this one's position. What the cursor has gathered is written first.
     ///
     /// # Errors
-    /// That of the write; the file is then closed.
+    /// That of the write; or more was read ahead of a pipe or terminal than was given out, which only
+    /// [`into_parts`](Self::into_parts) hands on. The file is then closed.
     ///
     /// # Cancellation
     /// As a drop of the file.
@@ -309,8 +310,42 @@ impl File {
     /// assert!(rest.starts_with("version"));
     /// # Ok(()) }
     /// ```
-    pub async fn into_std(mut self) -> io::Result<std::fs::File> {
+    pub async fn into_std(self) -> io::Result<std::fs::File> {
+        let (file, rest) = self.into_parts().await?;
+        match rest.len() {
+            0 => Ok(file),
+            count => Err(io::Error::other(format!(
+                "{count} bytes that were read ahead of a stream would be lost: call `File::into_parts`"
+            ))),
+        }
+    }
+
+    /// Returns a std file on this one, and the bytes that were read ahead and not given out, which a pipe or
+    /// terminal cannot take back. Other files have none: they are at this one's position.
+    ///
+    /// # Errors
+    /// That of writing what the cursor has gathered; the file is then closed.
+    ///
+    /// # Cancellation
+    /// As a drop of the file.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use ringloop::fs::File;
+    /// let (reader, mut writer) = std::io::pipe()?;
+    /// std::io::Write::write_all(&mut writer, b"one\ntwo\n")?;
+    /// ringloop::run(async {
+    ///     let mut file = File::from(std::os::fd::OwnedFd::from(reader));
+    ///     assert_eq!(file.lines().next().await.transpose()?.as_deref(), Some("one"));
+    ///     let (_pipe, rest) = file.into_parts().await?;
+    ///     assert_eq!(rest, b"two\n");
+    ///     std::io::Result::Ok(())
+    /// })??;
+    /// # Ok(()) }
+    /// ```
+    pub async fn into_parts(mut self) -> io::Result<(std::fs::File, Vec<u8>)> {
         self.flush().await?;
+        let rest = if self.descriptor.is_stream() { self.cursor.stop().await } else { Vec::new() };
         let position = self.stream_position().await.ok();
         let descriptor = self.into_descriptor();
         // What an operation in flight or a thread works on stays with it.
@@ -324,7 +359,7 @@ impl File {
         if let Some(position) = position {
             io::Seek::seek(&mut file, io::SeekFrom::Start(position))?;
         }
-        Ok(file)
+        Ok((file, rest))
     }
 
     /// Writes what the cursor has gathered, closes the file and reports the errors of both. close(2).
