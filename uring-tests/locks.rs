@@ -1,12 +1,15 @@
 //! Mutexes and events: who has the lock next, that it comes back on every way out, and that an event keeps its word to
 //! those who waited when it was set.
 
+use crate::harness::kinds::turns;
 use crate::harness::probes::Log;
 use crate::harness::{Ctx, Trial};
 use crate::once;
-use ringloop::sync::{Event, Mutex};
+use ringloop::sync::{Event, Mutex, Semaphore};
 use ringloop::{create_task, yield_now};
+use std::cell::RefCell;
 use std::future::pending;
+use std::rc::Rc;
 
 pub const TRIALS: &[Trial] = &[
     once!(a_lock_goes_from_one_to_the_next),
@@ -15,6 +18,7 @@ pub const TRIALS: &[Trial] = &[
     once!(a_lock_is_released_on_every_way_out),
     once!(an_event_that_is_set_and_cleared_at_once_lets_its_waiters_go),
     once!(an_event_follows_set_and_clear),
+    once!(a_newcomer_does_not_run_before_a_waiter_that_was_let_through),
 ];
 
 async fn pause() {
@@ -173,4 +177,29 @@ fn an_event_follows_set_and_clear(ctx: &Ctx) {
         event.clear();
         assert!(!event.is_set());
     });
+}
+
+/// AIO-05, SEM-03, SEM-04. CPython 3.11: two permits are released while a task waits, and a newcomer acquires at once: the
+/// waiter is in first, and `locked()` is true until it is.
+fn a_newcomer_does_not_run_before_a_waiter_that_was_let_through(_: &Ctx) {
+    ringloop::run(async {
+        let semaphore = Semaphore::new(0);
+        let order = Rc::new(RefCell::new(Vec::new()));
+        let waiter = create_task({
+            let (semaphore, order) = (semaphore.clone(), order.clone());
+            async move {
+                let _permit = semaphore.acquire().await;
+                order.borrow_mut().push("waiter");
+            }
+        });
+        turns(2).await;
+        semaphore.add_permits(2);
+        assert!(semaphore.is_locked() && semaphore.try_acquire().is_none());
+        let _permit = semaphore.acquire().await;
+        order.borrow_mut().push("newcomer");
+        waiter.await.expect("it ends");
+        assert_eq!(order.take(), ["waiter", "newcomer"]);
+        assert!(!semaphore.is_locked() && semaphore.available_permits() == 1);
+    })
+    .expect("it runs");
 }

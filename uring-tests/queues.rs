@@ -1,12 +1,15 @@
 //! Queues: the three orders, waiting on either side, join, the two shutdowns, and a model under random interleavings.
 
+use crate::harness::kinds::turns;
 use crate::harness::probes::{CountingWaker, Dice, Log, poll_with};
 use crate::harness::{Ctx, Trial};
 use crate::once;
 use futures_util::StreamExt;
 use ringloop::sync::{Get, LifoQueue, PriorityQueue, Put, Queue, QueueOf, Storage};
 use ringloop::{ShutDown, Task, TryGetError, TryPutError, create_task, gather, sleep, timeout, yield_now};
+use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -25,6 +28,8 @@ pub const TRIALS: &[Trial] = &[
     once!(an_immediate_shutdown_leaves_what_was_fetched_to_the_join),
     once!(a_queue_is_a_stream),
     once!(a_queue_does_what_its_model_does),
+    once!(a_getter_that_is_awake_already_does_not_take_the_item_of_one_before_it),
+    once!(a_putter_does_not_overtake_one_that_was_given_room),
 ];
 
 /// A task that gets one item.
@@ -275,6 +280,8 @@ fn a_queue_is_a_stream(ctx: &Ctx) {
 struct Model {
     /// The items, in the order of their coming.
     items: VecDeque<u32>,
+    /// Items that getters with a right left behind, because a later one came before them; in the order of the rights.
+    aside: VecDeque<u32>,
     /// How many may be in it.
     capacity: usize,
     /// Getters and putters by number: those who wait, in order, and those with a right.
@@ -309,17 +316,39 @@ impl Line {
     fn lets_through(&self, available: usize) -> bool {
         self.waiting.is_empty() && self.granted.len() < available
     }
+
+    /// The same, for those who do not go before one with a right.
+    fn lets_through_in_turn(&self, available: usize) -> bool {
+        self.granted.is_empty() && self.lets_through(available)
+    }
+
+    /// How many got their right before this one and have not come; of a newcomer: all.
+    fn before(&self, number: u32) -> usize {
+        self.granted.iter().position(|&other| other == number).unwrap_or(self.granted.len())
+    }
 }
 
 impl Model {
     /// For how many items there is room.
     fn room(&self) -> usize {
-        if self.shut { usize::MAX } else { self.capacity - self.items.len() }
+        if self.shut { usize::MAX } else { self.capacity - self.len() }
     }
 
     /// How many getters may go through: all, if there is nothing left to wait for.
     fn available(&self) -> usize {
-        if self.shut && self.items.is_empty() { usize::MAX } else { self.items.len() }
+        if self.shut && self.len() == 0 { usize::MAX } else { self.len() }
+    }
+
+    fn len(&self) -> usize {
+        self.items.len() + self.aside.len()
+    }
+
+    /// The item of a getter with so many others before it.
+    fn fetch(&mut self, before: usize, take: fn(&mut VecDeque<u32>) -> Option<u32>) -> Option<u32> {
+        while self.aside.len() <= before {
+            self.aside.push_back(take(&mut self.items)?);
+        }
+        self.aside.remove(before)
     }
 
     fn settle(&mut self) {
@@ -380,7 +409,7 @@ fn interleave<S: Storage<Item = u32>>(
                 match getter.poll() {
                     Poll::Ready(item) => {
                         assert!(goes);
-                        assert_eq!(item.ok(), take(&mut model.items));
+                        assert_eq!(item.ok(), model.fetch(model.getting.before(number), take));
                     }
                     Poll::Pending => {
                         assert!(!goes);
@@ -391,7 +420,7 @@ fn interleave<S: Storage<Item = u32>>(
             }
             1 | 2 => {
                 let mut putter = Waiting::new(number, queue.put(number));
-                let goes = model.putting.lets_through(model.room());
+                let goes = model.putting.lets_through_in_turn(model.room());
                 match putter.poll() {
                     Poll::Ready(put) => {
                         assert!(goes);
@@ -407,7 +436,10 @@ fn interleave<S: Storage<Item = u32>>(
             }
             3 => {
                 let goes = model.getting.lets_through(model.available());
-                assert_eq!(queue.try_get().ok(), if goes { take(&mut model.items) } else { None });
+                assert_eq!(
+                    queue.try_get().ok(),
+                    if goes { model.fetch(model.getting.before(number), take) } else { None }
+                );
             }
             4 => {
                 let goes = !model.shut && model.putting.lets_through(model.room());
@@ -429,8 +461,9 @@ fn interleave<S: Storage<Item = u32>>(
                 match getters[place].poll() {
                     Poll::Ready(item) => {
                         assert!(granted);
+                        let before = model.getting.before(number);
                         model.getting.remove(number);
-                        assert_eq!(item.ok(), take(&mut model.items));
+                        assert_eq!(item.ok(), model.fetch(before, take));
                         getters.swap_remove(place);
                     }
                     Poll::Pending => assert!(!granted),
@@ -458,7 +491,7 @@ fn interleave<S: Storage<Item = u32>>(
             _ => {}
         }
         model.settle();
-        assert_eq!((queue.len(), queue.is_full()), (model.items.len(), model.items.len() == model.capacity));
+        assert_eq!((queue.len(), queue.is_full()), (model.len(), model.len() == model.capacity));
         let woken = |line: &Line, number: u32, counter: &CountingWaker| {
             assert_eq!(
                 counter.count() > 0,
@@ -472,8 +505,73 @@ fn interleave<S: Storage<Item = u32>>(
     drop((getters, putters));
     let shown = format!("{queue:?}");
     assert!(shown.contains("getters: 0 waiting, 0 granted, putters: 0 waiting, 0 granted"), "{shown}");
-    while let Some(item) = take(&mut model.items) {
+    while let Some(item) = model.fetch(0, take) {
         assert_eq!(queue.try_get(), Ok(item));
     }
     assert!(queue.is_empty());
+}
+
+/// AIO-04, QUEUE-08. The second getter's task runs first, because something else has woken it before. By the promise of
+/// first come, first served, as in CPython, where a getter's task is woken by its own future only.
+fn a_getter_that_is_awake_already_does_not_take_the_item_of_one_before_it(_: &Ctx) {
+    fn gets<S: Storage<Item = u32> + 'static>(queue: QueueOf<S>, cut: Option<usize>) -> Vec<(usize, u32)> {
+        ringloop::run(async move {
+            let got = Rc::new(RefCell::new(Vec::new()));
+            let bell = ringloop::Event::new();
+            let tasks: Vec<_> = (0..4)
+                .map(|who| {
+                    let (queue, got, bell) = (queue.clone(), got.clone(), bell.clone());
+                    create_task(async move {
+                        let mut get = queue.get();
+                        ringloop::select! {
+                            item = &mut get => got.borrow_mut().push((who, item.expect("it is open"))),
+                            // Those who come from here run before the first two.
+                            () = async { if who < 2 { std::future::pending::<()>().await } bell.wait().await } => {
+                                let item = get.await.expect("it is open");
+                                got.borrow_mut().push((who, item));
+                            }
+                        }
+                    })
+                })
+                .collect();
+            turns(2).await;
+            bell.set();
+            for item in [10, 20, 30, 40] {
+                queue.try_put(item).expect("it has no bound");
+            }
+            if let Some(cut) = cut {
+                tasks[cut].abort();
+            }
+            turns(4).await;
+            let mut got = got.take();
+            got.sort_unstable();
+            got
+        })
+        .expect("it runs")
+    }
+    assert_eq!(gets(Queue::unbounded(), None), [(0, 10), (1, 20), (2, 30), (3, 40)]);
+    assert_eq!(gets(PriorityQueue::unbounded(), None), [(0, 10), (1, 20), (2, 30), (3, 40)]);
+    // A getter that goes leaves its item to the next, and none is lost.
+    let got = gets(Queue::unbounded(), Some(0));
+    assert_eq!(got, [(1, 10), (2, 20), (3, 30)]);
+}
+
+/// AIO-05. As in CPython: the items are in the order in which their putters came.
+fn a_putter_does_not_overtake_one_that_was_given_room(_: &Ctx) {
+    ringloop::run(async {
+        let queue = Queue::bounded(2);
+        queue.try_put(0).expect("there is room");
+        queue.try_put(1).expect("there is room");
+        let early = create_task({
+            let queue = queue.clone();
+            async move { queue.put(2).await }
+        });
+        turns(2).await;
+        assert_eq!((queue.try_get(), queue.try_get()), (Ok(0), Ok(1)));
+        // There is room for both; the early one has not run since.
+        queue.put(3).await.expect("it is open");
+        early.await.expect("it ends").expect("it is open");
+        assert_eq!((queue.try_get(), queue.try_get()), (Ok(2), Ok(3)));
+    })
+    .expect("it runs");
 }

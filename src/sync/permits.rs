@@ -2,9 +2,10 @@
 //!
 //! A permit that comes back goes to the first waiter at once, before that one runs, so nobody can snatch it
 //! in between; and a waiter that wants many is not starved by later ones that want few. What a cancelled
-//! waiter had been granted goes on to the next.
+//! waiter had been granted goes on to the next. A newcomer that finds free permits while a granted waiter has not
+//! come for its own goes through the line behind it, so that it does not run before it.
 //!
-//! Invariant: while somebody waits, the free permits are fewer than the first waiter wants.
+//! Invariant: while a future waits, the free permits are fewer than the first waiter wants.
 //!
 //! Not here: who holds a permit, and gives it back; that is for the guards of the primitives.
 
@@ -31,9 +32,14 @@ impl Permits {
         self.free.get()
     }
 
-    /// Whether somebody who wants one has to wait: none is free, or others wait already.
+    /// Whether a newcomer that wants one has to wait: none is free, or others come first.
     pub(crate) fn must_wait(&self) -> bool {
-        self.free.get() == 0 || !self.waiters.is_empty()
+        self.free.get() == 0 || self.is_queued()
+    }
+
+    /// Whether others come first: they wait, or have not come yet for what they were granted.
+    fn is_queued(&self) -> bool {
+        !self.waiters.is_empty() || self.waiters.outstanding() > 0
     }
 
     /// Those who wait, for a `Debug`.
@@ -41,8 +47,13 @@ impl Permits {
         &self.waiters
     }
 
-    /// Takes so many, if they are free and nobody waits.
+    /// Takes so many, if they are free and no other comes first.
     pub(crate) fn try_take(&self, permits: usize) -> bool {
+        !self.is_queued() && self.take(permits)
+    }
+
+    /// Takes so many, if they are free and no other waits for some.
+    pub(crate) fn try_take_spare(&self, permits: usize) -> bool {
         self.waiters.is_empty() && self.take(permits)
     }
 
@@ -56,7 +67,26 @@ impl Permits {
     }
 
     fn poll_wait(&self, place: &mut Place, cx: &mut Context<'_>, permits: usize) -> Poll<()> {
-        self.waiters.poll(place, cx, permits, |&mut wanted| self.take(wanted)).map(drop)
+        let was_inside = place.is_inside();
+        let taken =
+            self.waiters.poll(place, cx, permits, |&mut wanted| !self.is_queued() && self.take(wanted));
+        if taken.is_pending() && !was_inside {
+            // It stands behind those that were granted; what is free is its own.
+            self.release(0);
+        }
+        taken.map(drop)
+    }
+
+    /// Takes one, or waits for it in line. Returns how many were granted theirs before and have not come yet: a newcomer
+    /// need not wait for those.
+    pub(crate) fn poll_take_spare(&self, place: &mut Place, cx: &mut Context<'_>) -> Poll<usize> {
+        let fits = |&mut wanted: &mut usize| self.try_take_spare(wanted);
+        self.waiters.poll_ranked(place, cx, 1, fits).map(|(_, rank)| rank)
+    }
+
+    /// How many were granted what they want and have not come for it.
+    pub(crate) fn outstanding(&self) -> usize {
+        self.waiters.outstanding()
     }
 
     /// Gives up a place in the line; what had been granted to it goes on to the next.

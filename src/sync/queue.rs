@@ -127,12 +127,15 @@ pub type PriorityQueue<T> = QueueOf<Smallest<T>>;
 /// })?
 /// # }
 /// ```
-pub struct QueueOf<S>(Rc<Shared<S>>);
+pub struct QueueOf<S: Storage>(Rc<Shared<S>>);
 
 /// What the handles and waiters of a queue share.
-struct Shared<S> {
+struct Shared<S: Storage> {
     /// The items.
     storage: RefCell<S>,
+    /// Items of getters that were granted theirs and have not come yet, in the order of the grants: a later getter came
+    /// before them.
+    aside: RefCell<VecDeque<S::Item>>,
     /// A permit for each item that nobody has a right to.
     items: Permits,
     /// A permit for each item that may still be put in.
@@ -169,6 +172,7 @@ impl<S: Storage> QueueOf<S> {
         finished.set();
         QueueOf(Rc::new(Shared {
             storage: RefCell::default(),
+            aside: RefCell::default(),
             items: Permits::new(0),
             room: Permits::new(capacity),
             capacity,
@@ -196,7 +200,7 @@ impl<S: Storage> QueueOf<S> {
     /// The queue is full or was shut down; the error has the item.
     #[doc(alias = "put_nowait")]
     pub fn try_put(&self, item: S::Item) -> Result<(), TryPutError<S::Item>> {
-        if !self.0.shut.get() && !self.0.room.try_take(1) {
+        if !self.0.shut.get() && !self.0.room.try_take_spare(1) {
             return Err(TryPutError::Full(item));
         }
         self.0.store(item).map_err(TryPutError::ShutDown)
@@ -219,10 +223,10 @@ impl<S: Storage> QueueOf<S> {
     /// There is none, or the queue was shut down and is empty.
     #[doc(alias = "get_nowait")]
     pub fn try_get(&self) -> Result<S::Item, TryGetError> {
-        if !self.0.items.try_take(1) {
+        if !self.0.items.try_take_spare(1) {
             return Err(TryGetError::Empty);
         }
-        self.0.fetch().ok_or(TryGetError::ShutDown)
+        self.0.fetch(self.0.items.outstanding()).ok_or(TryGetError::ShutDown)
     }
 
     /// The items as a stream, which gets one after the other and ends when the queue was shut down and is empty.
@@ -266,20 +270,21 @@ impl<S: Storage> QueueOf<S> {
     /// that were got out before.
     pub fn shutdown_now(&self) {
         let thrown_away = mem::take(&mut *self.0.storage.borrow_mut());
+        let aside = self.0.aside.take();
         self.shutdown();
-        self.0.finish(thrown_away.len());
+        self.0.finish(thrown_away.len() + aside.len());
     }
 
     /// How many items are in it. One that a waiting getter was granted counts until the getter comes for it.
     #[doc(alias = "qsize")]
     pub fn len(&self) -> usize {
-        self.0.storage.borrow().len()
+        self.0.len()
     }
 
     /// Whether no item is in it.
     #[doc(alias = "empty")]
     pub fn is_empty(&self) -> bool {
-        self.0.storage.borrow().is_empty()
+        self.len() == 0
     }
 
     /// Whether as many items are in it as it holds: never, if it has no bound.
@@ -308,17 +313,33 @@ impl<S: Storage> Shared<S> {
         Ok(())
     }
 
-    /// Fetches an item for one who has a right to it. It is there, unless the queue was shut down.
-    fn fetch(&self) -> Option<S::Item> {
-        let item = self.storage.borrow_mut().pop()?;
+    /// Fetches the item of a getter that has a right to one, behind so many getters that were granted theirs before and
+    /// have not come yet: their items are set aside. It is there, unless the queue was shut down.
+    fn fetch(&self, rank: usize) -> Option<S::Item> {
+        let item = self.next_item(rank)?;
         self.room.release(1);
         self.lift_if_drained();
         Some(item)
     }
 
+    fn next_item(&self, rank: usize) -> Option<S::Item> {
+        let (mut storage, mut aside) = (self.storage.borrow_mut(), self.aside.borrow_mut());
+        while aside.len() < rank {
+            aside.push_back(storage.pop()?);
+        }
+        match rank < aside.len() {
+            true => aside.remove(rank),
+            false => storage.pop(),
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.storage.borrow().len() + self.aside.borrow().len()
+    }
+
     /// Shut down, and nothing left in it: nobody need wait for an item.
     fn lift_if_drained(&self) {
-        if self.shut.get() && self.storage.borrow().is_empty() {
+        if self.shut.get() && self.len() == 0 {
             self.items.lift();
         }
     }
@@ -380,8 +401,8 @@ impl<S: Storage> Future for Get<S> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let Get { queue: QueueOf(shared), place } = self.get_mut();
-        ready!(in_line("item of queue", &**shared, shared.items.poll_take(place, cx, 1)));
-        Poll::Ready(shared.fetch().ok_or(ShutDown))
+        let rank = ready!(in_line("item of queue", &**shared, shared.items.poll_take_spare(place, cx)));
+        Poll::Ready(shared.fetch(rank).ok_or(ShutDown))
     }
 }
 
@@ -406,7 +427,7 @@ impl<S: Storage> Stream for Items<S> {
     }
 }
 
-impl<S> Clone for QueueOf<S> {
+impl<S: Storage> Clone for QueueOf<S> {
     fn clone(&self) -> Self {
         QueueOf(Rc::clone(&self.0))
     }

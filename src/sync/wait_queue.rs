@@ -59,14 +59,18 @@ struct Line<T> {
     turn: usize,
     /// How many wait: those in the list from `turn` on.
     waiting: usize,
+    /// The number of the last grant.
+    grants: u64,
+    /// All grants up to this one have been taken or given up.
+    settled: u64,
 }
 
 /// One waiter.
 struct Waiter<T> {
     /// What it wants, or has.
     payload: T,
-    /// Whether it has it: set by `grant_while`, never taken back.
-    granted: bool,
+    /// The number of its grant, set by `grant_while` and never taken back; zero while it waits.
+    grant: u64,
     /// Whom to wake; taken by whoever takes the waiter out of the list.
     waker: Option<Waker>,
     /// The one before it in the list.
@@ -109,6 +113,11 @@ impl<T> WaitQueue<T> {
         self.waiting() == 0
     }
 
+    /// How many were granted what they want and have not come for it.
+    pub(crate) fn outstanding(&self) -> usize {
+        self.line.get().map_or(0, |line| line.borrow().outstanding())
+    }
+
     /// Serves the future if nobody waits before it and `fits` says yes to what it wants, or if it has been
     /// granted that meanwhile; else it waits, behind all others. The waker of the last call is the one that
     /// will be woken.
@@ -133,6 +142,17 @@ impl<T> WaitQueue<T> {
         want: T,
         fits: impl FnMut(&mut T) -> bool,
     ) -> Poll<T> {
+        self.poll_ranked(place, cx, want, fits).map(|(payload, _)| payload)
+    }
+
+    /// As [`poll_past`](Self::poll_past); also returns how many were granted before and have not come yet.
+    pub(crate) fn poll_ranked(
+        &self,
+        place: &mut Place,
+        cx: &mut Context<'_>,
+        want: T,
+        fits: impl FnMut(&mut T) -> bool,
+    ) -> Poll<(T, usize)> {
         if place.is_inside() { self.poll_inside(place, cx) } else { self.poll_outside(place, cx, want, fits) }
     }
 
@@ -143,11 +163,11 @@ impl<T> WaitQueue<T> {
         cx: &mut Context<'_>,
         mut want: T,
         mut fits: impl FnMut(&mut T) -> bool,
-    ) -> Poll<T> {
+    ) -> Poll<(T, usize)> {
         let mut fresh = None;
         loop {
             if fits(&mut want) {
-                return Poll::Ready(want);
+                return Poll::Ready((want, self.outstanding()));
             }
             if let Some(waker) = fresh {
                 place.0 = self.line().enter(want, waker);
@@ -158,16 +178,17 @@ impl<T> WaitQueue<T> {
     }
 
     /// Later polls: takes the grant, or keeps the waker up to date.
-    fn poll_inside(&self, place: &mut Place, cx: &mut Context<'_>) -> Poll<T> {
+    fn poll_inside(&self, place: &mut Place, cx: &mut Context<'_>) -> Poll<(T, usize)> {
         let mut fresh = None;
         loop {
             let mut line = self.line();
             let waiter = &mut line.slots[place.0];
-            if waiter.granted {
+            if waiter.grant > 0 {
+                let rank = line.settle(place);
                 let (payload, waker) = line.remove(place);
                 drop(line);
                 drop(waker);
-                return Poll::Ready(payload);
+                return Poll::Ready((payload, rank));
             }
             if waiter.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
                 return Poll::Pending;
@@ -188,7 +209,10 @@ impl<T> WaitQueue<T> {
     pub(crate) fn leave(&self, place: &mut Place, hand_on: impl FnOnce(Option<T>)) {
         if place.is_inside() {
             let mut line = self.line();
-            let granted = line.slots[place.0].granted;
+            let granted = line.slots[place.0].grant > 0;
+            if granted {
+                line.settle(place);
+            }
             let (payload, waker) = line.remove(place);
             drop(line);
             hand_on(granted.then_some(payload));
@@ -207,7 +231,8 @@ impl<T> WaitQueue<T> {
             while let Some(waiter) = line.slots.get_mut(line.turn)
                 && fits(&mut waiter.payload)
             {
-                waiter.granted = true;
+                line.grants += 1;
+                waiter.grant = line.grants;
                 line.turn = waiter.next;
                 granted += 1;
             }
@@ -252,14 +277,15 @@ impl<T> WaitQueue<T> {
 
 impl<T> Default for Line<T> {
     fn default() -> Self {
-        Line { slots: Slab::new(), head: NOBODY, tail: NOBODY, turn: NOBODY, waiting: 0 }
+        let slots = Slab::new();
+        Line { slots, head: NOBODY, tail: NOBODY, turn: NOBODY, waiting: 0, grants: 0, settled: 0 }
     }
 }
 
 impl<T> Line<T> {
     /// Puts a waiter at the end.
     fn enter(&mut self, payload: T, waker: Waker) -> usize {
-        let waiter = Waiter { payload, granted: false, waker: Some(waker), prev: self.tail, next: NOBODY };
+        let waiter = Waiter { payload, grant: 0, waker: Some(waker), prev: self.tail, next: NOBODY };
         let key = self.slots.insert(waiter);
         match self.slots.get_mut(self.tail) {
             Some(last) => last.next = key,
@@ -292,11 +318,29 @@ impl<T> Line<T> {
         Some(waker)
     }
 
+    fn outstanding(&self) -> usize {
+        self.slots.len() - self.waiting
+    }
+
+    /// Notes that a granted waiter has come, or leaves, and returns how many of those granted before it have not. Most
+    /// come in order: only then is that known without a look at all.
+    fn settle(&mut self, place: &Place) -> usize {
+        let grant = self.slots[place.0].grant;
+        let rank = match grant == self.settled + 1 {
+            true => 0,
+            false => self.slots.iter().filter(|(_, other)| other.grant > 0 && other.grant < grant).count(),
+        };
+        if rank == 0 {
+            self.settled = grant;
+        }
+        rank
+    }
+
     /// Takes a waiter out of list and slot.
     fn remove(&mut self, place: &mut Place) -> (T, Option<Waker>) {
         let waker = self.unlink(place.0);
-        let Waiter { payload, granted, .. } = self.slots.remove(place.0);
-        self.waiting -= usize::from(!granted);
+        let Waiter { payload, grant, .. } = self.slots.remove(place.0);
+        self.waiting -= usize::from(grant == 0);
         *place = Place::outside();
         (payload, waker)
     }
