@@ -20,6 +20,7 @@
 mod cpu;
 
 use crate::context;
+use crate::sys::clock;
 use std::collections::{HashMap, VecDeque};
 use std::fmt::{self, Debug, Formatter};
 use std::io;
@@ -28,7 +29,7 @@ use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle, Thread, ThreadId};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 pub use cpu::CpuPool;
 
@@ -335,11 +336,11 @@ impl Shared {
     /// earlier job, so only the stack counts.
     fn wait_for_work<'a>(&'a self, mut state: MutexGuard<'a, State>) -> (MutexGuard<'a, State>, bool) {
         let this = thread::current();
-        let end = Instant::now().checked_add(self.idle_time);
+        let end = clock::now().checked_add(self.idle_time);
         state.idle.push(this.clone());
         loop {
             drop(state);
-            let left = end.map_or(Duration::MAX, |end| end.saturating_duration_since(Instant::now()));
+            let left = end.map_or(Duration::MAX, |end| end.saturating_duration_since(clock::now()));
             thread::park_timeout(left);
             state = self.lock();
             match state.idle.iter().position(|idle| idle.id() == this.id()) {

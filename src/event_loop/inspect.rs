@@ -18,15 +18,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
-
-use nix::sys::stat::{Mode, fchmod};
+use std::time::Duration;
 
 use super::debug::Place;
 use super::dump::{Forest, table};
 use super::{ErrorContext, EventLoop, LoopHandle, operations, running};
 use crate::ring::later;
 use crate::sys::Errno;
+use crate::sys::clock;
+use crate::sys::file::{Mode, fchmod};
 use crate::sys::socket::{SockAddr, SockRef, unix_stream};
 
 /// How long the loops together have for an answer, and a client for each piece of its question or of the answer.
@@ -223,12 +223,12 @@ impl Shared {
     /// Asks every loop at once, and waits for all of them together.
     fn ask(&self, question: Question) -> String {
         let loops = lock(&self.loops).clone();
-        let deadline = later(Instant::now(), PATIENCE);
+        let deadline = later(clock::now(), PATIENCE);
         let asked: Vec<_> = loops.into_iter().map(|listed| (listed.ask(question), listed)).collect();
         let mut text = format!("process {}\n", std::process::id());
         for (answer, listed) in asked {
             text += &format!("\nloop '{}' ", listed.name);
-            match answer.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            match answer.recv_timeout(deadline.saturating_duration_since(clock::now())) {
                 Ok(answer) => text += &answer,
                 Err(RecvTimeoutError::Disconnected) => text += "has ended\n",
                 Err(RecvTimeoutError::Timeout) => text += &listed.excuse(),

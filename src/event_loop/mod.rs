@@ -60,6 +60,7 @@ use crate::executor::{Executor, Inside, Lost, TaskRef};
 use crate::pool::ThreadPool;
 use crate::reactor::Reactor;
 use crate::ring::{Clock, Notifier, Ring, SetupError, later};
+use crate::sys::clock;
 use crate::waiting::Waiting;
 
 /// A batch of tasks that lasts longer than this looks at the ring in between.
@@ -218,7 +219,7 @@ impl EventLoop {
     /// Runs the rest of a batch, with an eye on the clock.
     #[cold]
     fn run_long_batch(&self, mut left: usize) -> io::Result<()> {
-        let mut looked = Instant::now();
+        let mut looked = clock::now();
         while left > 0 {
             let stride = left.min(STRIDE);
             self.executor.run(stride);
@@ -226,7 +227,7 @@ impl EventLoop {
             if left > 0 && looked.elapsed() > LOOK {
                 self.look()?;
                 self.reactor.collect(None);
-                looked = Instant::now();
+                looked = clock::now();
             }
         }
         Ok(())

@@ -22,6 +22,7 @@ use super::cancel::Hidden;
 use super::join::TaskRef;
 use super::task::{Header, RUNNING, Rare, Ref, SCHEDULED, WATCHED};
 use super::{Executor, current_task, is_within_reach};
+use crate::sys::clock;
 use crate::waiting::{Noting, Waiting, is_noting, waits_for};
 
 /// Is told of the polls of tasks with a record, on the loop's thread.
@@ -126,14 +127,14 @@ impl Executor {
         });
         let (mut span, waits) = begun.unwrap_or_else(|| (Span::none(), Vec::new()));
         let named = TaskRef(task.clone());
-        let began = Instant::now();
+        let began = clock::now();
         if let Some(watcher) = &watcher {
             watcher.begins(&named, began);
         }
         let noting = Noting::begin(waits);
         let done = span.in_scope(|| task.as_running(|| task.poll()));
         let waits = noting.end();
-        let ended = Instant::now();
+        let ended = clock::now();
         let took = ended.saturating_duration_since(began);
         header.with_trace(|trace| {
             trace.record.busy = trace.record.busy.saturating_add(took);
@@ -153,7 +154,7 @@ impl Header {
     /// Keeps a record, unless there is one.
     #[cold]
     fn keep_record(&self, span: Span) {
-        let record = Record { polls: 0, busy: Duration::ZERO, since: Instant::now(), waits: Vec::new() };
+        let record = Record { polls: 0, busy: Duration::ZERO, since: clock::now(), waits: Vec::new() };
         let trace = Box::new(Trace { record, awaiters: Vec::new(), span });
         let unused = self.with_rare(|rare| match &rare.trace {
             Some(_) => Some(trace),

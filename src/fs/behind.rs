@@ -16,10 +16,6 @@ use std::os::fd::AsRawFd;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-use nix::errno::Errno;
-use nix::fcntl::OFlag;
-use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
-
 use super::descriptor::Descriptor;
 use crate::error::is_end_of_loop;
 use crate::event_loop::{DroppedFile, ErrorContext, EventLoop, Home, Writer};
@@ -27,6 +23,9 @@ use crate::executor::wake;
 use crate::op::Operation;
 use crate::op::io::{At, AtEnd, Batch, Bell, Passage, Pour, Routed, Stream};
 use crate::reactor;
+use crate::sys::Errno;
+use crate::sys::file::OFlag;
+use crate::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
 use crate::waiting::{Waiting, waits_for};
 
 /// A batch goes out when it has as many bytes.
@@ -434,7 +433,7 @@ fn may_pass(errno: i32) -> bool {
 
 /// The error's number, as an operation passes it on.
 fn errno(error: &io::Error) -> i32 {
-    error.raw_os_error().unwrap_or(nix::errno::Errno::EIO as i32)
+    error.raw_os_error().unwrap_or(crate::sys::Errno::EIO as i32)
 }
 
 #[cfg(test)]

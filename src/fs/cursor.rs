@@ -15,9 +15,6 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use nix::errno::Errno;
-use nix::unistd::{Whence, lseek};
-
 use super::Metadata;
 use super::ahead::Ahead;
 use super::descriptor::Descriptor;
@@ -25,6 +22,8 @@ use crate::error::{BufError, BufResult};
 use crate::op::fs::{ReadToEnd, Stat, Subject};
 use crate::op::io::{At, Extent, Read, ReadByThread, Routed, Stream, Want};
 use crate::reactor::Op;
+use crate::sys::Errno;
+use crate::sys::file::{Whence, lseek};
 
 /// How much is read ahead.
 const CHUNK: usize = 64 << 10;

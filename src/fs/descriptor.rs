@@ -5,15 +5,13 @@ use std::cell::{Cell, OnceCell};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::rc::Rc;
 
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
-use nix::unistd::{Whence, lseek};
-
 use super::behind::Behind;
 use super::pool::hand_over;
 use crate::op::fs::{Close, Facts, facts};
 use crate::op::io::{Lender, Loan, Passage, Routed, Shared};
 use crate::pool::Job;
 use crate::reactor;
+use crate::sys::file::{OFlag, flags, position};
 
 /// An open file.
 pub(super) struct Descriptor {
@@ -76,13 +74,12 @@ impl Descriptor {
 
     /// The descriptor's own position; 0 in a stream, which has none.
     pub(super) fn own_position(&self) -> u64 {
-        let position = lseek(self.as_fd(), 0, Whence::SeekCur).ok();
-        position.and_then(|position| u64::try_from(position).ok()).unwrap_or(0)
+        position(self.as_raw_fd()).unwrap_or(0)
     }
 
     /// The flags with which it was opened.
     pub(super) fn flags(&self) -> OFlag {
-        fcntl(self.as_fd(), FcntlArg::F_GETFL).map_or(OFlag::O_RDWR, OFlag::from_bits_retain)
+        flags(self.as_raw_fd()).unwrap_or(OFlag::O_RDWR)
     }
 }
 

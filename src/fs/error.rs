@@ -76,12 +76,12 @@ mod tests {
 
     #[test]
     fn the_kind_and_the_text_survive_the_way_into_io_error() {
-        let source = io::Error::from(nix::errno::Errno::ENOTEMPTY);
+        let source = io::Error::from(crate::sys::Errno::ENOTEMPTY);
         let error = io::Error::from(PathError::new("/a/b", "rmdir", source));
         assert_eq!(error.kind(), io::ErrorKind::DirectoryNotEmpty);
         assert!(error.to_string().starts_with("rmdir /a/b: "));
         let word =
             error.get_ref().and_then(|word| word.downcast_ref::<PathError>()).expect("it is still there");
-        assert_eq!(word.error().raw_os_error(), Some(nix::errno::Errno::ENOTEMPTY as i32));
+        assert_eq!(word.error().raw_os_error(), Some(crate::sys::Errno::ENOTEMPTY as i32));
     }
 }

@@ -8,10 +8,6 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::rc::Rc;
 
-use nix::errno::Errno;
-use nix::sys::stat::{Mode, fchmod};
-use nix::unistd::ftruncate;
-
 use super::cursor::Cursor;
 use super::descriptor::Descriptor;
 use super::metadata::Times;
@@ -21,6 +17,8 @@ use crate::op::Operation;
 use crate::op::fs::{Allocate, Calling, Close, Facts, Fsync, Stat, Subject, Sync, Truncate};
 use crate::op::io::{Effect, Loan, Ordered, Routed, write_at_once};
 use crate::reactor::{self, Op};
+use crate::sys::Errno;
+use crate::sys::file::{Mode, fchmod, ftruncate};
 
 /// An open file.
 ///

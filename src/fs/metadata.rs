@@ -6,10 +6,8 @@ use std::os::fd::BorrowedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use nix::sys::stat::{SFlag, futimens, makedev};
-use nix::sys::time::TimeSpec;
-
 use crate::op::fs::Status;
+use crate::sys::file::{SFlag, TimeSpec, futimens, makedev};
 
 /// `STATX_BTIME`: the file system knows when a file was made.
 const HAS_CREATED: u32 = 0x800;

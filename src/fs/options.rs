@@ -5,14 +5,13 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use nix::fcntl::OFlag;
-
 use super::File;
 use crate::event_loop;
 use crate::op::Operation;
 use crate::op::fs::{Open, Refused};
 use crate::op::io::{Effect, Ordered};
 use crate::reactor::Op;
+use crate::sys::file::OFlag;
 
 /// How a file is opened; as [`std::fs::OpenOptions`] with its extensions for Unix.
 ///

@@ -4,9 +4,6 @@ use std::fs::Permissions;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use nix::fcntl::AT_FDCWD;
-use nix::sys::stat::{UtimensatFlags, utimensat};
-
 use super::cursor_io::not_utf8;
 use super::descriptor::dispose;
 use super::options::{behind_dropped_files, c_path, on_path, on_paths};
@@ -17,6 +14,7 @@ use crate::op::fs::{
     Symlink, in_memory,
 };
 use crate::reactor::Op;
+use crate::sys::file::{AT_FDCWD, UtimensatFlags, utimensat};
 
 /// Reads all of a file. Files of unknown length, such as those of `/proc`, are read until they end. open(2), read(2), close(2).
 ///

@@ -2,8 +2,6 @@
 
 use std::rc::Rc;
 
-use nix::errno::Errno;
-
 use super::File;
 use super::descriptor::Descriptor;
 use crate::buf::{IoBuf, IoBufMut};
@@ -15,6 +13,7 @@ use crate::op::io::{
     fill_all,
 };
 use crate::reactor::Op;
+use crate::sys::Errno;
 
 impl File {
     /// The future of a transfer at an offset. A pipe has none: ESPIPE, as from pread(2).

@@ -15,8 +15,6 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-use nix::errno::Errno;
-
 use super::segment::{recycle, spare};
 use super::socket::Socket;
 use super::turn::Turns;
@@ -24,9 +22,11 @@ use crate::buf::IoBuf;
 use crate::error::{BufError, BufResult};
 use crate::event_loop::{ErrorContext, Home, running};
 use crate::executor::{wake, yield_now};
-use crate::op::net::{Send, repeat, try_send};
+use crate::op::net::{Send, repeat};
 use crate::op::{Company, Operation};
 use crate::reactor::{self, Op, Reactor};
+use crate::sys::Errno;
+use crate::sys::socket::try_send;
 use crate::task::timeout;
 use crate::waiting::{Waiting, waits_for};
 
@@ -130,9 +130,9 @@ impl OutQueue {
             match try_send(self.socket.as_raw_fd(), bytes) {
                 Ok(0) => {}
                 Ok(count) => return Poll::Ready(Ok(count)),
-                Err(error)
-                    if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
-                Err(error) => {
+                Err(Errno::EAGAIN | Errno::EINTR) => {}
+                Err(errno) => {
+                    let error = io::Error::from(errno);
                     self.behind().error = Some(repeat(&error));
                     return Poll::Ready(Err(error));
                 }

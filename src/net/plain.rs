@@ -4,12 +4,13 @@
 //! made for each small read: what they have no room for is kept for their next.
 
 use std::cell::RefCell;
-use std::io::{self, ErrorKind};
+use std::io;
 use std::os::fd::RawFd;
 
 use super::receiver::DIRECT;
 use super::segment::SEGMENT;
-use crate::op::net::try_recv;
+use crate::sys::Errno;
+use crate::sys::socket::try_recv;
 
 thread_local! {
     /// What comes to readers with little room passes through here.
@@ -50,9 +51,9 @@ fn receive(socket: RawFd, to: &mut [u8]) -> io::Result<Option<usize>> {
     loop {
         match try_recv(socket, to) {
             Ok(count) => return Ok(Some(count)),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(None),
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
+            Err(Errno::EAGAIN) => return Ok(None),
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno.into()),
         }
     }
 }

@@ -12,7 +12,6 @@ use slab::Slab;
 
 use crate::event_loop::running;
 use crate::executor::wake;
-use crate::op::net::disconnect;
 use crate::sys::socket::SockRef;
 
 thread_local! {
@@ -99,7 +98,7 @@ impl Socket {
     /// dissolves the connection at once and ends those operations.
     pub(super) fn reset(&self) {
         self.reset_when_closed();
-        disconnect(self);
+        let _ = self.options().disconnect();
     }
 
     /// Has the close reset the connection instead of ending it in order.

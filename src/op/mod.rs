@@ -61,6 +61,7 @@ use then::Then;
 
 use crate::pool::Job;
 use crate::ring::{Entry, IGNORE, Outcome, Ring, Where};
+use crate::sys::Errno;
 
 /// What a drop of its future, the loop's end and a paused clock do about an operation. A value: to ask for it has no effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -199,12 +200,9 @@ pub(crate) fn cancel(ring: &mut Ring, key: Key) {
     unsafe { ring.queue(&mut entry) };
 }
 
-/// The outcome of a plain system call's return value.
-pub(crate) fn called(result: isize) -> Outcome {
-    let result = match result {
-        -1 => -std::io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO),
-        // Transfers are capped at 0x7ffff000 bytes by the kernel.
-        n => n as i32,
-    };
+/// The outcome of a plain system call.
+pub(crate) fn called(result: Result<usize, Errno>) -> Outcome {
+    // Transfers are capped at 0x7ffff000 bytes by the kernel.
+    let result = result.map_or_else(|errno| -(errno as i32), |count| count as i32);
     Outcome { result, flags: 0 }
 }

@@ -20,7 +20,7 @@ use super::{Company, Next, Operation, Policy, called};
 use crate::buf::IoBuf;
 use crate::error::{BufError, BufResult};
 use crate::ring::{Buffers, Entry, Outcome, wait_first};
-use crate::sys::socket::SockAddr;
+use crate::sys::socket::{SockAddr, try_send};
 
 pub use chunk::Chunk;
 
@@ -193,7 +193,7 @@ unsafe impl<S: AsRawFd + 'static, B: IoBuf> Operation for Send<S, B> {
 
     fn call(&mut self, company: Company) -> Option<Outcome> {
         let rest = &self.buf.as_slice()[self.done..];
-        let sent = (company == Company::Alone).then(|| send(self.socket.as_raw_fd(), rest))?;
+        let sent = (company == Company::Alone).then(|| called(try_send(self.socket.as_raw_fd(), rest)))?;
         // A full socket is the ring's to wait for.
         (!NOTHING_MOVED.contains(&-sent.result)).then_some(sent)
     }
@@ -222,31 +222,6 @@ unsafe impl<S: AsRawFd + 'static, B: IoBuf> Operation for Send<S, B> {
         };
         (socket, result)
     }
-}
-
-/// A non-blocking receive straight into the caller's bytes.
-pub(crate) fn try_recv(fd: RawFd, into: &mut [u8]) -> io::Result<usize> {
-    // SAFETY: L1: the slice is valid, and nobody else's, for the time of the call.
-    called(unsafe { libc::recv(fd, into.as_mut_ptr().cast(), into.len(), libc::MSG_DONTWAIT) }).count()
-}
-
-/// A non-blocking send straight from the caller's bytes.
-pub(crate) fn try_send(fd: RawFd, bytes: &[u8]) -> io::Result<usize> {
-    send(fd, bytes).count()
-}
-
-/// connect(2) with AF_UNSPEC: dissolves a connection at once, with a reset for the peer. An error means that there is none.
-pub(crate) fn disconnect(socket: &impl AsRawFd) {
-    let address = libc::sockaddr { sa_family: libc::AF_UNSPEC as libc::sa_family_t, sa_data: [0; 14] };
-    let length = size_of_val(&address) as libc::socklen_t;
-    // SAFETY: L1: the address is valid for the time of the call.
-    unsafe { libc::connect(socket.as_raw_fd(), &address, length) };
-}
-
-fn send(fd: RawFd, bytes: &[u8]) -> Outcome {
-    let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
-    // SAFETY: L1: the slice is valid for the time of the call.
-    called(unsafe { libc::send(fd, bytes.as_ptr().cast(), bytes.len(), flags) })
 }
 
 /// accept4(2). The kernel makes a file before it looks whether there is a connection for it: an attempt that finds none costs

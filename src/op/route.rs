@@ -41,16 +41,16 @@ use std::ffi::CStr;
 use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd, RawFd};
 
 use io_uring::squeue;
-use nix::errno::Errno;
-use nix::fcntl::OFlag;
-use nix::sys::sendfile::sendfile;
-use nix::sys::stat::{Mode, fchmod};
 
 pub(crate) use self::medium::in_memory;
-pub(super) use self::medium::unknown_status;
-use self::medium::{Machine, Medium, ask, open_cached, place_of, remember, remembered};
+use self::medium::{Machine, Medium, ask, place_of, remember, remembered};
 use super::{Company, called};
 use crate::ring::{Entry, Outcome};
+use crate::sys::Errno;
+pub(super) use crate::sys::file::unknown_status;
+use crate::sys::file::{
+    Mode, OFlag, fchmod, flags, open, open_cached, position, pread, pread_cached, pwrite, sendfile, set_flags,
+};
 
 /// What statx(2) answers.
 pub(crate) type Status = libc::statx;
@@ -98,18 +98,18 @@ pub(super) fn open_at_once(path: &CStr, flags: i32, mode: u32) -> Option<(Outcom
 }
 
 /// The outcome of a call that opens a file.
-fn opened(result: nix::Result<OwnedFd>) -> Outcome {
+fn opened(result: Result<OwnedFd, Errno>) -> Outcome {
     result.map_or_else(failed, |fd| Outcome { result: fd.into_raw_fd(), flags: 0 })
 }
 
 /// Makes a file that is not there yet, in a folder in memory.
-fn make_in_memory(path: &CStr, flags: i32, mode: u32) -> Option<nix::Result<OwnedFd>> {
+fn make_in_memory(path: &CStr, flags: i32, mode: u32) -> Option<Result<OwnedFd, Errno>> {
     // `O_TMPFILE` contains `O_DIRECTORY`.
     if flags & (libc::O_DIRECTORY | libc::O_PATH) != 0 || !medium::in_memory(path) {
         return None;
     }
     let new = OFlag::from_bits_retain(flags | libc::O_EXCL | libc::O_CLOEXEC);
-    match nix::fcntl::open(path, new, Mode::from_bits_retain(mode)) {
+    match open(path, new, Mode::from_bits_retain(mode)) {
         Err(Errno::EEXIST) if flags & libc::O_EXCL == 0 => None,
         Err(Errno::EINTR) => None,
         made => Some(made),
@@ -121,7 +121,7 @@ pub(super) fn open_nonblocking(path: &CStr, flags: i32) -> Option<Outcome> {
     open_there(path, flags).map(opened)
 }
 
-fn open_there(path: &CStr, flags: i32) -> Option<nix::Result<OwnedFd>> {
+fn open_there(path: &CStr, flags: i32) -> Option<Result<OwnedFd, Errno>> {
     const OTHERWISE: i32 = libc::O_TRUNC | libc::O_PATH | (libc::O_TMPFILE & !libc::O_DIRECTORY);
     if flags & OTHERWISE != 0 || Machine::look().has_servers {
         return None;
@@ -135,8 +135,7 @@ fn open_there(path: &CStr, flags: i32) -> Option<nix::Result<OwnedFd>> {
 
 /// Gives a file that was opened with `O_NONBLOCK` the flags that were asked for.
 pub(super) fn let_wait(fd: RawFd, flags: i32) {
-    // SAFETY: L1: no pointer goes in; it touches the open file only.
-    unsafe { libc::fcntl(fd, libc::F_SETFL, flags) };
+    let _ = set_flags(fd, OFlag::from_bits_retain(flags));
 }
 
 /// Whether to open this path on a kernel worker: where the way to it is cached, the kernel opens it inside the submission, and FUSE
@@ -227,29 +226,27 @@ pub(super) unsafe fn read_at_once(
     let result = match facts.reads.get() {
         Way::Plain if Machine::look().has_swapped => return None,
         // SAFETY: L1: the caller lends the memory for the call.
-        Way::Plain => unsafe { libc::pread(fd, start.cast(), len as usize, offset) },
-        Way::IfCached => {
-            let part = libc::iovec { iov_base: start.cast(), iov_len: len as usize };
-            // SAFETY: L1: the caller lends the memory for the call.
-            unsafe { libc::preadv2(fd, &raw const part, 1, offset, libc::RWF_NOWAIT) }
-        }
+        Way::Plain => unsafe { pread(fd, start, len as usize, offset) },
+        // SAFETY: L1: the caller lends the memory for the call.
+        Way::IfCached => unsafe { pread_cached(fd, start, len as usize, offset) },
         Way::Ring | Way::Worker | Way::Thread => return None,
     };
-    if result < 0 {
-        if Errno::last() != Errno::EAGAIN {
-            facts.reads.set(Way::Ring);
+    match result {
+        Ok(count) => Some(called(Ok(count))),
+        Err(errno) => {
+            if errno != Errno::EAGAIN {
+                facts.reads.set(Way::Ring);
+            }
+            None
         }
-        return None;
     }
-    Some(called(result))
 }
 
 /// pread(2), which blocks.
 pub(super) fn read_plainly(fd: RawFd, place: &mut [u8], offset: u64) -> std::io::Result<usize> {
     let offset = i64::try_from(offset).map_err(|_| Errno::EINVAL)?;
     // SAFETY: L1: the place is borrowed for the call, with its length.
-    let count = unsafe { libc::pread(fd, place.as_mut_ptr().cast(), place.len(), offset) };
-    Ok(Errno::result(count)? as usize)
+    Ok(unsafe { pread(fd, place.as_mut_ptr(), place.len(), offset) }?)
 }
 
 /// pwrite(2), or write(2) for the offset -1; both block.
@@ -280,7 +277,7 @@ pub(super) unsafe fn write_at_once(
     let offset =
         i64::try_from(offset).ok().filter(|_| len as usize <= AT_ONCE && facts.writes == Way::Plain)?;
     // SAFETY: L1: the caller lends the memory for the call.
-    let outcome = called(unsafe { libc::pwrite(fd, start.cast(), len as usize, offset) });
+    let outcome = called(unsafe { pwrite(fd, start, len as usize, offset) });
     (outcome.result != -libc::EINTR).then_some(outcome)
 }
 
@@ -305,7 +302,7 @@ pub(super) fn copy_at_once(from: &CStr, to: &CStr) -> Option<Outcome> {
 }
 
 /// Copies a file that has probably so many bytes.
-fn copy_all(from: &OwnedFd, to: &OwnedFd, expected: usize) -> nix::Result<usize> {
+fn copy_all(from: &OwnedFd, to: &OwnedFd, expected: usize) -> Result<usize, Errno> {
     let mut total = 0;
     // One that grows meanwhile is not followed for ever.
     while total <= 2 * AT_ONCE {
@@ -422,15 +419,12 @@ pub(super) fn measure(fd: RawFd) -> (u64, Facts) {
 
 /// Whether the open file has offsets.
 fn has_position(fd: RawFd) -> bool {
-    // SAFETY: L1: no pointer goes in.
-    unsafe { libc::lseek(fd, 0, libc::SEEK_CUR) >= 0 }
+    position(fd).is_ok()
 }
 
 /// Whether its transfers bypass the cache: then `RWF_NOWAIT` does not keep them from waiting for the disk.
 fn is_direct(fd: RawFd) -> bool {
-    // SAFETY: L1: no pointer goes in.
-    let flags = unsafe { libc::fcntl(fd, libc::F_GETFL) };
-    flags < 0 || flags & libc::O_DIRECT != 0
+    flags(fd).map_or(true, |flags| flags.contains(OFlag::O_DIRECT))
 }
 
 /// Whether the file lies on a local file system.

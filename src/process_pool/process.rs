@@ -6,17 +6,11 @@
 use std::cell::Cell;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
-use std::os::unix::process::ExitStatusExt;
 use std::process::{Child as StdChild, ExitStatus};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, poll};
-use rustix::io::Errno;
-use rustix::process::{
-    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitIdStatus, pidfd_open, pidfd_send_signal, waitid,
-};
-
-use crate::ring::later;
+use crate::sys::process::{kill, pidfd_open, reap, wait_readable};
+use crate::sys::{Errno, clock};
 
 /// How long a drop waits for a killed process where no loop does it. It takes a millisecond; a process that hangs in the
 /// kernel (a dead network file system) is left to whoever reaps orphans.
@@ -37,8 +31,7 @@ impl Process {
     /// Takes over a child that std has just started.
     pub(super) fn of(mut child: StdChild) -> io::Result<Self> {
         let number = child.id();
-        let pid = i32::try_from(number).ok().and_then(Pid::from_raw).ok_or(Errno::SRCH);
-        match pid.and_then(|pid| pidfd_open(pid, PidfdFlags::empty())) {
+        match pidfd_open(number) {
             Ok(pidfd) => Ok(Process { pidfd, number, parent: std::process::id(), ended: Cell::new(None) }),
             Err(error) => {
                 // No descriptor is left, say: without one it is not ours to keep.
@@ -62,10 +55,9 @@ impl Process {
     /// Whether it has ended; then it is reaped.
     pub(super) fn has_ended(&self) -> bool {
         if self.ended.get().is_none() && self.is_ours() {
-            let id = WaitId::PidFd(self.pidfd.as_fd());
-            match waitid(id, WaitIdOptions::EXITED | WaitIdOptions::NOHANG) {
-                Ok(Some(status)) => self.ended.set(Some(Some(exit_status(&status)))),
-                Ok(None) | Err(Errno::INTR) => {}
+            match reap(self.pidfd.as_fd()) {
+                Ok(Some(status)) => self.ended.set(Some(Some(status))),
+                Ok(None) | Err(Errno::EINTR) => {}
                 // ECHILD: SIGCHLD is ignored, or other code waits for all children.
                 Err(_) => self.ended.set(Some(None)),
             }
@@ -82,21 +74,20 @@ impl Process {
     pub(super) fn kill(&self) {
         if self.is_ours() && !self.has_ended() {
             // It may end in between; that is as good.
-            let _ = pidfd_send_signal(&self.pidfd, Signal::KILL);
+            let _ = kill(self.pidfd.as_fd());
         }
     }
 
     /// Blocks until it has ended, at most for `limit`, and reaps it. Returns whether it has.
     pub(super) fn wait(&self, limit: Duration) -> bool {
-        let deadline = later(Instant::now(), limit);
+        let began = clock::now();
         while !self.has_ended() {
-            let left = deadline.saturating_duration_since(Instant::now());
+            let left = limit.saturating_sub(clock::now().saturating_duration_since(began));
             if left.is_zero() {
                 return false;
             }
-            let mut look = [PollFd::new(&self.pidfd, PollFlags::IN)];
             // An error is looked into by the next round.
-            let _ = left.try_into().map(|left| poll(&mut look, Some(&left)));
+            let _ = wait_readable(self.pidfd.as_fd(), left);
         }
         true
     }
@@ -117,13 +108,5 @@ impl Drop for Process {
         if !self.wait(KILLED) {
             tracing::warn!(target: "ringloop", "a killed worker process did not end within {KILLED:?} and is left");
         }
-    }
-}
-
-/// std's word for it.
-fn exit_status(status: &WaitIdStatus) -> ExitStatus {
-    match status.terminating_signal() {
-        Some(signal) => ExitStatus::from_raw(signal | if status.dumped() { 0x80 } else { 0 }),
-        None => ExitStatus::from_raw((status.exit_status().unwrap_or_default() & 0xff) << 8),
     }
 }

@@ -15,12 +15,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::thread;
 
-use rustix::process::{Signal, getpid, kill_process};
-use rustix::stdio::dup2_stdin;
-
 use super::frame::{self, Tag};
 use super::function::answer;
 use crate::context;
+use crate::sys::process::{kill_self, name_thread, replace_stdin};
 
 /// The argument that makes a process of this program a worker.
 pub(super) const MARK: &str = "--ringloop-process-worker";
@@ -96,7 +94,7 @@ fn serve() -> ! {
         }
     };
     // For ps and top; a failure costs no more than that.
-    let _ = rustix::thread::set_name(c"ringloop-worker");
+    let _ = name_thread(c"ringloop-worker");
     let (jobs, line) = channel();
     let busy = Arc::new(AtomicBool::new(false));
     let reading = socket.try_clone().and_then(|socket| {
@@ -128,7 +126,7 @@ fn listen(mut socket: UnixStream, jobs: &Sender<Vec<u8>>, busy: &AtomicBool) {
     }
     if busy.load(Ordering::SeqCst) {
         // Nothing else ends a function that goes on.
-        let _ = kill_process(getpid(), Signal::KILL);
+        kill_self();
     }
 }
 
@@ -138,6 +136,6 @@ fn take_socket() -> io::Result<UnixStream> {
     use std::os::fd::AsFd;
     let socket = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
     socket.peer_addr()?;
-    dup2_stdin(File::open("/dev/null")?)?;
+    replace_stdin(File::open("/dev/null")?.as_fd())?;
     Ok(socket)
 }

@@ -25,8 +25,6 @@ use std::rc::Rc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use nix::errno::Errno;
-
 pub use submit::Op;
 pub(crate) use submit::end_now;
 pub(crate) use timers::TimerKey;
@@ -41,6 +39,8 @@ use crate::op::{
 use crate::ring::{
     Buffers, Completion, Counters, Entry, Features, Notifier, Outcome, RegisteredBuf, Ring, descriptor, later,
 };
+use crate::sys::Errno;
+use crate::sys::clock;
 use crate::waiting::{Waiting, waits_for};
 use jobs::Jobs;
 use timers::Timers;
@@ -439,7 +439,7 @@ impl Reactor {
 
     /// The loop's time.
     pub(crate) fn now(&self) -> Instant {
-        let now = self.core.borrow().ring.as_ref().map_or_else(Instant::now, Ring::now);
+        let now = self.core.borrow().ring.as_ref().map_or_else(clock::now, Ring::now);
         self.read.set(Some((now, step_number())));
         now
     }
@@ -649,7 +649,7 @@ impl Reactor {
             drop(ring);
             return Vec::new();
         }
-        let start = Instant::now();
+        let start = clock::now();
         loop {
             let unfinished = self.core.borrow().table.unfinished();
             let left = limit.saturating_sub(start.elapsed());

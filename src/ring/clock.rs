@@ -6,6 +6,8 @@
 
 use std::time::{Duration, Instant};
 
+use crate::sys::clock;
+
 /// Which clock a loop runs by.
 ///
 /// ```
@@ -50,14 +52,14 @@ impl Time {
     pub(super) fn start(clock: Clock) -> Time {
         match clock {
             Clock::Real => Time::Real,
-            Clock::Paused => Time::Paused(Instant::now()),
+            Clock::Paused => Time::Paused(clock::now()),
         }
     }
 
     /// Reads the clock.
     pub(super) fn now(self) -> Instant {
         match self {
-            Time::Real => Instant::now(),
+            Time::Real => clock::now(),
             Time::Paused(at) => at,
         }
     }

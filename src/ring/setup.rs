@@ -27,6 +27,7 @@ use super::features::{FeatureMask, NO_SQARRAY};
 use super::kernel::Kernel;
 use super::notifier::Notifier;
 use super::{Buffers, Config, Counters, Ring};
+use crate::sys::clock;
 
 /// How long the kernel takes to give the memory of a closed ring back.
 pub(super) const LATE: Duration = Duration::from_millis(10);
@@ -125,7 +126,7 @@ impl Drop for Ring {
         if let Some(Some(registry)) = self.registry.get() {
             registry.close();
         }
-        *CLOSED.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        *CLOSED.lock().unwrap_or_else(PoisonError::into_inner) = Some(clock::now());
         if let Some(Some(buffers)) = self.buffers.get() {
             buffers.close();
             if self.kernel.is_elsewhere() {

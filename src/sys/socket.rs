@@ -5,7 +5,7 @@
 use std::io;
 use std::mem::{MaybeUninit, offset_of};
 use std::net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, SocketAddrV4, SocketAddrV6};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::Duration;
@@ -148,6 +148,21 @@ impl From<SocketAddr> for SockAddr {
     }
 }
 
+/// Receives what is there. recv(2) without waiting.
+pub(crate) fn try_recv(socket: RawFd, into: &mut [u8]) -> Result<usize, Errno> {
+    // SAFETY: L1: the slice is valid, and nobody else's, for the time of the call.
+    let count = unsafe { libc::recv(socket, into.as_mut_ptr().cast(), into.len(), libc::MSG_DONTWAIT) };
+    Ok(Errno::result(count)? as usize)
+}
+
+/// Sends what the socket takes. send(2) without waiting, and without SIGPIPE.
+pub(crate) fn try_send(socket: RawFd, bytes: &[u8]) -> Result<usize, Errno> {
+    let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+    // SAFETY: L1: the slice is valid for the time of the call.
+    let count = unsafe { libc::send(socket, bytes.as_ptr().cast(), bytes.len(), flags) };
+    Ok(Errno::result(count)? as usize)
+}
+
 /// The calls on an open socket.
 #[derive(Clone, Copy)]
 pub(crate) struct SockRef<'fd>(BorrowedFd<'fd>);
@@ -178,6 +193,17 @@ impl<'fd> SockRef<'fd> {
         };
         // SAFETY: L1: the call takes no pointers.
         Errno::result(unsafe { libc::shutdown(self.0.as_raw_fd(), how) }).map(drop)
+    }
+
+    /// Dissolves a connection at once, with a reset for the peer. connect(2) with `AF_UNSPEC`.
+    ///
+    /// # Errors
+    /// There is no connection.
+    pub(crate) fn disconnect(self) -> Result<(), Errno> {
+        let address = libc::sockaddr { sa_family: libc::AF_UNSPEC as libc::sa_family_t, sa_data: [0; 14] };
+        let len = size_of_val(&address) as socklen_t;
+        // SAFETY: L1: the address lives through the call.
+        Errno::result(unsafe { libc::connect(self.0.as_raw_fd(), &raw const address, len) }).map(drop)
     }
 
     /// The address of this end. getsockname(2).

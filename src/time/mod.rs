@@ -15,6 +15,7 @@ pub use interval::{Interval, MissedTickBehavior, interval};
 
 use crate::executor::give_way;
 use crate::reactor::{self, Reactor, TimerKey};
+use crate::sys::clock;
 use crate::waiting::{Waiting, waits_for};
 
 /// Resumes not before `duration` has passed, counted from the first poll; `Duration::ZERO` gives way for exactly one turn
@@ -48,7 +49,7 @@ pub fn sleep_until(deadline: Instant) -> Sleep {
 /// The time of the running loop, or the machine's monotonic clock outside of one. It stands still while the loop's clock is
 /// paused.
 pub fn now() -> Instant {
-    reactor::current().map_or_else(Instant::now, |reactor| reactor.now())
+    reactor::current().map_or_else(clock::now, |reactor| reactor.now())
 }
 
 /// The future of [`sleep`] and [`sleep_until`]. `Send` and `Sync`: it holds no pointer into its loop.

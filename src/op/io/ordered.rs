@@ -14,12 +14,12 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::rc::Rc;
 
 use io_uring::{opcode, types};
-use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use crate::op::fs::nothing;
 use crate::op::retry::{INTERRUPTED, Retry};
 use crate::op::{Company, Next, Operation, Policy, Work};
 use crate::ring::{Entry, Outcome};
+use crate::sys::eventfd::{EfdFlags, EventFd};
 
 /// Tells operations that what they wait for is over.
 #[derive(Debug)]

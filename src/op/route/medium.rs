@@ -6,15 +6,13 @@
 
 use std::cell::{Cell, RefCell};
 use std::ffi::CStr;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
-use nix::errno::Errno;
-use nix::sys::statfs::{self, FsType};
-use nix::sys::sysinfo::sysinfo;
-use nix::time::{ClockId, clock_gettime};
-
 use super::{Status, WANTED};
+use crate::sys::Errno;
+use crate::sys::clock::last_tick;
+use crate::sys::file::{FsType, mounted_system, open_cached, statfs, statx, sysinfo, unknown_status};
 
 /// What a file system keeps its files in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,97 +107,24 @@ pub(super) fn remember(fd: RawFd, status: &mut Status) -> bool {
     ask(fd, c"", libc::AT_EMPTY_PATH | libc::AT_STATX_DONT_SYNC, status).is_ok()
 }
 
-/// The status of nothing.
-pub(crate) fn unknown_status() -> Status {
-    // SAFETY: P1: plain numbers.
-    unsafe { std::mem::zeroed() }
-}
-
-/// statx(2).
-pub(super) fn ask(fd: RawFd, path: &CStr, flags: i32, status: &mut Status) -> nix::Result<()> {
-    let mask = WANTED | libc::STATX_MNT_ID_UNIQUE;
-    // SAFETY: L1: the path outlives the call, and the place is as large as what the kernel writes.
-    Errno::result(unsafe { libc::statx(fd, path.as_ptr(), flags, mask, status) }).map(drop)
-}
-
-/// openat2(2), if the way to the file is in the kernel's cache. `RESOLVE_CACHED` gives up with EAGAIN where walking would have
-/// to wait.
-pub(super) fn open_cached(path: &CStr, flags: i32) -> nix::Result<OwnedFd> {
-    // SAFETY: P1: plain numbers.
-    let mut how: libc::open_how = unsafe { std::mem::zeroed() };
-    how.flags = (flags | libc::O_CLOEXEC) as u64;
-    how.resolve = libc::RESOLVE_CACHED;
-    let (how, size) = (&raw const how, size_of::<libc::open_how>());
-    // SAFETY: L1: path and struct outlive the call, and the struct's size is told.
-    let fd =
-        Errno::result(unsafe { libc::syscall(libc::SYS_openat2, libc::AT_FDCWD, path.as_ptr(), how, size) })?;
-    // SAFETY: D1: the kernel has just made this descriptor for us.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
+/// Learns a file's status with the number of its mount. statx(2).
+pub(super) fn ask(fd: RawFd, path: &CStr, flags: i32, status: &mut Status) -> Result<(), Errno> {
+    statx(fd, path, flags, WANTED | libc::STATX_MNT_ID_UNIQUE, status)
 }
 
 /// A descriptor of where a path leads. It waits for nobody: an `O_PATH` descriptor is opened and closed without asking the
 /// file system.
-pub(super) fn place_of(path: &CStr, flags: i32) -> nix::Result<OwnedFd> {
+pub(super) fn place_of(path: &CStr, flags: i32) -> Result<OwnedFd, Errno> {
     open_cached(path, libc::O_PATH | flags)
 }
 
-/// `struct mnt_id_req`, in its first version.
-#[repr(C)]
-struct Request {
-    /// Of this struct.
-    size: u32,
-    /// Zero.
-    spare: u32,
-    /// Which mount, by its unique number.
-    mount: u64,
-    /// What to fill in.
-    wanted: u64,
-}
-
-/// The beginning of `struct statmount`, and room for the rest.
-#[repr(C)]
-struct MountStatus {
-    /// How much the kernel has filled in.
-    size: u32,
-    /// Not asked for.
-    options: u32,
-    /// What the kernel filled in.
-    mask: u64,
-    /// Major and minor number.
-    device: [u32; 2],
-    /// The file system's magic number.
-    magic: u64,
-    /// Room for what later kernels add.
-    rest: [u64; 60],
-}
-
-/// The system call's number is the same on all architectures that have it.
-const SYS_STATMOUNT: libc::c_long = 457;
-/// `STATMOUNT_SB_BASIC`: device and magic number.
-const SB_BASIC: u64 = 1;
-
 fn of_mount(mount: u64) -> Medium {
-    let request = Request { size: size_of::<Request>() as u32, spare: 0, mount, wanted: SB_BASIC };
-    let mut status = MountStatus { size: 0, options: 0, mask: 0, device: [0; 2], magic: 0, rest: [0; 60] };
-    let place = &raw mut status;
-    // SAFETY: L1: both structs are the kernel's, or begin like them, and outlive the call; their sizes are told.
-    let result =
-        unsafe { libc::syscall(SYS_STATMOUNT, &raw const request, place, size_of::<MountStatus>(), 0) };
-    let told = result == 0 && status.mask & SB_BASIC != 0;
-    let magic = FsType(status.magic as _);
-    if !told {
-        return Medium::Unknown;
-    }
-    KNOWN.iter().find(|(system, _)| *system == magic).map_or(Medium::Other, |&(_, medium)| medium)
+    let Some(found) = mounted_system(mount) else { return Medium::Unknown };
+    KNOWN.iter().find(|(system, _)| *system == found).map_or(Medium::Other, |&(_, medium)| medium)
 }
 
 /// How long it is believed what was seen of things that change without notice.
 const TRUST: Duration = Duration::from_secs(1);
-
-/// The time as of the last tick: precise to a few milliseconds, and had without a system call.
-fn lately() -> Duration {
-    clock_gettime(ClockId::CLOCK_MONOTONIC_COARSE).map_or(Duration::ZERO, Duration::from)
-}
 
 /// Folders by their paths: whether they lie in memory, and when that was seen.
 type Folders = Known<Box<[u8]>, (bool, Duration)>;
@@ -219,7 +144,7 @@ pub(crate) fn in_memory(path: &CStr) -> bool {
         // The working folder may be another one the next time.
         return medium_of_folder(folder) == Some(Medium::Memory);
     }
-    let now = lately();
+    let now = last_tick();
     let known = |folders: &RefCell<Folders>| {
         let mut folders = folders.borrow_mut();
         let known = folders.get(|path| **path == *folder);
@@ -270,7 +195,7 @@ pub(super) struct Machine {
 impl Machine {
     /// As it was seen within the last second.
     pub(super) fn look() -> Machine {
-        let now = lately();
+        let now = last_tick();
         let known = MACHINE.get().filter(|(_, seen)| now.saturating_sub(*seen) < TRUST);
         known.map_or_else(|| Machine::look_anew(now), |(machine, _)| machine)
     }
