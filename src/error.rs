@@ -113,6 +113,10 @@ words! {
     ShutDown, Other, "the queue was shut down";
 }
 
+/// The text where the system gives no thread.
+pub(crate) const NO_THREAD: &str = "no thread can be started for it: a limit of processes is reached \
+     (ulimit -u, LimitNPROC= and TasksMax=, docker run --pids-limit)";
+
 /// Why awaiting a task gave no value: it was cancelled, it panicked, or it could not be awaited at all.
 ///
 /// Opaque and one word in size, so that a `Result<T, JoinError>` stays small.
@@ -138,6 +142,10 @@ enum End {
     SelfJoin,
     /// The loop ended before the task was begun or its value was handed over.
     LoopClosed,
+    /// A job was not run: the executor dropped it.
+    JobDropped,
+    /// A job was not run: the pool refused it, for this reason.
+    JobRefused(ErrorKind, String),
 }
 
 impl JoinError {
@@ -159,6 +167,16 @@ impl JoinError {
     /// The loop ended first.
     pub(crate) fn loop_closed() -> Self {
         JoinError(Box::new(End::LoopClosed))
+    }
+
+    /// A job's executor dropped it.
+    pub(crate) fn job_dropped() -> Self {
+        JoinError(Box::new(End::JobDropped))
+    }
+
+    /// A job's pool refused it.
+    pub(crate) fn job_refused(reason: &io::Error) -> Self {
+        JoinError(Box::new(End::JobRefused(reason.kind(), reason.to_string())))
     }
 
     /// Whether the task was cancelled.
@@ -207,6 +225,10 @@ impl Display for JoinError {
             End::Panicked(payload) => write!(f, "the task panicked: {}", text_of(payload)),
             End::SelfJoin => f.write_str("the task awaited itself, which would never end"),
             End::LoopClosed => f.write_str("the event loop ended before the task had a value"),
+            End::JobDropped => {
+                f.write_str("the job was not run: its executor dropped it, as one does that was shut down")
+            }
+            End::JobRefused(_, reason) => write!(f, "the job was not run: {reason}"),
         }
     }
 }
@@ -221,7 +243,11 @@ impl Error for JoinError {}
 
 impl From<JoinError> for io::Error {
     fn from(error: JoinError) -> io::Error {
-        io::Error::other(error)
+        let kind = match *error.0 {
+            End::JobRefused(kind, _) => kind,
+            _ => ErrorKind::Other,
+        };
+        io::Error::new(kind, error)
     }
 }
 

@@ -20,6 +20,7 @@
 mod cpu;
 
 use crate::context;
+use crate::error::NO_THREAD;
 use crate::sys::clock;
 use std::collections::{HashMap, VecDeque};
 use std::fmt::{self, Debug, Formatter};
@@ -28,6 +29,7 @@ use std::mem;
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
 use std::thread::{self, JoinHandle, Thread, ThreadId};
 use std::time::Duration;
 
@@ -118,6 +120,8 @@ struct State {
     last_ended: Option<JoinHandle<()>>,
     /// How many threads were started so far: the number of the next.
     started: usize,
+    /// Woken when the last thread has ended.
+    watcher: Option<Waker>,
     /// Set by `shutdown`: no new jobs, and threads end when the queue is empty.
     shut_down: bool,
 }
@@ -151,6 +155,11 @@ impl ThreadPool {
         })
     }
 
+    /// A pool for the crate's own work, of asyncio's size.
+    pub(crate) fn for_operations(name: &str) -> Self {
+        Self::new(name, usual_size())
+    }
+
     /// A pool whose threads are started by `start`.
     fn with_start(
         name: String,
@@ -171,6 +180,7 @@ impl ThreadPool {
                 idle: Vec::new(),
                 threads: HashMap::new(),
                 last_ended: None,
+                watcher: None,
                 started: 0,
                 shut_down: false,
             }),
@@ -210,7 +220,8 @@ impl ThreadPool {
     fn start_thread(&self, state: &mut State) -> io::Result<()> {
         let shared = Arc::clone(&self.0);
         let thread =
-            (self.0.start)(format!("{}-{}", self.0.name, state.started), Box::new(move || shared.work()))?;
+            (self.0.start)(format!("{}-{}", self.0.name, state.started), Box::new(move || shared.work()))
+                .map_err(|error| io::Error::new(error.kind(), format!("{NO_THREAD} ({error})")))?;
         state.started += 1;
         state.threads.insert(thread.thread().id(), thread);
         Ok(())
@@ -233,6 +244,24 @@ impl ThreadPool {
         let woken = mem::take(&mut state.idle);
         drop(state);
         woken.iter().for_each(Thread::unpark);
+    }
+
+    /// Whether its threads have ended, all that there were; if not, `watcher` is woken when they have.
+    pub(crate) fn has_ended(&self, watcher: &Waker) -> bool {
+        let watcher = watcher.clone();
+        let mut state = self.0.lock();
+        if state.threads.is_empty() {
+            return true;
+        }
+        let before = state.watcher.replace(watcher);
+        drop(state);
+        drop(before);
+        false
+    }
+
+    /// Whether it takes no more jobs.
+    pub(crate) fn is_shut_down(&self) -> bool {
+        self.0.lock().shut_down
     }
 
     /// Ends the pool as [`shutdown`](Self::shutdown) does and waits, blocking this thread, until its threads
@@ -263,9 +292,13 @@ impl Default for ThreadPool {
     /// asyncio's default: up to `min(32, cpus + 4)` threads, counting the processors that this process may
     /// use.
     fn default() -> Self {
-        let cpus = thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        Self::new("ringloop", (cpus + 4).min(32))
+        Self::new("ringloop", usual_size())
     }
+}
+
+fn usual_size() -> usize {
+    let cpus = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    (cpus + 4).min(32)
 }
 
 impl Executor for ThreadPool {
@@ -324,10 +357,15 @@ impl Shared {
         }
         let this = state.threads.remove(&thread::current().id());
         let before = mem::replace(&mut state.last_ended, this);
+        let mut watcher = None;
         if state.threads.is_empty() {
             self.all_ended.notify_all();
+            watcher = state.watcher.take();
         }
         drop(state);
+        if let Some(watcher) = watcher {
+            watcher.wake();
+        }
         join_ended(before);
     }
 

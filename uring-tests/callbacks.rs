@@ -13,6 +13,7 @@ use std::time::Duration;
 
 pub const TRIALS: &[Trial] = &[
     once!(calls_run_once_each_in_order_with_tasks),
+    once!(calls_of_both_kinds_on_the_loops_own_thread_run_in_order),
     once!(a_call_made_by_a_call_runs_in_the_next_turn),
     io!(later_calls_run_by_due_time_and_ties_in_order),
     once!(a_call_for_a_time_that_has_passed_runs_in_the_next_turn),
@@ -58,6 +59,25 @@ fn calls_run_once_each_in_order_with_tasks(ctx: &Ctx) {
         turns(3).await;
         assert_eq!(log.len(), 3, "once each");
         task.await.expect("no panic");
+    });
+}
+
+/// AIO-06, CST-02
+fn calls_of_both_kinds_on_the_loops_own_thread_run_in_order(ctx: &Ctx) {
+    ctx.run(async {
+        let (tell, told) = std::sync::mpsc::channel();
+        let handle = current().handle();
+        for number in 0..6 {
+            let tell = tell.clone();
+            let call = move || tell.send(number).expect("the trial listens");
+            match number % 2 {
+                0 => drop(current().call_soon(call)),
+                _ => handle.call_soon_threadsafe(call).expect("the loop runs"),
+            }
+        }
+        assert_eq!(told.try_iter().count(), 0, "not in the turn of the call");
+        yield_now().await;
+        assert_eq!(told.try_iter().collect::<Vec<_>>(), [0, 1, 2, 3, 4, 5]);
     });
 }
 

@@ -39,6 +39,8 @@ pub const TRIALS: &[Trial] = &[
     io!(operations_that_the_kernel_lacks_go_another_way),
     once!(kernel_errors_reach_the_caller_with_their_errno),
     once!(an_unasked_cancel_is_an_error_or_a_retry),
+    once!(a_file_call_that_gets_no_kernel_worker_names_the_limit),
+    once!(without_a_thread_all_that_needs_one_names_the_limit),
 ];
 
 /// Lets this process open so many descriptors more than it has; gives the old limit back when dropped.
@@ -428,6 +430,42 @@ fn kernel_errors_reach_the_caller_with_their_errno(ctx: &Ctx) {
 }
 
 /// A worker that could not start completes with ECANCELED although nobody asked: that must never look like a cancel.
+/// What is said where no thread can be started: of the kind that std's error has, and with the limits to raise.
+fn assert_names_the_limit(error: &std::io::Error) {
+    let text = error.to_string();
+    assert_eq!(error.kind(), ErrorKind::WouldBlock, "{text}");
+    assert!(text.contains("no thread") && text.contains("ulimit -u") && !text.contains("cancel"), "{text}");
+}
+
+/// PROBE-05. The kernel answers so where it cannot start the worker.
+fn a_file_call_that_gets_no_kernel_worker_names_the_limit(ctx: &Ctx) {
+    let path = ctx.file("file", vec![4; 5000]);
+    run_on(Builder::new().faults(FaultPlan::new().fail("read", libc::ECANCELED, 1)), async {
+        let file = File::open(&path).await.expect("it is there");
+        let error = file.read_at(vec![0; 10], 0).await.expect_err("no read succeeds");
+        assert_names_the_limit(&error.error);
+    });
+}
+
+/// PROBE-05. The filter answers as the kernel does at RLIMIT_NPROC, which does not bind root.
+fn without_a_thread_all_that_needs_one_names_the_limit(ctx: &Ctx) {
+    let path = ctx.file("file", vec![4; 100_000]);
+    refuse_calls(&[libc::SYS_clone, libc::SYS_clone3], libc::EAGAIN);
+    let theirs = std::thread::Builder::new().spawn(|| ()).expect_err("the filter is in force");
+    assert_eq!(theirs.kind(), ErrorKind::WouldBlock, "what std says");
+    run_on(Builder::new().on_error(|_| ()), async {
+        assert_names_the_limit(&fs::canonicalize(&path).await.expect_err("no thread"));
+        assert_names_the_limit(&fs::copy(&path, ctx.path("copy")).await.expect_err("no thread"));
+        let listing = fs::read_dir(ctx.dir()).await.map(drop);
+        assert_names_the_limit(&listing.expect_err("no thread"));
+        let lookup = ringloop::net::lookup_host("localhost:80").await;
+        assert_names_the_limit(&lookup.expect_err("no thread"));
+        let error = to_thread(|| ()).await.expect_err("no thread");
+        assert!(!error.is_cancelled() && !error.is_panic());
+        assert_names_the_limit(&error.into());
+    });
+}
+
 fn an_unasked_cancel_is_an_error_or_a_retry(ctx: &Ctx) {
     let path = ctx.file("file", vec![4; 5000]);
     let names = ["read", "write", "recv", "send", "openat", "accept"];

@@ -1,7 +1,7 @@
 //! The end of a loop: what is still there is cancelled and awaited, sent, joined, drained; and whatever outlives the loop
 //! is harmless afterwards.
 
-use crate::harness::kinds::{Reports, start, turns};
+use crate::harness::kinds::{Reports, run_on, start, turns};
 use crate::harness::pairs::{bound, connected, many_connected};
 use crate::harness::probes::{Drops, Log, once_pending, poll_once, poll_with};
 use crate::harness::stuck::stuck;
@@ -10,7 +10,8 @@ use crate::{io, once};
 use nix::sys::resource::{UsageWho, getrusage};
 use ringloop::fs::{self, File};
 use ringloop::{
-    Builder, LoopHandle, RunError, Task, all_tasks, catch_cancel, create_task, run, sleep, testing, to_thread,
+    Builder, Clock, LoopHandle, RunError, Task, all_tasks, catch_cancel, create_task, current, run, sleep,
+    testing, to_thread,
 };
 use std::cell::{Cell, RefCell};
 use std::future::pending;
@@ -34,6 +35,7 @@ pub const TRIALS: &[Trial] = &[
     once!(a_cancelled_main_is_an_error),
     once!(a_closed_loop_refuses_its_handles),
     io!(jobs_on_the_pool_are_waited_for),
+    io!(the_loop_goes_on_turning_while_jobs_on_the_pool_wait_for_it),
     once!(a_job_that_will_not_end_is_left_at_the_limit),
     once!(timers_and_calls_that_are_left_never_run),
     io!(a_loop_ends_with_hundreds_of_operations_in_flight).needs(&[Need::Descriptors(1000)]),
@@ -241,6 +243,29 @@ fn a_closed_loop_refuses_its_handles(ctx: &Ctx) {
 }
 
 /// SHUT-05, SHUT-08
+/// READ-03. As asyncio, where `shutdown_default_executor` is awaited: the job gets 1.
+fn the_loop_goes_on_turning_while_jobs_on_the_pool_wait_for_it(ctx: &Ctx) {
+    for builder in [ctx.builder(), ctx.builder().clock(Clock::Paused)] {
+        let (tell, told) = mpsc::channel();
+        let reports = Reports::default();
+        run_on(reports.builder(builder), async {
+            let handle = current().handle();
+            to_thread(move || {
+                // Main has long ended.
+                std::thread::sleep(Duration::from_millis(20));
+                let task = handle.run_coroutine_threadsafe(async || {
+                    ringloop::yield_now().await;
+                    ringloop::fs::metadata("/").await.is_ok()
+                });
+                tell.send(task.wait().ok()).expect("the trial waits for it");
+            })
+            .detach();
+        });
+        assert_eq!(told.recv(), Ok(Some(true)));
+        assert_eq!(reports.take(), [""; 0]);
+    }
+}
+
 fn jobs_on_the_pool_are_waited_for(ctx: &Ctx) {
     let done = Arc::new(AtomicUsize::new(0));
     let mut runner = ctx.runner();

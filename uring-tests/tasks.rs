@@ -9,7 +9,7 @@ use futures_util::future::LocalBoxFuture;
 use ringloop::net::TcpStream;
 use ringloop::sync::Semaphore;
 use ringloop::{
-    TaskBuilder, all_tasks, create_task, current_task, select, sleep, spawn, timeout, to_thread,
+    TaskBuilder, all_tasks, create_task, current, current_task, select, sleep, spawn, timeout, to_thread,
     try_create_task, yield_now,
 };
 use std::cell::{Cell, RefCell};
@@ -48,6 +48,7 @@ pub const TRIALS: &[Trial] = &[
     once!(a_semaphore_of_zero_admits_nobody),
     once!(a_thread_runs_what_would_block),
     once!(a_cancelled_wait_for_a_thread_returns_at_once),
+    once!(a_task_of_another_thread_is_one_task),
     once!(another_thread_can_run_code_on_the_loop),
     once!(a_chain_of_tasks_that_abort_each_other_takes_no_stack).seconds(60),
     once!(names_and_reasons_are_converted_outside_of_the_task),
@@ -702,6 +703,28 @@ fn a_cancelled_wait_for_a_thread_returns_at_once(ctx: &Ctx) {
         settle(|now| now.operations == 0).await;
     });
     assert_eq!(ended.recv(), Ok("the thread went on"));
+}
+
+/// READ-05. As in asyncio: two tasks with main, and the future of the other thread is cancelled with the task.
+fn a_task_of_another_thread_is_one_task(ctx: &Ctx) {
+    let (tell, told) = std::sync::mpsc::channel();
+    ctx.run(async {
+        let handle = current().handle();
+        let other = std::thread::spawn(move || {
+            let task = handle.run_coroutine_threadsafe(async || std::future::pending::<()>().await);
+            tell.send(()).expect("the trial listens");
+            task.wait()
+        });
+        told.recv().expect("it asks");
+        turns(2).await;
+        let others: Vec<_> = all_tasks().into_iter().filter(|task| &*task.name() != "main").collect();
+        assert_eq!(others.len(), 1, "{others:?}");
+        others.iter().for_each(|task| assert!(task.cancel()));
+        turns(3).await;
+        assert_eq!(all_tasks().len(), 1);
+        let error = other.join().expect("no panic").expect_err("it was cancelled");
+        assert!(error.is_cancelled(), "{error}");
+    });
 }
 
 /// RCT-01, RCT-02, RCT-03, CST-02

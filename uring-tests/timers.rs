@@ -24,6 +24,7 @@ pub const TRIALS: &[Trial] = &[
     io!(fifteen_thousand_sleeps_with_one_deadline_all_end),
     io!(a_storm_of_timers_is_batched),
     once!(dropped_sleeps_leave_the_store),
+    once!(a_sleep_that_is_dropped_on_another_thread_leaves_the_store),
     once!(a_dropped_sleep_neither_wakes_nor_delays),
     once!(a_chain_of_tiny_sleeps_does_not_spin),
     once!(endless_sleeps_and_past_deadlines_are_fine),
@@ -155,6 +156,19 @@ fn a_storm_of_timers_is_batched(ctx: &Ctx) {
 }
 
 /// SCHED-06, SCHED-07
+/// READ-18
+fn a_sleep_that_is_dropped_on_another_thread_leaves_the_store(ctx: &Ctx) {
+    ctx.run_paused(async {
+        let mut nap = sleep(Duration::from_secs(3600));
+        assert!(poll_once(&mut nap).await.is_pending());
+        assert_eq!(testing::stats().timers, 1);
+        std::thread::spawn(move || drop(nap)).join().expect("no panic");
+        let start = now();
+        turns(3).await;
+        assert_eq!((testing::stats().timers, now()), (0, start), "long before its due time");
+    });
+}
+
 fn dropped_sleeps_leave_the_store(ctx: &Ctx) {
     ctx.run_paused(async {
         let mut naps: Vec<_> = (0..10_000).map(|number| sleep(Duration::from_secs(3600 + number))).collect();

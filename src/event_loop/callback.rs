@@ -81,9 +81,7 @@ pub struct TimerHandle {
 impl TimerHandle {
     /// Drops the function uncalled, and takes the timer out. Nothing, if it was called or is being called.
     pub fn cancel(&self) {
-        if let Some(reactor) = reactor::numbered(self.number) {
-            reactor.remove_timer(self.timer);
-        }
+        reactor::remove_timer(self.number, self.timer);
         self.handle.cancel();
     }
 

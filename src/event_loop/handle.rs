@@ -1,7 +1,5 @@
 //! Ways to a loop: `LoopRef` on its thread, `LoopHandle` from any other.
 
-use std::cell::RefCell;
-use std::collections::HashMap;
 use std::fmt;
 use std::future::{Future, IntoFuture};
 use std::panic::Location;
@@ -13,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use super::{ErrorContext, EventLoop, expect_running, running};
 use crate::error::{JoinError, LoopClosed};
-use crate::executor::{Meeting, Shared, Spawn, Task, TaskRef, meeting};
+use crate::executor::{Mailbox, OneshotReceiver, OneshotSender, Spawn, Task, oneshot};
 use crate::waiting::{Waiting, waits_for};
 
 /// The loop that runs on this thread.
@@ -116,27 +114,22 @@ impl EventLoop {
 /// # Ok(()) }
 /// ```
 #[derive(Clone, Copy)]
-pub struct LoopHandle {
-    /// The loop's place for other threads.
-    shared: &'static Shared,
-    /// The loop's number; another one in that place means that the loop is gone.
-    number: u32,
-}
+pub struct LoopHandle(Mailbox);
 
 impl fmt::Debug for LoopHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "LoopHandle({})", self.number)
+        write!(f, "LoopHandle({})", self.0.number())
     }
 }
 
 impl LoopHandle {
     pub(super) fn of(event_loop: &EventLoop) -> Self {
-        LoopHandle { shared: event_loop.executor.shared(), number: event_loop.executor.number() }
+        LoopHandle(event_loop.executor.mailbox())
     }
 
     /// Whether the loop has ended.
     pub fn is_closed(&self) -> bool {
-        !self.shared.is_open(self.number)
+        !self.0.is_open()
     }
 
     /// Runs `function` on the loop, in order of arrival, and wakes the loop if it sleeps. It runs in a copy of the context
@@ -145,7 +138,7 @@ impl LoopHandle {
     /// # Errors
     /// The loop has ended; `function` was dropped.
     pub fn call_soon_threadsafe(&self, function: impl FnOnce() + Send + 'static) -> Result<(), LoopClosed> {
-        self.shared.call(self.number, Box::new(function))
+        self.0.call(Box::new(function))
     }
 
     /// Ends the run under way after the batch of tasks that runs now, or the next run after its first batch: unless main has
@@ -169,7 +162,9 @@ impl LoopHandle {
     /// ```
     pub fn stop(&self) {
         match running() {
-            Some(event_loop) if event_loop.executor.number() == self.number => event_loop.stopping.set(true),
+            Some(event_loop) if event_loop.executor.number() == self.0.number() => {
+                event_loop.stopping.set(true)
+            }
             _ => {
                 // In order with other calls, as asyncio's users do it from another thread.
                 let _ = self.call_soon_threadsafe(|| {
@@ -189,25 +184,39 @@ impl LoopHandle {
     ) -> SyncFuture<T> {
         static LAST: AtomicU64 = AtomicU64::new(0);
         let id = LAST.fetch_add(1, Ordering::Relaxed);
-        let (promise, meeting) = meeting();
+        let (sender, result) = oneshot(JoinError::loop_closed);
+        // A loop that has ended drops the call, and the sender with it.
         let _ = self.call_soon_threadsafe(move || {
-            let Some(event_loop) = running() else { return };
-            let task = event_loop.executor.spawn(async move { function().await }, Spawn::default());
-            let _ = FOREIGN.try_with(|tasks| tasks.borrow_mut().insert(id, task.task_ref()));
-            let deliver = async move {
-                let result = task.shield().await;
-                let _ = FOREIGN.try_with(|tasks| tasks.borrow_mut().remove(&id));
-                promise.deliver(result);
-            };
-            event_loop.executor.spawn(deliver, Spawn::default()).detach();
+            if let Some(event_loop) = running() {
+                event_loop.spawn_for(id, function, sender);
+            }
         });
-        SyncFuture { meeting, id, handle: *self }
+        SyncFuture { result, id, handle: *self }
     }
 }
 
-thread_local! {
-    /// Tasks made from other threads, so that they can be cancelled from there.
-    static FOREIGN: RefCell<HashMap<u64, TaskRef>> = RefCell::default();
+impl EventLoop {
+    /// Makes a task for another thread, which gets its result when it has ended, however.
+    fn spawn_for<T: Send + 'static>(
+        self: &Rc<Self>,
+        id: u64,
+        function: impl AsyncFnOnce() -> T + 'static,
+        sender: OneshotSender<T>,
+    ) {
+        let mut task = self.executor.spawn(async move { function().await }, Spawn::default());
+        let name = task.task_ref();
+        self.from_threads.borrow_mut().insert(id, name.clone());
+        let event_loop = Rc::downgrade(self);
+        name.on_done(move |_| {
+            if let Some(event_loop) = event_loop.upgrade() {
+                let ended = event_loop.from_threads.borrow_mut().remove(&id);
+                drop(ended);
+            }
+            if let Some(result) = task.try_result() {
+                sender.send(result);
+            }
+        });
+    }
 }
 
 /// The result of [`LoopHandle::run_coroutine_threadsafe`]: wait for it on a thread, or await it on any runtime.
@@ -216,7 +225,7 @@ thread_local! {
 /// Dropping it lets the task run on. [`cancel`](Self::cancel) asks the task to end.
 #[must_use = "the task runs anyway; its result is here"]
 pub struct SyncFuture<T> {
-    meeting: Meeting<T>,
+    result: OneshotReceiver<T>,
     /// The task's number among those made from other threads.
     id: u64,
     handle: LoopHandle,
@@ -233,7 +242,7 @@ impl<T> SyncFuture<T> {
     pub fn wait(self) -> Result<T, JoinError> {
         self.refuse_own_thread();
         loop {
-            if let Some(result) = self.meeting.wait(None) {
+            if let Some(result) = self.result.wait(None) {
                 return result;
             }
         }
@@ -245,15 +254,15 @@ impl<T> SyncFuture<T> {
     /// As [`wait`](Self::wait).
     pub fn wait_timeout(&mut self, limit: Duration) -> Result<Option<T>, JoinError> {
         self.refuse_own_thread();
-        self.meeting.wait(Some(limit)).transpose()
+        self.result.wait(Some(limit)).transpose()
     }
 
     /// Asks the task to end; the result tells whether it did.
     pub fn cancel(&self) {
         let id = self.id;
         let _ = self.handle.call_soon_threadsafe(move || {
-            let task = FOREIGN.try_with(|tasks| tasks.borrow().get(&id).cloned()).ok().flatten();
-            if let Some(task) = task {
+            let find = |event_loop: Rc<EventLoop>| event_loop.from_threads.borrow().get(&id).cloned();
+            if let Some(task) = running().and_then(find) {
                 task.cancel();
             }
         });
@@ -261,7 +270,7 @@ impl<T> SyncFuture<T> {
 
     #[track_caller]
     fn refuse_own_thread(&self) {
-        let own = running().is_some_and(|event_loop| event_loop.executor.number() == self.handle.number);
+        let own = running().is_some_and(|event_loop| event_loop.executor.number() == self.handle.0.number());
         assert!(!own, "SyncFuture::wait on the loop's own thread would wait for itself: await it instead");
     }
 }
@@ -272,7 +281,7 @@ impl<T> Future for SyncFuture<T> {
     type Output = Result<T, JoinError>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let polled = self.meeting.poll(cx);
+        let polled = self.result.poll(cx);
         if polled.is_pending() {
             waits_for(|| Waiting::Thread);
         }

@@ -35,10 +35,11 @@ mod jobs;
 mod runner;
 
 use std::cell::{Cell, OnceCell, RefCell};
+use std::collections::HashMap;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Wake;
+use std::task::{Wake, Waker};
 use std::time::{Duration, Instant};
 
 pub use callback::{Handle, TimerHandle};
@@ -84,6 +85,8 @@ pub(crate) fn expect_running(what: &str) -> Rc<EventLoop> {
 
 /// One thread's loop.
 pub(crate) struct EventLoop {
+    /// Ends the loop's sleep from any thread.
+    notify: Waker,
     pub(crate) executor: Rc<Executor>,
     pub(crate) reactor: Rc<Reactor>,
     pub(crate) options: Builder,
@@ -93,6 +96,8 @@ pub(crate) struct EventLoop {
     pool: OnceCell<ThreadPool>,
     /// What other threads do for this loop.
     jobs: Jobs,
+    /// Tasks that other threads have asked for, so that they can be cancelled from there.
+    from_threads: RefCell<HashMap<u64, TaskRef>>,
     /// When timers fired last.
     last_timers: Cell<Option<Instant>>,
     /// Turns begun.
@@ -101,6 +106,8 @@ pub(crate) struct EventLoop {
     pub(crate) detached: Detached,
     /// Ctrl-C, for the runs that watch for it.
     interrupts: RefCell<Interrupts>,
+    /// The loop ends and waits for the threads of a pool, which are as real as what a paused clock waits for.
+    ends_pool: Cell<bool>,
     /// The run ends with this batch.
     stopping: Cell<bool>,
     /// The end has begun.
@@ -126,25 +133,28 @@ impl EventLoop {
     fn new(options: Builder) -> Result<Rc<EventLoop>, SetupError> {
         let ring = Ring::new(&options.ring)?;
         tracing::debug!(target: "ringloop", features = %ring.features(), "event loop");
-        let notify = Arc::new(Notify(ring.notifier()));
+        let notify = Waker::from(Arc::new(Notify(ring.notifier())));
         let exceptions = Exceptions::new(options.on_error.clone());
         let told = exceptions.clone();
         let on_lost = move |task: &TaskRef, lost: &Lost| told.tell(&ErrorContext::of_loss(task, lost));
-        let executor = Executor::new(notify.into(), Box::new(on_lost));
+        let executor = Executor::new(notify.clone(), Box::new(on_lost));
         executor.set_panics_end_runs(options.panics_end_runs());
-        let reactor = Reactor::new(ring, executor.number());
+        let reactor = Reactor::new(ring, executor.mailbox());
         let jobs = Jobs::new(options.ring.clock);
         let event_loop = Rc::new(EventLoop {
+            notify,
             executor,
             reactor,
             options,
             exceptions,
             pool: OnceCell::new(),
             jobs,
+            from_threads: RefCell::default(),
             last_timers: Cell::new(None),
             turns: Cell::new(0),
             detached: Detached::default(),
             interrupts: RefCell::default(),
+            ends_pool: Cell::new(false),
             stopping: Cell::new(false),
             closed: Cell::new(false),
             debug: Debug::default(),
@@ -168,7 +178,7 @@ impl EventLoop {
     /// has come.
     fn turn(&self, done: impl Fn() -> bool) -> io::Result<bool> {
         self.turns.set(self.turns.get() + 1);
-        self.executor.take_mail();
+        self.executor.take_mail(|key| self.reactor.job_ended(key));
         self.run_batch()?;
         if done() {
             return Ok(true);
@@ -267,7 +277,7 @@ impl EventLoop {
     fn idle_paused(&self, patience: Duration) -> io::Result<()> {
         self.reactor.enter_kernel(None)?;
         // Asked before the inbox: a job leaves the count after it has told the loop.
-        let busy = self.reactor.is_busy() || self.jobs.are_under_way();
+        let busy = self.reactor.is_busy() || self.jobs.are_under_way() || self.ends_pool.get();
         if self.reactor.has_completions() || !self.fall_asleep() {
             return Ok(());
         }

@@ -1,7 +1,7 @@
 //! `run`, `Runner` and `Builder`: making a loop, running futures on it, and its end.
 //!
 //! The end follows asyncio's `run`, in this order: tasks are cancelled and awaited; detached writers get their time; the
-//! thread pool is joined; what is left of tasks is dropped; the ring is drained, within a limit, or its memory leaked with
+//! thread pools are joined while the loop goes on turning; what is left of tasks is dropped; the ring is drained, within a limit, or its memory leaked with
 //! a warning. Nothing is freed early.
 
 use std::future::IntoFuture;
@@ -20,6 +20,7 @@ use crate::error::RunError;
 use crate::executor::{Spawn, TaskRef, yield_now};
 use crate::pool::ThreadPool;
 use crate::ring::{Clock, Config, FaultPlan, FeatureMask, Features, SetupError};
+use crate::sys::clock;
 
 /// Runs `main` on a new event loop and returns its output, after asyncio's shutdown: the tasks that are left are cancelled
 /// and awaited, bytes written to sockets are sent, the thread pool is joined, operations in flight are drained.
@@ -199,8 +200,9 @@ impl Builder {
         self
     }
 
-    /// The pool that `to_thread`, file work and name lookups use, in place of one of the loop's own; so several loops may
-    /// share their threads. (asyncio: `loop.set_default_executor`.)
+    /// The pool that `to_thread` uses, in place of one of the loop's own; so several loops may share their threads. File
+    /// work and name lookups have threads of the loop's own in any case, so that no job holds them up. (asyncio:
+    /// `loop.set_default_executor`.)
     ///
     /// The loop's end does not end this pool and does not wait for its jobs: what is queued runs. A pool that is
     /// [shut down](ThreadPool::shutdown) refuses the loop's jobs, and whoever awaits one gets an error. Of this and
@@ -503,6 +505,19 @@ impl EventLoop {
         done(self)
     }
 
+    /// Ends a thread pool. The loop goes on turning meanwhile, because jobs may wait for it. False: some of them have not
+    /// ended by the deadline.
+    fn end_pool(&self, pool: &ThreadPool, deadline: Instant) -> bool {
+        pool.shutdown();
+        // In real time: a clock that is paused stands still for a job.
+        let end = clock::now().checked_add(deadline.saturating_duration_since(self.reactor.now()));
+        self.ends_pool.set(true);
+        let has_ended = || pool.has_ended(&self.notify);
+        self.turn_until(deadline, |_| has_ended() || end.is_some_and(|end| clock::now() >= end));
+        self.ends_pool.set(false);
+        pool.join(Some(Duration::ZERO))
+    }
+
     /// The end, as the module head tells it. Again: nothing.
     fn shut_down(self: &Rc<Self>) {
         if self.closed.replace(true) {
@@ -538,16 +553,18 @@ impl EventLoop {
                     "{writers} dropped connections and files still had {bytes} bytes to write after {limit:?}, which are lost"
                 )));
             }
-            let left = deadline.saturating_duration_since(self.reactor.now());
-            if let Some(pool) = self.pool.get()
-                && self.options.owns_pool()
-                && !pool.join(Some(left))
-            {
-                self.report(&ErrorContext::new(format!(
-                    "{} jobs on the thread pool did not end within {limit:?} and are left",
-                    pool.in_flight()
-                )));
+            let users = self.pool.get().filter(|_| self.options.owns_pool());
+            // The crate's own threads last: jobs of the user's may ask the loop for what these do.
+            for pool in users.into_iter().chain(self.reactor.threads()) {
+                if !self.end_pool(pool, deadline) {
+                    self.report(&ErrorContext::new(format!(
+                        "{} jobs on the thread pool did not end within {limit:?} and are left",
+                        pool.in_flight()
+                    )));
+                }
             }
+            // Jobs may have made tasks, and these may have written.
+            self.turn_until(deadline, settled);
         }
         self.executor.close();
         let leaked = self.reactor.close(self.options.drain_timeout);

@@ -11,13 +11,14 @@
 //! Deliberately not here: time, I/O, the turn. This layer knows of the kernel nothing but a waker that ends the sleep.
 
 mod awaiter;
+mod blocking;
 mod cancel;
 mod join;
 mod lost;
-mod meeting;
 #[cfg(all(test, loom))]
 mod models;
 mod on_done;
+mod oneshot;
 mod refs;
 mod remote;
 mod roster;
@@ -36,15 +37,16 @@ use std::rc::Rc;
 use std::task::Waker;
 
 pub(crate) use awaiter::Awaiter;
+pub(crate) use blocking::BlockingTask;
 pub(crate) use cancel::{Branches, Hidden, Listed, Offer, Took, offer, set_offer, take_offer};
 pub use cancel::{
     CatchCancel, Exit, Uncancellable, catch_cancel, check_cancel, resume_cancel, uncancellable, with_cleanup,
 };
 pub use join::{AbortOnDrop, Flatten, Shield, Task, TaskRef};
 pub(crate) use lost::Lost;
-pub(crate) use meeting::{Meeting, meeting};
 pub use on_done::CallbackId;
-pub(crate) use remote::Shared;
+pub(crate) use oneshot::{OneshotReceiver, OneshotSender, oneshot};
+use remote::Shared;
 pub(crate) use trace::{Watcher, label, waits_for_tasks};
 pub(crate) use yield_now::give_way;
 pub use yield_now::{YieldNow, yield_now};
@@ -274,8 +276,9 @@ impl Executor {
         self.number
     }
 
-    pub(crate) fn shared(&self) -> &'static Shared {
-        self.shared
+    /// The loop's mailbox, for other threads.
+    pub(crate) fn mailbox(&self) -> Mailbox {
+        Mailbox { shared: self.shared, number: self.number }
     }
 
     /// Makes this the thread's loop, without a reactor, until the guard goes.
@@ -563,15 +566,15 @@ impl Executor {
         }
     }
 
-    /// Takes in what other threads have sent.
-    pub(crate) fn take_mail(&self) {
+    /// Takes in what other threads have sent. `job_ended` gets the keys of the operations whose work has ended.
+    pub(crate) fn take_mail(&self, job_ended: impl Fn(u64)) {
         if self.shared.has_mail() {
-            self.open_mail();
+            self.open_mail(&job_ended);
         }
     }
 
     #[cold]
-    fn open_mail(&self) {
+    fn open_mail(&self, job_ended: &dyn Fn(u64)) {
         let mut mail = self.mail.take();
         self.shared.take(&mut mail);
         for item in mail.drain(..) {
@@ -582,6 +585,7 @@ impl Executor {
                     }
                 }
                 Mail::Call(function, context) => drop(context::run_in(context, || self.call_soon(function))),
+                Mail::JobEnded(key) => job_ended(key),
             }
         }
         self.mail.replace(mail);
@@ -659,20 +663,56 @@ impl Executor {
         for mail in self.shared.close() {
             match mail {
                 Mail::Task(parcel) => parcel.merge(),
-                Mail::Call(..) => drop(mail),
+                Mail::Call(..) | Mail::JobEnded(_) => drop(mail),
             }
         }
     }
 }
 
-impl Shared {
-    /// Runs `function` on the loop `number`, from any thread, in a copy of the caller's context.
-    pub(crate) fn call(&self, number: u32, function: Box<dyn FnOnce() + Send>) -> Result<(), LoopClosed> {
+/// A loop's mailbox, seen from any thread. It may outlive the loop.
+#[derive(Clone, Copy)]
+pub(crate) struct Mailbox {
+    /// The loop's place for other threads.
+    shared: &'static Shared,
+    /// The loop's number; another one in that place means that the loop is gone.
+    number: u32,
+}
+
+impl Mailbox {
+    /// The mailbox of the loop `number`, if that lives, on whatever thread.
+    pub(crate) fn find(number: u32) -> Option<Mailbox> {
+        Some(Mailbox { shared: Shared::find(number)?, number })
+    }
+
+    pub(crate) fn number(self) -> u32 {
+        self.number
+    }
+
+    /// Whether the loop still takes mail.
+    pub(crate) fn is_open(self) -> bool {
+        self.shared.is_open(self.number)
+    }
+
+    /// Has the loop call `function` in its next turn, in a copy of the caller's context and in order with the other calls.
+    pub(crate) fn call(self, function: Box<dyn FnOnce() + Send>) -> Result<(), LoopClosed> {
+        // On the loop's own thread a call by mail would come behind those that are made without it later.
+        if current_loop::number() == self.number
+            && let Some(executor) = current()
+        {
+            executor.call_soon(function);
+            return Ok(());
+        }
         let mut refused = None;
         // What is refused is dropped after the lock: its destructor is user code.
-        match self.push(number, Mail::Call(function, context::inherited()), |mail| refused = Some(mail)) {
+        let mail = Mail::Call(function, context::inherited());
+        match self.shared.push(self.number, mail, |mail| refused = Some(mail)) {
             true => Ok(()),
             false => Err(LoopClosed),
         }
+    }
+
+    /// Tells the loop that the work for the operation of this key has ended.
+    pub(crate) fn job_ended(self, key: u64) {
+        self.shared.push(self.number, Mail::JobEnded(key), drop);
     }
 }

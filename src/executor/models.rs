@@ -15,7 +15,7 @@ use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering::*};
 use loom::sync::{Arc, Condvar, Mutex};
 use loom::thread;
 
-use super::{Executor, Inside, Spawn, Task};
+use super::{BlockingTask, Executor, Inside, Spawn, Task};
 
 /// What the kernel is to a loop: a sleep that a notification ends, also one that came before it.
 #[derive(Default)]
@@ -74,7 +74,7 @@ impl Loop {
     }
 
     fn turn(&self) {
-        self.executor.take_mail();
+        self.executor.take_mail(|_| ());
         self.executor.run(self.executor.ready_count());
     }
 
@@ -85,7 +85,7 @@ impl Loop {
 
     fn turn_until(&self, done: impl Fn() -> bool) {
         while !done() {
-            self.executor.take_mail();
+            self.executor.take_mail(|_| ());
             if !self.executor.is_ready() && self.executor.fall_asleep() {
                 self.kernel.sleep();
                 self.executor.wake_up();
@@ -128,7 +128,7 @@ fn a_waker_that_is_used_up_comes_with_its_wake() {
         let thread = thread::spawn(move || waker.wake());
         looped.turn_until(|| polls.get() == 2);
         thread.join().expect("it does not panic");
-        assert!(!looped.executor.shared().has_mail(), "the loop would wake once more");
+        assert!(!looped.executor.shared.has_mail(), "the loop would wake once more");
     });
 }
 
@@ -139,14 +139,60 @@ fn a_call_reaches_a_loop_that_falls_asleep() {
         let called = Arc::new(AtomicBool::new(false));
         let seen = called.clone();
         let (task, _, waker) = looped.spawn(move || seen.load(Relaxed));
-        let (shared, number) = (looped.executor.shared(), looped.executor.number());
+        let mailbox = looped.executor.mailbox();
         let thread = thread::spawn(move || {
             let call = move || {
                 called.store(true, Relaxed);
                 waker.wake();
             };
-            shared.call(number, Box::new(call)).expect("the loop lives until the call has come");
+            mailbox.call(Box::new(call)).expect("the loop lives until the call has come");
         });
+        looped.finish(&task);
+        thread.join().expect("it does not panic");
+    });
+}
+
+#[test]
+fn the_end_of_a_job_reaches_a_loop_that_falls_asleep() {
+    loom::model(|| {
+        let looped = Loop::new();
+        let result = Arc::new(AtomicUsize::new(0));
+        let mailbox = looped.executor.mailbox();
+        let threads = [1, 2].map(|key| {
+            let result = result.clone();
+            thread::spawn(move || {
+                result.fetch_add(1, Relaxed);
+                mailbox.job_ended(key);
+            })
+        });
+        let ended = Cell::new(0);
+        // The mail comes with what its thread did before.
+        let job_ended = |key| {
+            ended.set(ended.get() + key);
+            assert!(result.load(Relaxed) > 0, "the work was done");
+        };
+        while ended.get() < 3 {
+            looped.executor.take_mail(job_ended);
+            if ended.get() < 3 && looped.executor.fall_asleep() {
+                looped.kernel.sleep();
+                looped.executor.wake_up();
+            }
+        }
+        threads.into_iter().for_each(|thread| thread.join().expect("it does not panic"));
+    });
+}
+
+#[test]
+fn the_result_of_a_blocking_task_reaches_a_loop_that_falls_asleep() {
+    loom::model(|| {
+        let looped = Loop::new();
+        let mut blocking = BlockingTask::new(|| 7);
+        let job = blocking.take_job().expect("it was not taken before");
+        let thread = thread::spawn(job);
+        let task = looped.executor.spawn(
+            poll_fn(move |cx| blocking.poll(cx).map(|result| assert_eq!(result.expect("it ran"), 7))),
+            Spawn::default(),
+        );
         looped.finish(&task);
         thread.join().expect("it does not panic");
     });
@@ -244,7 +290,7 @@ fn a_wake_after_the_loops_end_wakes_nothing_in_the_next_loop() {
     loom::model(|| {
         let first = Loop::new();
         let (task, _, waker) = first.spawn(|| false);
-        let place = first.executor.shared();
+        let place = first.executor.shared;
         let thread = thread::spawn(move || {
             waker.wake_by_ref();
             waker
@@ -252,7 +298,7 @@ fn a_wake_after_the_loops_end_wakes_nothing_in_the_next_loop() {
         drop(first);
         drop(task);
         let next = Loop::new();
-        assert!(std::ptr::eq(place, next.executor.shared()), "the next loop gets the same place");
+        assert!(std::ptr::eq(place, next.executor.shared), "the next loop gets the same place");
         let (_task, polls, waker) = next.spawn(|| false);
         let kept = thread.join().expect("it does not panic");
         next.turn();
@@ -269,11 +315,11 @@ fn a_call_to_a_loop_that_ends_runs_or_is_dropped() {
         let looped = Loop::new();
         // What is kept for ever would be found as a leak.
         let mark = Arc::new(());
-        let (shared, number) = (looped.executor.shared(), looped.executor.number());
-        let thread = thread::spawn(move || shared.call(number, Box::new(move || drop(mark))));
+        let mailbox = looped.executor.mailbox();
+        let thread = thread::spawn(move || mailbox.call(Box::new(move || drop(mark))));
         looped.turn();
         drop(looped);
         let _ = thread.join().expect("it does not panic");
-        assert!(shared.call(number, Box::new(|| ())).is_err(), "it has ended");
+        assert!(mailbox.call(Box::new(|| ())).is_err(), "it has ended");
     });
 }

@@ -25,6 +25,8 @@ pub(super) enum Mail {
     Task(Parcel),
     /// A function to run on the loop, and the context to run it in.
     Call(Box<dyn FnOnce() + Send>, Option<Context>),
+    /// A thread has ended its work for the operation of this key.
+    JobEnded(u64),
 }
 
 /// One loop's place for other threads.
@@ -46,11 +48,17 @@ struct Inbox {
     notify: Option<Waker>,
 }
 
+/// All places, and those of them that have no owner.
+struct Places {
+    all: Vec<&'static Shared>,
+    idle: Vec<&'static Shared>,
+}
+
 #[cfg(not(all(test, loom)))]
-static IDLE: Mutex<Vec<&'static Shared>> = Mutex::new(Vec::new());
+static PLACES: Mutex<Places> = Mutex::new(Places { all: Vec::new(), idle: Vec::new() });
 #[cfg(all(test, loom))]
 loom::lazy_static! {
-    static ref IDLE: Mutex<Vec<&'static Shared>> = Mutex::new(Vec::new());
+    static ref PLACES: Mutex<Places> = Mutex::new(Places { all: Vec::new(), idle: Vec::new() });
 }
 static LAST: AtomicU32 = AtomicU32::new(0);
 
@@ -64,14 +72,16 @@ impl Shared {
     pub(super) fn open(notify: Waker) -> (&'static Shared, u32) {
         let number = LAST.fetch_add(1, Relaxed).wrapping_add(1);
         assert!(number != 0, "more than four billion loops in one process: their numbers have run out");
-        let place = lock(&IDLE).pop();
+        let place = lock(&PLACES).idle.pop();
         let shared = place.unwrap_or_else(|| {
             let inbox = Mutex::new(Inbox { number: 0, mail: Vec::new(), notify: None });
-            Box::leak(Box::new(Shared {
+            let shared: &'static Shared = Box::leak(Box::new(Shared {
                 inbox,
                 mail: AtomicBool::new(false),
                 asleep: AtomicBool::new(false),
-            }))
+            }));
+            lock(&PLACES).all.push(shared);
+            shared
         });
         let mut inbox = lock(&shared.inbox);
         inbox.number = number;
@@ -89,8 +99,14 @@ impl Shared {
             (std::mem::take(&mut inbox.mail), inbox.notify.take())
         };
         drop(notify);
-        lock(&IDLE).push(self);
+        lock(&PLACES).idle.push(self);
         mail
+    }
+
+    /// The place of the loop `number`, if that lives, on whatever thread.
+    pub(super) fn find(number: u32) -> Option<&'static Shared> {
+        let all = lock(&PLACES).all.clone();
+        all.into_iter().find(|shared| shared.is_open(number))
     }
 
     /// Pushes for the loop `number`. If that loop is gone, `closed` gets the mail back, still under the lock.
@@ -146,7 +162,7 @@ impl Shared {
     }
 
     /// Whether the loop `number` still has this place.
-    pub(crate) fn is_open(&self, number: u32) -> bool {
+    pub(super) fn is_open(&self, number: u32) -> bool {
         lock(&self.inbox).number == number
     }
 }

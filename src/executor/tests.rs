@@ -60,7 +60,7 @@ impl Loop {
 
     /// One turn, without sleep.
     pub(crate) fn turn(&self) {
-        self.executor.take_mail();
+        self.executor.take_mail(|_| ());
         self.executor.run(self.executor.ready_count());
     }
 
@@ -77,7 +77,7 @@ impl Loop {
 
     /// One turn, after a sleep if nothing is ready.
     pub(crate) fn turn_or_sleep(&self) {
-        self.executor.take_mail();
+        self.executor.take_mail(|_| ());
         if !self.executor.is_ready() && self.executor.fall_asleep() {
             std::thread::park();
             self.executor.wake_up();

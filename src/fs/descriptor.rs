@@ -6,10 +6,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::rc::Rc;
 
 use super::behind::Behind;
-use super::pool::hand_over;
 use crate::op::fs::{Close, Facts, facts};
 use crate::op::io::{Lender, Loan, Passage, Routed, Shared};
-use crate::pool::Job;
 use crate::reactor;
 use crate::sys::file::{OFlag, flags, position};
 
@@ -98,8 +96,6 @@ impl AsRawFd for Descriptor {
 }
 
 impl Routed for Descriptor {
-    const HAND_OVER: fn(Job) = hand_over;
-
     fn lend(&self) -> Loan {
         self.lender.lend(self.as_fd())
     }

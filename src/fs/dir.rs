@@ -15,8 +15,8 @@ use std::task::{Context, Poll, ready};
 use futures_util::Stream;
 
 use super::path::{by_job, create_dir, metadata, symlink_metadata};
-use super::pool::errand;
 use super::{FileType, Metadata, PathError};
+use crate::op::BlockingWork;
 use crate::reactor::Op;
 
 /// How many entries are read at once, on the thread pool.
@@ -114,7 +114,7 @@ impl ReadDir {
                 return Poll::Ready(Some(found.map(|found| DirEntry { folder, found })));
             }
             if let Some(directory) = self.rest.take() {
-                self.reading = Some(Op::new(errand(move || Ok(read_batch(directory)))));
+                self.reading = Some(Op::new(BlockingWork::new(move || Ok(read_batch(directory)))));
             }
             let Some(reading) = &mut self.reading else { return Poll::Ready(None) };
             let batch = ready!(Pin::new(reading).poll(cx));

@@ -11,11 +11,10 @@ use std::rc::Rc;
 use super::cursor::Cursor;
 use super::descriptor::Descriptor;
 use super::metadata::Times;
-use super::pool::errand;
 use super::{Metadata, OpenOptions};
-use crate::op::Operation;
 use crate::op::fs::{Allocate, Calling, Close, Facts, Fsync, Stat, Subject, Sync, Truncate};
 use crate::op::io::{Effect, Loan, Ordered, Routed, write_at_once};
+use crate::op::{BlockingWork, Operation};
 use crate::reactor::{self, Op};
 use crate::sys::Errno;
 use crate::sys::file::{Mode, fchmod, ftruncate};
@@ -253,7 +252,7 @@ impl File {
         job: impl FnOnce(Loan) -> io::Result<()> + Send + 'static,
     ) -> Op<io::Result<()>> {
         let loan = self.descriptor.lend();
-        self.operation(effect, errand(move || job(loan)))
+        self.operation(effect, BlockingWork::new(move || job(loan)))
     }
 
     /// Another `File` for the same open file, with a position of its own: it begins where this one is. fcntl(2) `F_DUPFD_CLOEXEC`.

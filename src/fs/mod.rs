@@ -44,7 +44,6 @@ mod file;
 mod metadata;
 mod options;
 mod path;
-mod pool;
 mod positional;
 mod registered;
 

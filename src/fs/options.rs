@@ -8,7 +8,7 @@ use std::path::Path;
 use super::File;
 use crate::event_loop;
 use crate::op::Operation;
-use crate::op::fs::{Open, Refused};
+use crate::op::fs::Open;
 use crate::op::io::{Effect, Ordered};
 use crate::reactor::Op;
 use crate::sys::file::OFlag;
@@ -140,7 +140,7 @@ impl OpenOptions {
             Ok(flags) => {
                 on_path(path.as_ref(), |path| Open::new(path, flags.bits(), self.mode, File::opened))
             }
-            Err(error) => Op::new(Refused::new(error, Err)),
+            Err(error) => Op::ready(Err(error)),
         }
     }
 
@@ -195,7 +195,7 @@ where
 {
     match c_path(path) {
         Ok(path) => behind_dropped_files(operation(path)),
-        Err(error) => Op::new(Refused::new(error, Err)),
+        Err(error) => Op::ready(Err(error)),
     }
 }
 
@@ -219,7 +219,7 @@ where
 {
     match (c_path(first), c_path(second)) {
         (Ok(first), Ok(second)) => behind_dropped_files(operation(first, second)),
-        (Err(error), _) | (_, Err(error)) => Op::new(Refused::new(error, Err)),
+        (Err(error), _) | (_, Err(error)) => Op::ready(Err(error)),
     }
 }
 

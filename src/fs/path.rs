@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use super::cursor_io::not_utf8;
 use super::descriptor::dispose;
 use super::options::{behind_dropped_files, c_path, on_path, on_paths};
-use super::pool::{errand, hand_over};
 use super::{File, FileTimes, Metadata};
+use crate::op::BlockingWork;
 use crate::op::fs::{
-    Calling, Copy, HardLink, MakeDir, ReadFile, Refused, RemoveDir, RemoveFile, Rename, Stat, Subject,
-    Symlink, in_memory,
+    Calling, Copy, HardLink, MakeDir, ReadFile, RemoveDir, RemoveFile, Rename, Stat, Subject, Symlink,
+    in_memory,
 };
 use crate::reactor::Op;
 use crate::sys::file::{AT_FDCWD, UtimensatFlags, utimensat};
@@ -31,7 +31,7 @@ use crate::sys::file::{AT_FDCWD, UtimensatFlags, utimensat};
 /// # Ok(()) }
 /// ```
 pub fn read(path: impl AsRef<Path>) -> Op<io::Result<Vec<u8>>> {
-    on_path(path.as_ref(), |path| ReadFile::new(path, dispose, hand_over, |content| content))
+    on_path(path.as_ref(), |path| ReadFile::new(path, dispose, |content| content))
 }
 
 /// Reads all of a file, which must be UTF-8.
@@ -49,7 +49,7 @@ pub fn read(path: impl AsRef<Path>) -> Op<io::Result<Vec<u8>>> {
 /// # Ok(()) }
 /// ```
 pub fn read_to_string(path: impl AsRef<Path>) -> Op<io::Result<String>> {
-    on_path(path.as_ref(), |path| ReadFile::new(path, dispose, hand_over, |content| content.and_then(text)))
+    on_path(path.as_ref(), |path| ReadFile::new(path, dispose, |content| content.and_then(text)))
 }
 
 fn text(bytes: Vec<u8>) -> io::Result<String> {
@@ -128,7 +128,7 @@ fn write_regular(path: &Path, bytes: &[u8]) -> io::Result<bool> {
 /// # Ok(()) }
 /// ```
 pub fn copy(from: impl AsRef<Path>, to: impl AsRef<Path>) -> Op<io::Result<u64>> {
-    on_paths(from.as_ref(), to.as_ref(), |from, to| Copy::new(from, to, hand_over))
+    on_paths(from.as_ref(), to.as_ref(), Copy::new)
 }
 
 /// The metadata of what a path leads to, through symbolic links. stat(2) (statx).
@@ -364,8 +364,8 @@ pub(super) fn by_job<T: Send + 'static>(
     job: impl FnOnce(PathBuf) -> io::Result<T> + Send + 'static,
 ) -> Op<io::Result<T>> {
     if let Err(error) = c_path(path) {
-        return Op::new(Refused::new(error, Err));
+        return Op::ready(Err(error));
     }
     let path = path.to_owned();
-    behind_dropped_files(errand(move || job(path)))
+    behind_dropped_files(BlockingWork::new(move || job(path)))
 }

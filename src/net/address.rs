@@ -3,7 +3,8 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, ToSocketAddrs};
 
-use crate::thread::to_thread;
+use crate::op::BlockingWork;
+use crate::reactor::Op;
 
 /// What a place to connect or bind to may be given as: `"host:port"`, `("host", port)`, an address, or several addresses.
 ///
@@ -78,8 +79,8 @@ targets! {
     Vec<SocketAddr>: addresses => Target::Known(addresses);
 }
 
-/// The addresses of a host, in the resolver's order. A numeric address is answered at once; a name is looked up on the
-/// thread pool, so the loop does not wait.
+/// The addresses of a host, in the resolver's order. A numeric address is answered at once; a name is looked up on a
+/// thread, so the loop does not wait.
 ///
 /// # Errors
 /// The resolver's, with the name in the text; `InvalidInput` for what is not of the form `host:port`.
@@ -96,9 +97,10 @@ pub(super) async fn resolve(target: Target) -> io::Result<Vec<SocketAddr>> {
         Target::Invalid(reason) => Err(io::Error::new(io::ErrorKind::InvalidInput, reason)),
         Target::Name(host, port) => {
             let name = host.clone();
-            let found =
-                to_thread(move || (host.as_str(), port).to_socket_addrs().map(Vec::from_iter)).await?;
-            found.map_err(|error| io::Error::new(error.kind(), format!("looking up '{name}': {error}")))
+            let lookup = move || (host.as_str(), port).to_socket_addrs().map(Vec::from_iter);
+            Op::new(BlockingWork::new(lookup))
+                .await
+                .map_err(|error| io::Error::new(error.kind(), format!("looking up '{name}': {error}")))
         }
     }
 }

@@ -1,14 +1,13 @@
 //! Operations on paths, and on files as a whole: open, close, status, names, sync, length. Serves `fs/`.
 //!
-//! Those that say nothing but whether they succeeded are `calls`. What the ring cannot do at all is an [`Errand`]: a job
-//! for the thread pool, with the face of an operation. `whole` has the operations of several steps: all that is left to read, and
+//! Those that say nothing but whether they succeeded are `calls`. What the ring cannot do at all is
+//! [`BlockingWork`](super::BlockingWork) for a thread. `whole` has the operations of several steps: all that is left to read, and
 //! whole files by path. Which way each goes is told in [`route`].
 
 #![allow(unsafe_code)]
 
 mod calls;
 mod copy;
-mod errand;
 mod whole;
 
 use std::ffi::{CStr, CString};
@@ -27,53 +26,10 @@ pub(crate) use calls::{
     Allocate, Calling, Fsync, HardLink, MakeDir, RemoveDir, RemoveFile, Rename, Symlink, Sync, Truncate,
 };
 pub(crate) use copy::Copy;
-pub(crate) use errand::Errand;
 pub(crate) use whole::{ReadFile, ReadToEnd};
 
 /// Paths are relative to the working directory.
 pub(super) const HERE: types::Fd = types::Fd(libc::AT_FDCWD);
-
-/// An entry that does nothing.
-pub(in crate::op) fn nothing() -> Entry {
-    opcode::Nop::new().build()
-}
-
-/// An operation that was refused before it began: its arguments make no sense to the kernel.
-pub(crate) struct Refused<T: 'static> {
-    /// Why.
-    error: io::Error,
-    /// Makes the output.
-    refuse: fn(io::Error) -> T,
-}
-
-impl<T> Refused<T> {
-    pub(crate) fn new(error: io::Error, refuse: fn(io::Error) -> T) -> Self {
-        Refused { error, refuse }
-    }
-}
-
-// SAFETY: O1: the entry points to nothing.
-unsafe impl<T: 'static> Operation for Refused<T> {
-    type Output = T;
-    const NAME: &'static str = "refused";
-    const HAS_CALL: bool = true;
-
-    fn policy(&self) -> Policy {
-        Policy::CHANGES
-    }
-
-    fn call(&mut self, _company: Company) -> Option<Outcome> {
-        Some(Outcome { result: 0, flags: 0 })
-    }
-
-    fn entry(&mut self) -> Entry {
-        nothing()
-    }
-
-    fn finish(self, _outcome: Outcome) -> T {
-        (self.refuse)(self.error)
-    }
-}
 
 /// openat(2).
 pub(crate) struct Open<T: 'static> {

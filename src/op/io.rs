@@ -33,7 +33,6 @@ use super::route::{self, Facts, if_so};
 use super::{Company, Next, Operation, Policy};
 use crate::buf::{IoBuf, IoBufMut};
 use crate::error::{BufError, BufResult, Cancelled};
-use crate::pool::Job;
 use crate::ring::{Entry, Outcome};
 
 pub(crate) use loan::{Lender, Loan};
@@ -106,9 +105,6 @@ impl Position for Stream {
 
 /// An open file that knows what kind of file it is.
 pub(crate) trait Routed: AsRawFd + 'static {
-    /// Gives a job to the loop's thread pool.
-    const HAND_OVER: fn(Job);
-
     /// What is known of it.
     fn facts(&self) -> &Facts;
 

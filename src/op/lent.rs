@@ -14,8 +14,9 @@ use std::alloc::Layout;
 use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
 
-use super::{Company, Next, Operation, Policy, Work};
+use super::{Company, Next, Operation, Policy};
 use crate::block;
+use crate::pool::Job;
 use crate::ring::{Entry, Outcome};
 
 /// What can be done with an operation whose type is forgotten.
@@ -24,14 +25,15 @@ pub(crate) struct Common {
     pub(crate) name: &'static str,
     /// Whether it has a plain call.
     has_call: bool,
-    /// Whether another thread may have something to do for it.
-    pub(crate) has_job: bool,
+    /// Whether a thread may be asked to do it.
+    has_job: bool,
     /// Whether it tells of one event after the other.
     pub(crate) repeats: bool,
     /// The block it lies in.
     layout: Layout,
     prepare: unsafe fn(NonNull<u8>) -> Policy,
     entry: unsafe fn(NonNull<u8>) -> Entry,
+    job: unsafe fn(NonNull<u8>) -> Option<Job>,
     advance: unsafe fn(NonNull<u8>, Outcome) -> Next,
     discard: unsafe fn(NonNull<u8>, Outcome),
 }
@@ -40,7 +42,6 @@ pub(crate) struct Common {
 pub(crate) struct Methods<T: 'static> {
     common: Common,
     call: unsafe fn(NonNull<u8>, Company) -> Option<Outcome>,
-    work: unsafe fn(NonNull<u8>) -> Option<Work>,
     finish: unsafe fn(NonNull<u8>, Outcome) -> T,
 }
 
@@ -60,10 +61,12 @@ impl<O: Operation> Of<O> {
             has_job: O::HAS_JOB,
             repeats: O::REPEATS,
             layout: block::class(Layout::new::<O>()),
-            // SAFETY (all seven): K1: the block holds an `O`, and by the contract of `Lent` and `Raw` nobody else refers to it.
+            // SAFETY (all): K1: the block holds an `O`, and by the contract of `Lent` and `Raw` nobody else refers to it.
             prepare: |block| prepare(unsafe { block.cast::<O>().as_mut() }),
             // SAFETY: K1 as above.
             entry: |block| unsafe { block.cast::<O>().as_mut().entry() },
+            // SAFETY: K1 as above.
+            job: |block| unsafe { block.cast::<O>().as_mut().job() },
             // SAFETY: K1 as above.
             advance: |block, outcome| unsafe { block.cast::<O>().as_mut().advance(outcome) },
             // SAFETY: K1 as above.
@@ -71,8 +74,6 @@ impl<O: Operation> Of<O> {
         },
         // SAFETY: K1 as above.
         call: |block, company| unsafe { block.cast::<O>().as_mut().call(company) },
-        // SAFETY: K1 as above.
-        work: |block| unsafe { block.cast::<O>().as_mut().work() },
         // SAFETY: K1 as above.
         finish: |block, outcome| unsafe { take::<O>(block).finish(outcome) },
     };
@@ -143,15 +144,11 @@ impl<T> Lent<T> {
         unsafe { (self.methods.common.entry)(self.block) }
     }
 
-    /// What another thread shall do in place of an entry.
-    pub(crate) fn work(&mut self) -> Option<Work> {
+    /// What a thread is to do in the place of an entry.
+    #[inline]
+    pub(crate) fn job(&mut self) -> Option<Job> {
         // SAFETY: K1 as in `call`.
-        unsafe { (self.methods.work)(self.block) }
-    }
-
-    /// Whether another thread may have something to do for it.
-    pub(crate) fn has_job(&self) -> bool {
-        self.methods.common.has_job
+        self.methods.common.has_job.then(|| unsafe { (self.methods.common.job)(self.block) })?
     }
 
     /// Whether it is worth asking for a plain call.
@@ -214,6 +211,12 @@ impl Raw {
     pub(crate) fn prepare(&mut self) -> Policy {
         // SAFETY: K2 as in `advance`.
         unsafe { (self.common.prepare)(self.block) }
+    }
+
+    /// What a thread is to do in the place of the next entry.
+    pub(crate) fn job(&mut self) -> Option<Job> {
+        // SAFETY: K2 as in `advance`.
+        self.common.has_job.then(|| unsafe { (self.common.job)(self.block) })?
     }
 
     /// The entry of the next step.

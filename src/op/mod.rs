@@ -36,7 +36,7 @@
 //! * **K1 residence**: from `entry` to the final completion the payload stays at one address and nobody refers to it.
 //! * **K2 finality**: only a completion without the more-flag ends K1.
 //! * **K3 drain**: the ring closes after the table is empty by our own count, or the memory leaks.
-//! * **T1 thread**: only loop handles, wakers, the notifier, and the result of a job on the pool with its operation's key
+//! * **T1 thread**: only loop handles, wakers, the notifier, and the result of a thread's work with its operation's key
 //!   cross threads.
 //! * **R1 quiet borrow**: no user code (poll; wake, clone or drop of a waker; `entry`; `finish`; drop of an output or a
 //!   buffer) runs while the reactor is borrowed.
@@ -44,6 +44,7 @@
 
 #![allow(unsafe_code)]
 
+mod blocking;
 pub(crate) mod fs;
 pub(crate) mod io;
 mod lent;
@@ -55,6 +56,7 @@ mod route;
 mod table;
 mod then;
 
+pub(crate) use blocking::BlockingWork;
 pub(crate) use lent::{Lent, Methods, Raw};
 pub(crate) use table::{Abandoned, Completed, Ended, Key, Ledger, Polled, Request, Table, Why};
 use then::Then;
@@ -125,8 +127,7 @@ pub(crate) unsafe trait Operation: Sized + 'static {
     const NAME: &'static str;
     /// Whether `call` may ever say something: the others are not asked whether a plain call would do.
     const HAS_CALL: bool = false;
-
-    /// Whether `work` may ever give another thread something to do.
+    /// Whether `job` may ever say something.
     const HAS_JOB: bool = false;
     /// Whether it tells of one event after the other: each completion with more to come is one.
     const REPEATS: bool = false;
@@ -137,11 +138,15 @@ pub(crate) unsafe trait Operation: Sized + 'static {
     /// How the next step ends: steps may differ.
     fn policy(&self) -> Policy;
 
-    /// Builds the entry, at the operation's final address.
-    fn entry(&mut self) -> Entry;
+    /// Builds the entry, at the operation's final address. An operation that only threads do has none.
+    fn entry(&mut self) -> Entry {
+        unreachable!("{} is done by a thread", Self::NAME)
+    }
 
-    /// What another thread shall do in place of an entry. Asked at each step if `HAS_JOB`.
-    fn work(&mut self) -> Option<Work> {
+    /// What a thread of the reactor's is to do in the place of the next entry, if anything. Asked if `HAS_JOB`, before each
+    /// entry. The job leaves its result where the operation finds it; when it has ended, or was dropped, that is an
+    /// outcome of zero.
+    fn job(&mut self) -> Option<Job> {
         None
     }
 
@@ -165,14 +170,6 @@ pub(crate) unsafe trait Operation: Sized + 'static {
     fn then<T: 'static, F: FnOnce(Self::Output) -> T + 'static>(self, follow: F) -> Then<Self, F> {
         Then::new(self, follow)
     }
-}
-
-/// What another thread does for an operation.
-pub(crate) struct Work {
-    /// It leaves its result where the operation finds it.
-    pub(crate) job: Job,
-    /// Gives it to a pool. What that does not take is dropped.
-    pub(crate) hand_over: fn(Job),
 }
 
 /// Whether the loop would enter the kernel for this operation alone.

@@ -102,7 +102,7 @@ enum Phase {
     Backlogged(u64),
     /// Submitted; its entry is the kernel's, or goes with the next enter.
     Queued,
-    /// As Queued, but another thread works on it.
+    /// With a thread; the kernel knows nothing of it.
     WithThread,
     /// The result is known, the kernel still holds the payload.
     Settling(Outcome),
@@ -306,6 +306,8 @@ pub(crate) struct Table {
     under_way: usize,
     /// Events that no future will see.
     unheard: Vec<Outcome>,
+    /// Slots whose operation is with a thread.
+    with_threads: usize,
     pub(crate) ledger: Ledger,
 }
 
@@ -351,19 +353,20 @@ impl Table {
         index.expect("four billion operations do not fit into memory")
     }
 
+    /// Notes that a thread is to do it.
+    pub(crate) fn given_to_thread(&mut self, key: Key) {
+        if let Some(slot) = self.slot(key) {
+            slot.phase = Phase::WithThread;
+            self.with_threads += 1;
+        }
+    }
+
     /// Notes where the entry went.
     pub(crate) fn placed(&mut self, key: Key, place: Where) {
         if let Where::Backlog(ticket) = place
             && let Some(slot) = self.slot(key)
         {
             slot.phase = Phase::Backlogged(ticket);
-        }
-    }
-
-    /// Notes that another thread works on it, and not the kernel.
-    pub(crate) fn handed_over(&mut self, key: Key) {
-        if let Some(slot) = self.slot(key) {
-            slot.phase = Phase::WithThread;
         }
     }
 
@@ -385,6 +388,7 @@ impl Table {
         if slot.phase.is_in_flight() {
             self.unfinished -= 1;
             self.under_way -= usize::from(slot.policy.holds_clock);
+            self.with_threads -= usize::from(matches!(slot.phase, Phase::WithThread));
         }
         slot.generation = slot.generation.wrapping_add(1);
         slot.phase = Phase::Vacant(self.vacant.replace(key.index()));
@@ -446,18 +450,20 @@ impl Table {
         if !slot.listening {
             return Completed::Discard(self.end(key, outcome));
         }
+        let with_thread = matches!(slot.phase, Phase::WithThread);
         slot.phase.end(outcome);
         let waker = slot.waker.take();
         let under_way = slot.policy.holds_clock;
         self.unfinished -= 1;
         self.under_way -= usize::from(under_way);
+        self.with_threads -= usize::from(with_thread);
         waker.map_or(Completed::Noted, Completed::Wake)
     }
 
-    /// Another thread has ended its work for an operation. The waiting for that may have ended before, by a cancel.
-    pub(crate) fn job_ended(&mut self, key: Key) -> Completed {
+    /// A thread has ended its work for an operation. The wait for that may have ended before, by a cancel.
+    pub(crate) fn job_ended(&mut self, key: Key, outcome: Outcome) -> Completed {
         match self.slot(key) {
-            Some(slot) if slot.phase.is_in_flight() => self.complete(key, Outcome { result: 0, flags: 0 }),
+            Some(slot) if matches!(slot.phase, Phase::WithThread) => self.complete(key, outcome),
             _ => Completed::Noted,
         }
     }
@@ -532,13 +538,13 @@ impl Table {
     pub(crate) fn cancel_at_end(&mut self, key: Key) -> bool {
         let Some(slot) = self.slot(key) else { return false };
         slot.why.get_or_insert(Why::Ended);
-        slot.policy.at_end == AtEnd::Cancel
+        slot.policy.at_end == AtEnd::Cancel && !matches!(slot.phase, Phase::WithThread)
     }
 
     /// The kernel did not give everything back in time: what it may hold leaves the table, for the caller to leak (K3).
     /// With what each works on.
     pub(crate) fn leak(&mut self) -> Vec<(Raw, Option<i32>)> {
-        let keys = self.unfinished_keys().into_iter();
+        let keys = self.keys_with_kernel().into_iter();
         keys.map(|key| {
             let descriptor = self.descriptor(key);
             (self.vacate(key), descriptor)
@@ -551,9 +557,19 @@ impl Table {
         self.slot(key)?.descriptor()
     }
 
-    /// Operations that the kernel may hold.
+    /// Operations that have not ended.
     pub(crate) fn unfinished(&self) -> usize {
         self.unfinished
+    }
+
+    /// Those of them that the kernel may hold.
+    pub(crate) fn with_kernel(&self) -> usize {
+        self.unfinished - self.with_threads
+    }
+
+    /// Keys of those that are with a thread.
+    pub(crate) fn keys_with_threads(&self) -> Vec<Key> {
+        self.keys_where(|phase| matches!(phase, Phase::WithThread))
     }
 
     /// Those of them whose end can be waited for.
@@ -562,10 +578,14 @@ impl Table {
     }
 
     /// Keys of all operations that the kernel may hold.
-    pub(crate) fn unfinished_keys(&self) -> Vec<Key> {
+    pub(crate) fn keys_with_kernel(&self) -> Vec<Key> {
+        self.keys_where(|phase| phase.is_in_flight() && !matches!(phase, Phase::WithThread))
+    }
+
+    fn keys_where(&self, is_wanted: impl Fn(&Phase) -> bool) -> Vec<Key> {
         let slots = self.slots.iter().zip(0..);
-        let used = slots.filter(|(slot, _)| slot.payload.is_some() && slot.phase.is_in_flight());
-        used.map(|(slot, index)| Key::new(index, slot.generation)).collect()
+        let wanted = slots.filter(|(slot, _)| slot.payload.is_some() && is_wanted(&slot.phase));
+        wanted.map(|(slot, index)| Key::new(index, slot.generation)).collect()
     }
 
     /// Name, descriptor and state of what is in the table, for diagnosis.
@@ -750,22 +770,27 @@ mod tests {
     fn a_job_ends_by_itself_and_the_wait_for_it_by_a_cancel() {
         let (mut table, ends) = (Table::default(), Rc::default());
         let waited_for = fill::<5>(&mut table, &ends, Some(Waker::noop().clone()));
-        table.handed_over(waited_for);
+        table.given_to_thread(waited_for);
         let request = table.request_cancel(waited_for, Why::Elapsed);
         assert!(matches!(request, Request::Ended(Completed::Wake(_))));
         assert!(matches!(table.request_cancel(waited_for, Why::Cancelled), Request::Late));
         // The job may end before its future has asked, or later.
-        assert!(matches!(table.job_ended(waited_for), Completed::Noted));
+        assert!(matches!(table.job_ended(waited_for, outcome(0)), Completed::Noted));
         let Polled::Ready(payload, end, Some(Why::Elapsed)) = table.poll(waited_for, Waker::noop()) else {
             panic!("the wait has ended")
         };
         payload.discard(Why::Elapsed.explains(end));
-        assert!(matches!(table.job_ended(waited_for), Completed::Noted));
+        assert!(matches!(table.job_ended(waited_for, outcome(0)), Completed::Noted));
         let abandoned = fill::<5>(&mut table, &ends, Some(Waker::noop().clone()));
-        table.handed_over(abandoned);
+        table.given_to_thread(abandoned);
         assert!(matches!(table.abandon(abandoned), Abandoned::Leave(_)));
-        assert!(matches!(table.job_ended(waited_for), Completed::Noted), "its place has another generation");
-        let Completed::Discard(ended) = table.job_ended(abandoned) else { panic!("nobody listens") };
+        let stale = table.job_ended(waited_for, outcome(0));
+        assert!(matches!(stale, Completed::Noted), "its place has another generation");
+        assert_eq!((table.unfinished(), table.with_kernel()), (1, 0));
+        assert_eq!((table.keys_with_threads(), table.keys_with_kernel()), (vec![abandoned], vec![]));
+        let Completed::Discard(ended) = table.job_ended(abandoned, outcome(0)) else {
+            panic!("nobody listens")
+        };
         ended.proceed().expect("`Probe` asks for another entry after 0").discard(outcome(0));
         assert_eq!(*ends.borrow(), [Outcome::ELAPSED, 0]);
         assert_eq!((table.ledger.unknown, table.unfinished(), table.under_way()), (0, 0, 0));

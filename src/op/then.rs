@@ -6,7 +6,8 @@
 
 #![allow(unsafe_code)]
 
-use super::{Company, Next, Operation, Policy, Work};
+use super::{Company, Next, Operation, Policy};
+use crate::pool::Job;
 use crate::ring::{Entry, Outcome};
 
 /// An operation and what follows it.
@@ -42,8 +43,8 @@ unsafe impl<T: 'static, O: Operation, F: FnOnce(O::Output) -> T + 'static> Opera
         self.operation.entry()
     }
 
-    fn work(&mut self) -> Option<Work> {
-        self.operation.work()
+    fn job(&mut self) -> Option<Job> {
+        self.operation.job()
     }
 
     fn advance(&mut self, outcome: Outcome) -> Next {

@@ -4,7 +4,6 @@
 //! built, finished and dropped outside of the borrow, and what a turn has to wake and to drop goes through one queue that
 //! survives a panic of one of them.
 //!
-//! * [`jobs`]: what other threads do for operations.
 //! * [`submit`]: the future of one operation, `Op<T>`.
 //! * [`timers`]: who wants to be woken when.
 //! * [`watch`]: an operation that tells of one event after the other.
@@ -12,12 +11,11 @@
 //! A reactor outlives its loop while an `Op` refers to it: after the end there is no ring, but outcomes that came in time
 //! can still be fetched, and what was never finished stays leaked.
 
-mod jobs;
 mod submit;
 mod timers;
 mod watch;
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::VecDeque;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -31,18 +29,18 @@ pub(crate) use timers::TimerKey;
 pub(crate) use watch::Watch;
 
 use crate::current_loop::{self, Layer};
-use crate::executor::{Hidden, is_another_ready, step_number, wake};
+use crate::executor::{Hidden, Mailbox, is_another_ready, step_number, wake};
 use crate::op::{
     self, Abandoned, Company, Completed, Ended, Key, Ledger, Lent, Operation, Policy, Polled, Raw, Request,
-    Table, Why, Work,
+    Table, Why,
 };
+use crate::pool::{Job, ThreadPool};
 use crate::ring::{
     Buffers, Completion, Counters, Entry, Features, Notifier, Outcome, RegisteredBuf, Ring, descriptor, later,
 };
 use crate::sys::Errno;
 use crate::sys::clock;
 use crate::waiting::{Waiting, waits_for};
-use jobs::Jobs;
 use timers::Timers;
 
 thread_local! {
@@ -55,8 +53,23 @@ pub(crate) fn current() -> Option<Rc<Reactor>> {
     current_loop::get(Layer::Reactor)
 }
 
+/// Takes a timer out of the loop `number`, on whatever thread that is, if it lives.
+pub(crate) fn remove_timer(number: u32, key: TimerKey) {
+    if let Some(reactor) = numbered(number) {
+        reactor.remove_timer(key);
+    } else if let Some(mailbox) = Mailbox::find(number) {
+        let remove = move || {
+            if let Some(reactor) = numbered(number) {
+                reactor.remove_timer(key);
+            }
+        };
+        // A loop that ends meanwhile drops its timers.
+        let _ = mailbox.call(Box::new(remove));
+    }
+}
+
 /// The reactor of that number, if it is this thread's and has not ended.
-pub(crate) fn numbered(number: u32) -> Option<Rc<Reactor>> {
+fn numbered(number: u32) -> Option<Rc<Reactor>> {
     let find = |reactors: &RefCell<Vec<Rc<Reactor>>>| {
         reactors.borrow().iter().find(|reactor| reactor.number == number).cloned()
     };
@@ -85,7 +98,7 @@ const STALE: u64 = 16;
 /// How often the kernel is entered at most to end operations at once: one enter takes all cancels and runs twenty ends or more.
 const ENTERS_TO_END: usize = 8;
 
-/// What a job works on is not known here.
+/// What a thread works on is not known here.
 const NO_DESCRIPTOR: i32 = -1;
 
 /// No step has this number.
@@ -99,6 +112,18 @@ pub(crate) enum Admission {
     /// Not yet: the task has made enough calls in this poll.
     GiveWay,
     Ring,
+}
+
+/// Tells the loop of a job's end, whether it ran, panicked or was dropped.
+struct JobEnd {
+    mailbox: Mailbox,
+    key: Key,
+}
+
+impl Drop for JobEnd {
+    fn drop(&mut self) {
+        self.mailbox.job_ended(self.key.user_data());
+    }
 }
 
 /// Something to do outside of the borrow.
@@ -141,8 +166,11 @@ pub(crate) struct Reactor {
     core: RefCell<Core>,
     /// What the turn has to wake and to drop.
     deferred: RefCell<VecDeque<Deferred>>,
-    /// What other threads do.
-    jobs: Jobs,
+    /// Where threads tell of the ends of their work for operations.
+    mailbox: Mailbox,
+    /// Threads for what the ring cannot do, made on first use. They are the crate's own: no job of a user's stands before
+    /// one of the crate's.
+    threads: OnceCell<ThreadPool>,
     /// The ring makes rare things happen.
     is_faulty: bool,
     /// The executor's step in which plain calls were counted last, and how many.
@@ -154,8 +182,9 @@ pub(crate) struct Reactor {
 }
 
 impl Reactor {
-    /// Takes the ring over for the loop `number`.
-    pub(crate) fn new(ring: Ring, number: u32) -> Rc<Reactor> {
+    /// Takes the ring over for the loop of this mailbox.
+    pub(crate) fn new(ring: Ring, mailbox: Mailbox) -> Rc<Reactor> {
+        let number = mailbox.number();
         let is_faulty = ring.is_faulty();
         let timers = Timers::new(ring.now());
         let core = Core { ring: Some(ring), table: Table::default(), timers };
@@ -163,7 +192,8 @@ impl Reactor {
             number,
             core: RefCell::new(core),
             deferred: RefCell::default(),
-            jobs: Jobs::default(),
+            mailbox,
+            threads: OnceCell::new(),
             is_faulty,
             calls: Cell::new((0, 0)),
             made: Cell::new(NO_STEP),
@@ -255,13 +285,12 @@ impl Reactor {
         }
     }
 
-    /// Puts an operation into the table and the entry of its next step into the queue.
+    /// Puts an operation into the table, and the entry of its next step into the queue or its job to a thread.
     fn queue<T>(&self, mut lent: Lent<T>, waker: Option<Waker>) -> Result<Key, T> {
-        let policy = lent.prepare();
-        if lent.has_job()
-            && let Some(work) = lent.work()
-        {
-            return Ok(self.hand_over(lent, work, policy, waker));
+        let (policy, methods) = (lent.prepare(), lent.methods());
+        if let Some(job) = lent.job() {
+            let handed = self.hand_over(lent.lend(), job, policy, waker);
+            return handed.map_err(|(payload, refusal)| payload.reclaim(methods).finish(refusal));
         }
         let methods = lent.methods();
         let mut entry = lent.entry();
@@ -285,21 +314,47 @@ impl Reactor {
         Ok(key)
     }
 
-    /// Puts the operation into the table and gives what is to be done to another thread.
+    /// Puts the operation into the table and gives its job to a thread.
     #[cold]
-    fn hand_over<T>(&self, lent: Lent<T>, work: Work, policy: Policy, waker: Option<Waker>) -> Key {
+    fn hand_over(
+        &self,
+        payload: Raw,
+        job: Job,
+        policy: Policy,
+        waker: Option<Waker>,
+    ) -> Result<Key, (Raw, Outcome)> {
         let mut core = self.core.borrow_mut();
-        let key = core.table.insert(lent.lend(), NO_DESCRIPTOR, policy, waker);
-        core.table.handed_over(key);
+        let key = core.table.insert(payload, NO_DESCRIPTOR, policy, waker);
+        core.table.given_to_thread(key);
         drop(core);
-        let end = self.jobs.begin(key);
-        let Work { job, hand_over } = work;
-        hand_over(Box::new(move || {
+        let end = JobEnd { mailbox: self.mailbox, key };
+        let job = Box::new(move || {
             // Tells of the end after the job is gone, with what it was given.
             let _end = end;
             job();
-        }));
-        key
+        });
+        let threads = self.threads.get_or_init(|| ThreadPool::for_operations("ringloop-io"));
+        let Err(refused) = threads.submit(job) else { return Ok(key) };
+        let payload = self.core.borrow_mut().table.retracted(key);
+        drop(refused.job);
+        let refusal = if threads.is_shut_down() { Outcome::CLOSED } else { Outcome::NO_THREAD };
+        Err((payload, refusal))
+    }
+
+    /// The threads of this loop's operations, if there are any.
+    pub(crate) fn threads(&self) -> Option<&ThreadPool> {
+        self.threads.get()
+    }
+
+    /// A thread has told that its work for the operation of this key has ended.
+    pub(crate) fn job_ended(&self, key: u64) {
+        self.end_job(Key::of(key), Outcome { result: 0, flags: 0 });
+    }
+
+    fn end_job(&self, key: Key, outcome: Outcome) {
+        let completed = self.core.borrow_mut().table.job_ended(key, outcome);
+        self.deferred.borrow_mut().extend(Deferred::by(completed));
+        self.run_deferred();
     }
 
     /// An operation has completed with nobody listening: it goes on, or is finished and its output dropped.
@@ -307,11 +362,13 @@ impl Reactor {
         let name = ended.name();
         let proceed = || {
             let Some(mut payload) = ended.proceed() else { return };
-            if payload.common.has_job {
-                // It has not begun, and nobody waits for it.
-                return payload.discard(Outcome::NOT_BEGUN);
-            }
             let policy = payload.prepare();
+            if let Some(job) = payload.job() {
+                if let Err((payload, refusal)) = self.hand_over(payload, job, policy, None) {
+                    payload.discard(refusal);
+                }
+                return;
+            }
             let mut entry = payload.entry();
             if let Err(payload) = self.queue_raw(payload, &mut entry, policy, None) {
                 payload.discard(Outcome::CLOSED);
@@ -468,7 +525,6 @@ impl Reactor {
         let core = self.core.borrow();
         core.ring.as_ref().is_some_and(Ring::has_work)
             || !self.deferred.borrow().is_empty()
-            || self.jobs.have_ended()
             || core.timers.next().is_some_and(|next| self.recent().is_none_or(|now| next <= now))
     }
 
@@ -537,24 +593,12 @@ impl Reactor {
     /// Whether completions lie ready, in memory.
     pub(crate) fn has_completions(&self) -> bool {
         let core = self.core.borrow();
-        self.jobs.have_ended()
-            || core.ring.as_ref().is_some_and(Ring::has_completions)
-            || !self.deferred.borrow().is_empty()
+        core.ring.as_ref().is_some_and(Ring::has_completions) || !self.deferred.borrow().is_empty()
     }
 
     /// Enters the kernel once; see [`Ring::enter`].
     pub(crate) fn enter_kernel(&self, wait: Option<Duration>) -> io::Result<()> {
         self.read.set(None);
-        if wait.is_none() || !self.jobs.are_under_way() {
-            return self.enter_ring(wait);
-        }
-        let sleeps = self.notifier().is_some_and(|notifier| self.jobs.fall_asleep(notifier));
-        let entered = self.enter_ring(wait.filter(|_| sleeps));
-        self.jobs.wake_up();
-        entered
-    }
-
-    fn enter_ring(&self, wait: Option<Duration>) -> io::Result<()> {
         match &mut self.core.borrow_mut().ring {
             Some(ring) => ring.enter(wait),
             None => Ok(()),
@@ -582,9 +626,6 @@ impl Reactor {
             ring.reap(|completion| {
                 deferred.extend(Deferred::by(complete(table, completion)));
             });
-        }
-        if self.jobs.have_ended() {
-            self.jobs.collect(|key| deferred.extend(Deferred::by(table.job_ended(key))));
         }
         while let Some(waker) = now.and_then(|now| timers.due(now)) {
             deferred.push_back(Deferred::Wake(waker));
@@ -651,12 +692,12 @@ impl Reactor {
         }
         let start = clock::now();
         loop {
-            let unfinished = self.core.borrow().table.unfinished();
+            let with_kernel = self.core.borrow().table.with_kernel();
             let left = limit.saturating_sub(start.elapsed());
-            if unfinished == 0 || left.is_zero() {
+            if with_kernel == 0 || left.is_zero() {
                 break;
             }
-            let keys = self.core.borrow().table.unfinished_keys();
+            let keys = self.core.borrow().table.keys_with_kernel();
             for key in keys {
                 self.cancel_at_end(key);
             }
@@ -667,6 +708,9 @@ impl Reactor {
             }
             self.collect(None);
         }
+        // What a thread still does is of no interest to the loop any more.
+        let left = self.core.borrow().table.keys_with_threads();
+        left.into_iter().for_each(|key| self.end_job(key, Outcome::CLOSED));
         let mut core = self.core.borrow_mut();
         // What this hands out is leaked by its drop.
         let leaked = core.table.leak();

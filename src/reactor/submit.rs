@@ -32,11 +32,29 @@ pub struct Op<T: 'static> {
 }
 
 enum State<T: 'static> {
-    /// Here: not polled yet, or between two steps. None: the output was given out.
-    Idle(Option<Lent<T>>),
+    Here(Here<T>),
     /// In the table of this reactor.
-    Submitted { reactor: Rc<Reactor>, key: crate::op::Key, methods: &'static Methods<T> },
+    Submitted {
+        reactor: Rc<Reactor>,
+        key: crate::op::Key,
+        methods: &'static Methods<T>,
+    },
 }
+
+/// What the future holds itself.
+enum Here<T: 'static> {
+    /// Not polled yet, or between two steps.
+    Idle(Lent<T>),
+    /// The output, of what was refused before it began. None: it was given out. In a box, so that no `Op` is larger for it.
+    Ready(Option<Box<T>>),
+}
+
+impl<T> State<T> {
+    /// The output was given out, or the operation is on its way to its next step.
+    const EMPTY: Self = State::Here(Here::Ready(None));
+}
+
+const _: () = assert!(size_of::<Op<()>>() == 4 * size_of::<usize>(), "each socket has one in flight");
 
 /// When the kernel is to be asked for a cancel while the future goes on listening.
 #[derive(Default)]
@@ -67,7 +85,12 @@ impl<T> Op<T> {
     /// The future of this operation.
     #[inline(always)]
     pub(crate) fn new(operation: impl Operation<Output = T>) -> Self {
-        Op { state: State::Idle(Some(Lent::new(operation))), control: None }
+        Op { state: State::Here(Here::Idle(Lent::new(operation))), control: None }
+    }
+
+    /// One that has ended before it could begin: its arguments make no sense to the kernel.
+    pub(crate) fn ready(output: T) -> Self {
+        Op { state: State::Here(Here::Ready(Some(Box::new(output)))), control: None }
     }
 
     /// Answers a cancel request of the task itself instead of being dropped by it: the operation is cancelled in the
@@ -105,7 +128,7 @@ impl<T> Op<T> {
                 Some(Admission::Call) => Some(reactor.company()),
                 // One that takes offers must take them from now on.
                 Some(Admission::GiveWay) if self.control.is_none() && !has_begun => {
-                    self.state = State::Idle(Some(lent));
+                    self.state = State::Here(Here::Idle(lent));
                     give_way(cx);
                     return None;
                 }
@@ -140,7 +163,7 @@ impl<T> Op<T> {
 
     /// The operation has ended: no timer, no place in a list, no key.
     fn release(&mut self) {
-        self.state = State::Idle(None);
+        self.state = State::EMPTY;
         if self.control.is_some() {
             self.control = None;
         }
@@ -186,8 +209,12 @@ impl<T> Future for Op<T> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
         let (reactor, key, methods) = match &mut self.state {
             State::Submitted { reactor, key, methods } => (reactor, key, methods),
-            State::Idle(lent) => {
-                let Some(lent) = lent.take() else { panic!("an operation was polled after it had ended") };
+            State::Here(here) => {
+                let lent = match std::mem::replace(here, Here::Ready(None)) {
+                    Here::Idle(lent) => lent,
+                    Here::Ready(Some(output)) => return Poll::Ready(*output),
+                    Here::Ready(None) => panic!("an operation was polled after it had ended"),
+                };
                 // What was queued just now cannot have ended: nobody has entered the kernel.
                 return match self.submit(lent, false, cx) {
                     Some(output) => Poll::Ready(output),
@@ -214,7 +241,7 @@ impl<T> Future for Op<T> {
         // Another loop has other buffers: what this one has begun ends with it.
         let why = why.or_else(|| (again && !reactor.is_current()).then_some(Why::Ended));
         if again && why.is_none() {
-            self.state = State::Idle(None);
+            self.state = State::EMPTY;
             if let Some(output) = self.submit(lent, true, cx) {
                 self.release();
                 return Poll::Ready(output);
@@ -242,7 +269,7 @@ pub(crate) fn end_now<T>(operations: Vec<Op<T>>) {
             reactor = Some(own.clone());
             Some(*key)
         }
-        State::Idle(_) => None,
+        State::Here(_) => None,
     });
     let keys: Vec<_> = submitted.collect();
     drop(operations);

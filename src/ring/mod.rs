@@ -56,7 +56,7 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 
-use crate::error::{Cancelled, Elapsed, LoopClosed};
+use crate::error::{Cancelled, Elapsed, LoopClosed, NO_THREAD};
 
 pub(crate) use buffers::{Buffers, Loan};
 pub use clock::Clock;
@@ -129,6 +129,8 @@ impl Outcome {
     pub(crate) const CLOSED: Outcome = Outcome { result: i32::MIN + 2, flags: 0 };
     /// Not begun, because this process is a fork of the loop's.
     pub(crate) const FORKED: Outcome = Outcome { result: i32::MIN + 3, flags: 0 };
+    /// Not begun, because the system gives no thread for it.
+    pub(crate) const NO_THREAD: Outcome = Outcome { result: i32::MIN + 4, flags: 0 };
 
     /// Dropped before it began.
     pub(crate) const NOT_BEGUN: Outcome = Outcome { result: i32::MIN + 5, flags: 0 };
@@ -151,6 +153,10 @@ impl Outcome {
             result if result == Self::FORKED.result => Some(io::Error::other(FORKED)),
             // For owners only, and each drop of a future would pay for a word of ours.
             result if result == Self::NOT_BEGUN.result => Some(io::Error::from_raw_os_error(libc::ECANCELED)),
+            // The kernel says so, unless asked to cancel, where it cannot start the worker that the operation needs.
+            result if result == Self::NO_THREAD.result || result == -libc::ECANCELED => {
+                Some(io::Error::new(io::ErrorKind::WouldBlock, NO_THREAD))
+            }
             result if result == -RESTART => Some(io::Error::from_raw_os_error(libc::ECANCELED)),
             result => Some(io::Error::from_raw_os_error(-result)),
         }

@@ -2,7 +2,6 @@
 
 use std::future::Future;
 use std::marker::PhantomData;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -10,9 +9,8 @@ use std::task::{Context, Poll};
 use crate::context;
 use crate::error::JoinError;
 use crate::event_loop::{ErrorContext, expect_running, running};
-use crate::executor::{Meeting, meeting};
-use crate::pool::{Executor, Job};
-use crate::waiting::{Waiting, waits_for};
+use crate::executor::BlockingTask;
+use crate::pool::Executor;
 
 /// Runs `function` on the loop's thread pool and gives its value. `spawn_blocking` is the same function.
 ///
@@ -40,9 +38,9 @@ use crate::waiting::{Waiting, waits_for};
 #[track_caller]
 pub fn to_thread<T: Send + 'static>(function: impl FnOnce() -> T + Send + 'static) -> Blocking<T> {
     let event_loop = expect_running("to_thread");
-    let (job, blocking) = job(context::carried(function));
-    if let Err(refused) = event_loop.submit(job) {
-        event_loop.report(&ErrorContext::new("a job was refused").with_error(refused.reason));
+    let mut blocking = Blocking::new(context::carried(function));
+    if let Err(reason) = blocking.task.hand_over(|job| event_loop.submit(job)) {
+        event_loop.report(&ErrorContext::new("a job was refused").with_error(reason));
     }
     blocking
 }
@@ -67,36 +65,30 @@ pub fn run_in_executor<T: Send + 'static>(
     executor: &(impl Executor + ?Sized),
     function: impl FnOnce() -> T + Send + 'static,
 ) -> Blocking<T> {
-    let (job, blocking) = job(function);
-    let job = match running() {
-        Some(event_loop) => event_loop.counted(job),
-        None => job,
-    };
-    executor.execute(job);
+    let mut blocking = Blocking::new(function);
+    if let Some(job) = blocking.task.take_job() {
+        executor.execute(match running() {
+            Some(event_loop) => event_loop.counted(job),
+            None => job,
+        });
+    }
     blocking
-}
-
-/// A function as a job, and the future of its value. A job that is dropped says so.
-fn job<T: Send + 'static>(function: impl FnOnce() -> T + Send + 'static) -> (Job, Blocking<T>) {
-    let (delivery, meeting) = meeting();
-    let job = move || {
-        if delivery.is_given_up() {
-            return;
-        }
-        let result = catch_unwind(AssertUnwindSafe(function));
-        delivery.deliver(result.map_err(JoinError::panicked));
-    };
-    (Box::new(job), Blocking { meeting, detached: false, local: PhantomData })
 }
 
 /// The value of a function on another thread; see [`to_thread`].
 #[must_use = "dropped, it withdraws a function that no thread has taken up; `detach` lets it run"]
 pub struct Blocking<T> {
-    meeting: Meeting<T>,
+    task: BlockingTask<T>,
     /// The function shall run also if this is dropped.
     detached: bool,
     /// Not `Send`, like all that is awaited on a loop.
     local: PhantomData<Rc<()>>,
+}
+
+impl<T: Send + 'static> Blocking<T> {
+    fn new(function: impl FnOnce() -> T + Send + 'static) -> Self {
+        Blocking { task: BlockingTask::new(function), detached: false, local: PhantomData }
+    }
 }
 
 impl<T> Blocking<T> {
@@ -111,19 +103,15 @@ impl<T> Unpin for Blocking<T> {}
 impl<T> Future for Blocking<T> {
     type Output = Result<T, JoinError>;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let polled = self.meeting.poll(cx);
-        if polled.is_pending() {
-            waits_for(|| Waiting::Thread);
-        }
-        polled
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.task.poll(cx)
     }
 }
 
 impl<T> Drop for Blocking<T> {
     fn drop(&mut self) {
         if !self.detached {
-            self.meeting.give_up();
+            self.task.withdraw();
         }
     }
 }

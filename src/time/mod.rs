@@ -85,10 +85,8 @@ impl Sleep {
 
     /// Gives the timer back to the loop that has it.
     fn leave(&mut self) {
-        if let State::Waiting { number, timer } = std::mem::replace(&mut self.state, State::Done)
-            && let Some(reactor) = reactor::numbered(number)
-        {
-            reactor.remove_timer(timer);
+        if let State::Waiting { number, timer } = std::mem::replace(&mut self.state, State::Done) {
+            reactor::remove_timer(number, timer);
         }
     }
 

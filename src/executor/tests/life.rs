@@ -145,7 +145,7 @@ fn a_handle_wakes_a_task_of_another_loop_on_its_thread() {
     gate.open();
     looped.settle();
     other.enter();
-    other.executor.take_mail();
+    other.executor.take_mail(|_| ());
     assert!(other.finish(awaiting));
 }
 

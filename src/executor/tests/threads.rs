@@ -130,7 +130,7 @@ fn no_wake_of_four_threads_is_lost() {
         looped.turn_or_sleep();
     }
     threads.into_iter().for_each(|thread| thread.join().expect("it does not panic"));
-    looped.executor.take_mail();
+    looped.executor.take_mail(|_| ());
 }
 
 #[test]
@@ -169,7 +169,7 @@ fn a_loop_that_is_awake_is_not_notified() {
     wake(waker.clone());
     assert_eq!(notified.0.load(Ordering::Relaxed), 0, "awake");
     assert!(!executor.fall_asleep(), "there is mail");
-    executor.take_mail();
+    executor.take_mail(|_| ());
     assert!(executor.fall_asleep());
     wake(waker.clone());
     wake(waker.clone());
@@ -208,7 +208,7 @@ fn a_waker_that_outlives_the_loop_wakes_nothing_and_may_be_dropped_anywhere() {
     let next = Loop::new();
     last.wake_by_ref();
     thread::spawn(move || drop(last)).join().expect("it does not panic");
-    next.executor.take_mail();
+    next.executor.take_mail(|_| ());
     assert!(!next.executor.is_ready());
     assert!(task.is_cancelled());
 }
@@ -275,7 +275,7 @@ fn a_loop_may_end_while_others_use_its_wakers() {
 #[test]
 fn functions_from_other_threads_run_on_the_loop_in_order() {
     let looped = Loop::new();
-    let (shared, number) = (looped.executor.shared(), looped.executor.number());
+    let (mailbox, number) = (looped.executor.mailbox(), looped.executor.number());
     let (tell, told) = mpsc::channel();
     let sender = {
         let tell = tell.clone();
@@ -286,7 +286,7 @@ fn functions_from_other_threads_run_on_the_loop_in_order() {
                     assert_eq!(current().map(|executor| executor.number()), Some(number));
                     tell.send(item).expect("the test listens");
                 };
-                shared.call(number, Box::new(function)).expect("the loop lives");
+                mailbox.call(Box::new(function)).expect("the loop lives");
             }
         })
     };
@@ -295,11 +295,11 @@ fn functions_from_other_threads_run_on_the_loop_in_order() {
     assert_eq!(told.try_iter().collect::<Vec<_>>(), [0, 1, 2]);
     // One that never ran is dropped with the loop; one that comes later, at once.
     let unrun = super::OnDrop(move || tell.send(7).expect("the test listens"));
-    shared.call(number, Box::new(move || drop(unrun))).expect("the loop lives");
+    mailbox.call(Box::new(move || drop(unrun))).expect("the loop lives");
     drop(looped);
     assert_eq!(told.try_iter().collect::<Vec<_>>(), [7]);
-    assert!(!shared.is_open(number));
-    assert!(shared.call(number, Box::new(|| panic!("it must not run"))).is_err());
+    assert!(!mailbox.is_open());
+    assert!(mailbox.call(Box::new(|| panic!("it must not run"))).is_err());
 }
 
 #[test]

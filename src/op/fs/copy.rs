@@ -1,4 +1,4 @@
-//! Copying a file: at once where it is small and both ends lie in memory, else by a job on the thread pool.
+//! Copying a file: at once where it is small and both ends lie in memory, else by a thread.
 
 #![allow(unsafe_code)]
 
@@ -6,70 +6,59 @@ use std::ffi::{CString, OsString};
 use std::io;
 use std::os::unix::ffi::OsStringExt;
 
-use super::{Errand, nothing};
-use crate::op::{Company, Operation, Policy, Work, route};
+use crate::op::{BlockingWork, Company, Operation, Policy, route};
 use crate::pool::Job;
-use crate::ring::{Entry, Outcome};
+use crate::ring::Outcome;
 
 /// A file's copy.
-pub(crate) struct Copy {
-    how: How,
-    /// Gives a job to the pool.
-    hand_over: fn(Job),
-}
-
-enum How {
+pub(crate) enum Copy {
     /// Nothing was done yet: from where, and to where.
     Open(CString, CString),
     /// A plain call has done it.
     Done,
-    /// A job does it.
-    Job(Errand<u64>),
+    /// A thread does it.
+    Blocking(BlockingWork<u64>),
 }
 
 impl Copy {
-    pub(crate) fn new(from: CString, to: CString, hand_over: fn(Job)) -> Self {
-        Copy { how: How::Open(from, to), hand_over }
+    pub(crate) fn new(from: CString, to: CString) -> Self {
+        Copy::Open(from, to)
     }
 }
 
-// SAFETY: O1: the entry points to nothing.
+// SAFETY: O1: it has no entry.
 unsafe impl Operation for Copy {
     type Output = io::Result<u64>;
     const NAME: &'static str = "copy";
-    const HAS_JOB: bool = true;
     const HAS_CALL: bool = true;
+    const HAS_JOB: bool = true;
 
     fn policy(&self) -> Policy {
         Policy::CHANGES
     }
 
     fn call(&mut self, _company: Company) -> Option<Outcome> {
-        let How::Open(from, to) = &self.how else { return None };
+        let Copy::Open(from, to) = self else { return None };
         let outcome = route::copy_at_once(from, to)?;
-        self.how = How::Done;
+        *self = Copy::Done;
         Some(outcome)
     }
 
-    fn entry(&mut self) -> Entry {
-        nothing()
-    }
-
-    fn work(&mut self) -> Option<Work> {
-        if let How::Open(from, to) = &mut self.how {
+    fn job(&mut self) -> Option<Job> {
+        if let Copy::Open(from, to) = self {
             let [from, to] = [from, to].map(|path| OsString::from_vec(std::mem::take(path).into_bytes()));
-            self.how = How::Job(Errand::new(move || std::fs::copy(from, to), self.hand_over));
+            *self = Copy::Blocking(BlockingWork::new(move || std::fs::copy(from, to)));
         }
-        match &mut self.how {
-            How::Job(job) => job.work(),
-            How::Open(..) | How::Done => None,
+        match self {
+            Copy::Blocking(work) => work.job(),
+            Copy::Open(..) | Copy::Done => None,
         }
     }
 
     fn finish(self, outcome: Outcome) -> Self::Output {
-        match self.how {
-            How::Job(job) => job.finish(outcome),
-            How::Open(..) | How::Done => outcome.count().map(|bytes| bytes as u64),
+        match self {
+            Copy::Blocking(work) => work.finish(outcome),
+            Copy::Open(..) | Copy::Done => outcome.count().map(|bytes| bytes as u64),
         }
     }
 }

@@ -9,11 +9,11 @@ use std::rc::Rc;
 
 use io_uring::{opcode, types};
 
-use super::{Errand, Facts, adopt, nothing, open_entry, open_policy};
+use super::{Facts, adopt, open_entry, open_policy};
 use crate::error::{BufError, BufResult, Cancelled};
 use crate::op::io::{At, Content, MOST, Noted, Position, Progress, Routed, Want, read_plainly};
 use crate::op::retry::{INTERRUPTED, Retry};
-use crate::op::{Company, Next, Operation, Policy, Work, route};
+use crate::op::{BlockingWork, Company, Next, Operation, Policy, route};
 use crate::pool::Job;
 use crate::ring::{Entry, Outcome};
 
@@ -67,7 +67,7 @@ impl Incoming {
 
     fn entry(&mut self, fd: RawFd, facts: &Facts, offset: u64) -> Entry {
         if self.end.is_some() {
-            return nothing();
+            return opcode::Nop::new().build();
         }
         let Incoming { bytes, asked, progress, .. } = self;
         progress.entry(types::Fd(fd), libc::POLLIN, |done| {
@@ -189,7 +189,7 @@ pub(crate) struct ReadFile<T: 'static> {
     /// Once it is open, with what is known of it.
     file: Option<(OwnedFd, Facts)>,
     /// The file is with a thread, which reads it.
-    job: Option<Errand<Content>>,
+    job: Option<BlockingWork<Content>>,
     /// It does not wait where it should; plain calls need not care.
     is_nonblocking: bool,
     /// What is read.
@@ -198,19 +198,12 @@ pub(crate) struct ReadFile<T: 'static> {
     retry: Retry,
     /// Closes a file that may have to wait for somebody.
     close: fn(OwnedFd),
-    /// Gives a job to the pool.
-    hand_over: fn(Job),
     /// Makes the output.
     tell: fn(io::Result<Vec<u8>>) -> T,
 }
 
 impl<T> ReadFile<T> {
-    pub(crate) fn new(
-        path: CString,
-        close: fn(OwnedFd),
-        hand_over: fn(Job),
-        tell: fn(io::Result<Vec<u8>>) -> T,
-    ) -> Self {
+    pub(crate) fn new(path: CString, close: fn(OwnedFd), tell: fn(io::Result<Vec<u8>>) -> T) -> Self {
         let content = Incoming::new(Vec::new());
         ReadFile {
             path,
@@ -220,7 +213,6 @@ impl<T> ReadFile<T> {
             content,
             retry: Retry::default(),
             close,
-            hand_over,
             tell,
         }
     }
@@ -257,13 +249,12 @@ unsafe impl<T: 'static> Operation for ReadFile<T> {
         }
     }
 
-    fn work(&mut self) -> Option<Work> {
-        self.job.as_mut().and_then(Errand::work)
+    fn job(&mut self) -> Option<Job> {
+        self.job.as_mut().and_then(BlockingWork::job)
     }
 
     fn entry(&mut self) -> Entry {
         match &self.file {
-            None if self.job.is_some() => nothing(),
             None => open_entry(&self.path, TO_READ, 0),
             Some((file, facts)) => {
                 if std::mem::take(&mut self.is_nonblocking) {
@@ -292,7 +283,7 @@ unsafe impl<T: 'static> Operation for ReadFile<T> {
                         route::let_wait(file.as_raw_fd(), TO_READ);
                     }
                     let job = move || Ok(read_plainly(file, 0, Want::ToEnd));
-                    self.job = Some(Errand::new(job, self.hand_over));
+                    self.job = Some(BlockingWork::new(job));
                     return Next::Again;
                 }
                 if facts.waits {

@@ -15,9 +15,9 @@ use std::rc::Rc;
 
 use io_uring::{opcode, types};
 
-use crate::op::fs::nothing;
 use crate::op::retry::{INTERRUPTED, Retry};
-use crate::op::{Company, Next, Operation, Policy, Work};
+use crate::op::{Company, Next, Operation, Policy};
+use crate::pool::Job;
 use crate::ring::{Entry, Outcome};
 use crate::sys::eventfd::{EfdFlags, EventFd};
 
@@ -197,16 +197,20 @@ unsafe impl<F: Shared, O: Operation> Operation for Ordered<F, O> {
         }
         match &self.gate {
             Gate::At(bell) => bell.entry(),
-            _ => nothing(),
+            // It is refused, and says so at its end.
+            _ => opcode::Nop::new().build(),
         }
     }
 
-    fn work(&mut self) -> Option<Work> {
+    fn job(&mut self) -> Option<Job> {
         if !matches!(self.gate, Gate::Behind) {
             return None;
         }
-        self.begin();
-        self.operation.work()
+        let job = self.operation.job();
+        if job.is_some() {
+            self.begin();
+        }
+        job
     }
 
     fn advance(&mut self, outcome: Outcome) -> Next {

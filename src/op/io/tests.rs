@@ -120,8 +120,6 @@ fn no_offset_is_taken_for_the_files_own_position() {
 struct Nowhere(Facts);
 
 impl Routed for Nowhere {
-    const HAND_OVER: fn(crate::pool::Job) = drop;
-
     fn lend(&self) -> Loan {
         Lender::default().lend(std::io::stdin().as_fd())
     }

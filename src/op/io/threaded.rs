@@ -9,9 +9,9 @@ use std::os::fd::{AsFd, AsRawFd};
 use super::{Loan, Routed};
 use crate::buf::IoBufMut;
 use crate::error::{BufError, BufResult};
-use crate::op::fs::{Errand, nothing};
-use crate::op::{Operation, Policy, Work, route};
-use crate::ring::{Entry, Outcome};
+use crate::op::{BlockingWork, Operation, Policy, route};
+use crate::pool::Job;
+use crate::ring::Outcome;
 
 /// The most that is asked for at once by a read to the end.
 const PIECE: usize = 128 << 10;
@@ -61,7 +61,7 @@ pub(crate) fn read_plainly(file: impl AsFd, offset: u64, want: Want) -> Content 
 /// pread(2) by a thread.
 pub(crate) struct ReadByThread<B: 'static> {
     /// The read.
-    errand: Errand<Content>,
+    work: BlockingWork<Content>,
     /// Lent by the caller.
     buf: B,
     /// Moves what was read into the buffer.
@@ -77,8 +77,8 @@ impl<B> ReadByThread<B> {
         fill: fn(&mut B, Vec<u8>),
     ) -> Self {
         let loan: Loan = file.lend();
-        let errand = Errand::new(move || Ok(read_plainly(loan, offset, want)), F::HAND_OVER);
-        ReadByThread { errand, buf, fill }
+        let work = BlockingWork::new(move || Ok(read_plainly(loan, offset, want)));
+        ReadByThread { work, buf, fill }
     }
 }
 
@@ -101,27 +101,23 @@ pub(crate) fn fill_all<B: IoBufMut>(bufs: &mut Vec<B>, mut bytes: Vec<u8>) {
     }
 }
 
-// SAFETY: O1: the entry points to nothing.
+// SAFETY: O1: it has no entry.
 unsafe impl<B: 'static> Operation for ReadByThread<B> {
     type Output = BufResult<B>;
     const NAME: &'static str = "read";
     const HAS_JOB: bool = true;
 
     fn policy(&self) -> Policy {
-        self.errand.policy()
+        self.work.policy()
     }
 
-    fn entry(&mut self) -> Entry {
-        nothing()
-    }
-
-    fn work(&mut self) -> Option<Work> {
-        self.errand.work()
+    fn job(&mut self) -> Option<Job> {
+        self.work.job()
     }
 
     fn finish(self, outcome: Outcome) -> Self::Output {
-        let ReadByThread { errand, mut buf, fill } = self;
-        let (bytes, end) = match errand.finish(outcome) {
+        let ReadByThread { work, mut buf, fill } = self;
+        let (bytes, end) = match work.finish(outcome) {
             Ok(content) => content,
             Err(error) => return Err(BufError { error, buf, done: 0 }),
         };
