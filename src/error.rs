@@ -282,6 +282,8 @@ pub struct RunError(Stop);
 enum Stop {
     /// The ring could not be made; the text of the error inside has cause and remedy.
     Setup(Box<dyn Error + Send + Sync>),
+    /// The ring broke during the run; how it did.
+    Broken(io::Error),
     /// Ctrl-C came while the loop watched for it.
     Interrupted,
     /// The root task was cancelled, and nobody caught it; with the reason given.
@@ -296,6 +298,11 @@ impl RunError {
     /// The ring could not be made.
     pub(crate) fn setup(cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         RunError(Stop::Setup(cause.into()))
+    }
+
+    /// The ring broke during the run.
+    pub(crate) fn broken(cause: io::Error) -> Self {
+        RunError(Stop::Broken(cause))
     }
 
     /// Ctrl-C.
@@ -323,6 +330,11 @@ impl RunError {
         matches!(self.0, Stop::Setup(_))
     }
 
+    /// Whether the ring broke during the run: the kernel refused to go on with it, or this process is a fork of the loop's.
+    pub fn is_broken(&self) -> bool {
+        matches!(self.0, Stop::Broken(_))
+    }
+
     /// Whether Ctrl-C ended the run.
     pub fn is_interrupted(&self) -> bool {
         matches!(self.0, Stop::Interrupted)
@@ -343,6 +355,7 @@ impl Display for RunError {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match &self.0 {
             Stop::Setup(cause) => Display::fmt(cause, f),
+            Stop::Broken(cause) => write!(f, "the ring broke during the run: {cause}"),
             Stop::Interrupted => f.write_str("interrupted by Ctrl-C"),
             Stop::Cancelled(None) => f.write_str("the root task was cancelled"),
             Stop::Cancelled(Some(reason)) => write!(f, "the root task was cancelled: {reason}"),
@@ -365,6 +378,7 @@ impl Error for RunError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match &self.0 {
             Stop::Setup(cause) => cause.source(),
+            Stop::Broken(cause) => Some(cause),
             _ => None,
         }
     }
@@ -375,6 +389,7 @@ impl From<RunError> for io::Error {
     fn from(error: RunError) -> io::Error {
         let cause = match &error.0 {
             Stop::Setup(cause) => Some(&**cause as &(dyn Error + 'static)),
+            Stop::Broken(cause) => Some(cause as &(dyn Error + 'static)),
             _ => None,
         };
         let refusal = std::iter::successors(cause, |&cause| cause.source())

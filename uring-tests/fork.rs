@@ -18,6 +18,7 @@ use std::time::Duration;
 
 pub const TRIALS: &[Trial] = &[
     io!(a_childs_use_of_its_parents_loop_is_an_error),
+    io!(a_run_whose_ring_broke_says_so),
     io!(a_childs_drops_do_nothing_to_the_parent),
     io!(a_child_can_run_a_loop_of_its_own),
     io!(a_program_that_is_started_gets_none_of_our_descriptors),
@@ -57,6 +58,20 @@ fn a_childs_use_of_its_parents_loop_is_an_error(ctx: &Ctx) {
         assert_eq!(&byte, b"p");
         assert_eq!(fs::read(&path).await.expect("it is there"), b"text");
     });
+}
+
+/// READ-24: not as a ring that could not be made, whose text gives advice on that.
+fn a_run_whose_ring_broke_says_so(ctx: &Ctx) {
+    let mut runner = ctx.runner();
+    runner.run(turns(2)).expect("it runs");
+    let status = in_a_fork(|| {
+        let error = runner.run(sleep(Duration::from_secs(3600))).expect_err("the ring is the parent's");
+        let text = error.to_string();
+        error.is_broken() && !error.is_setup() && text.contains("broke") && text.contains("fork")
+    });
+    assert_eq!(status, 0);
+    runner.run(turns(2)).expect("the parent's ring is whole");
+    runner.close().expect("it ends");
 }
 
 fn a_childs_drops_do_nothing_to_the_parent(ctx: &Ctx) {

@@ -410,7 +410,7 @@ impl Runner {
     ///
     /// # Errors
     /// `main` was cancelled, by Ctrl-C (see [`Builder::sigint`]) or otherwise; the loop was stopped
-    /// ([`LoopHandle::stop`]); another loop runs on this thread; or the kernel broke the ring.
+    /// ([`LoopHandle::stop`]); another loop runs on this thread; or the ring broke ([`RunError::is_broken`]).
     #[track_caller]
     pub fn run<F: IntoFuture>(&mut self, main: F) -> Result<F::Output, RunError> {
         let here = Location::caller();
@@ -434,7 +434,7 @@ impl Runner {
             resume_unwind(payload);
         }
         match (broken, output) {
-            (Some(error), _) => Err(RunError::setup(error)),
+            (Some(error), _) => Err(RunError::broken(error)),
             (None, Some(Ok(output))) => Ok(output),
             (None, Some(Err(error))) if error.is_panic() => resume_unwind(error.into_panic()),
             (None, Some(Err(_))) if interrupted => Err(RunError::interrupted()),
