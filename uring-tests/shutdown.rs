@@ -10,8 +10,8 @@ use crate::{io, once};
 use nix::sys::resource::{UsageWho, getrusage};
 use ringloop::fs::{self, File};
 use ringloop::{
-    Builder, Clock, LoopHandle, RunError, Task, all_tasks, catch_cancel, create_task, current, run, sleep,
-    testing, to_thread,
+    Builder, Clock, LoopHandle, RunError, Task, TaskBuilder, all_tasks, catch_cancel, create_task, current,
+    run, sleep, testing, to_thread,
 };
 use std::cell::{Cell, RefCell};
 use std::future::pending;
@@ -31,6 +31,9 @@ pub const TRIALS: &[Trial] = &[
     once!(a_panic_during_shutdown_is_reported_and_the_value_kept),
     once!(tasks_made_during_shutdown_end_as_well),
     once!(a_task_that_will_not_end_is_dropped_at_the_limit),
+    once!(an_end_that_lasts_says_every_ten_seconds_what_for),
+    once!(a_loop_ends_once_however_often_it_is_closed),
+    once!(calls_of_a_closed_loop_are_refused_and_dropped),
     once!(a_runner_runs_many_times_and_keeps_its_tasks),
     once!(a_cancelled_main_is_an_error),
     once!(a_closed_loop_refuses_its_handles),
@@ -119,37 +122,40 @@ fn tasks_that_are_left_are_cancelled_and_awaited(_: &Ctx) {
     assert_eq!(log.all(), [0, 1, 2]);
 }
 
-/// RUN-07
+/// RUN-07, AIO-07
 fn a_panic_during_shutdown_is_reported_and_the_value_kept(_: &Ctx) {
     let reports = Reports::default();
     let mut runner = start(reports.builder(Builder::new()));
     let value = runner.run(async {
-        create_task(async {
+        let stubborn = async {
             let _ = catch_cancel(pending::<()>()).await;
             panic!("while cleaning up");
-        })
-        .detach();
+        };
+        TaskBuilder::new().name("left").create_task(stubborn).detach();
         once_pending().await;
         7
     });
     assert_eq!(value.expect("main is fine"), 7);
     runner.close().expect("it ends");
     let said = reports.take();
-    assert!(said.len() == 1 && said[0].contains("while cleaning up"), "{said:?}");
+    let expected =
+        "task 'left': it panicked while the run was ending, and nobody awaited it: while cleaning up";
+    assert_eq!(said, [expected]);
 }
 
-/// SHUT-03 (the deviation): what a task makes while it is being cancelled is cancelled as well, until none is left.
+/// SHUT-03 (the deviation): what a task makes while it is being cancelled is cancelled as well, until none is left. Each is
+/// begun at once, as one that is cancelled before its first step never runs.
 fn tasks_made_during_shutdown_end_as_well(_: &Ctx) {
     fn spawn_child(log: Log<u32>, depth: u32) {
-        create_task(async move {
+        let child = async move {
             assert!(catch_cancel(pending::<()>()).await.is_err());
             if depth < 5 {
                 spawn_child(log.clone(), depth + 1);
             }
             once_pending().await;
             log.push(depth);
-        })
-        .detach();
+        };
+        TaskBuilder::new().eager().create_task(child).detach();
     }
     let log = Log::new();
     run(async {
@@ -157,10 +163,10 @@ fn tasks_made_during_shutdown_end_as_well(_: &Ctx) {
         once_pending().await;
     })
     .expect("it ends");
-    // A child that was cancelled before its first step never runs, so the chain may end early, but cleanly.
-    assert!(log.len() >= 1 && log.all().is_sorted(), "{:?}", log.all());
+    assert_eq!(log.all(), [0, 1, 2, 3, 4, 5]);
 }
 
+/// AIO-12, READ-24: it is reported, and nothing else is.
 fn a_task_that_will_not_end_is_dropped_at_the_limit(_: &Ctx) {
     let reports = Reports::default();
     let builder = reports.builder(Builder::new().shutdown_timeout(Duration::from_millis(50)));
@@ -169,7 +175,7 @@ fn a_task_that_will_not_end_is_dropped_at_the_limit(_: &Ctx) {
     runner
         .run(async {
             let token = drops.token();
-            ringloop::TaskBuilder::new()
+            TaskBuilder::new()
                 .name("stubborn")
                 .create_task(async move {
                     let _token = token;
@@ -184,7 +190,70 @@ fn a_task_that_will_not_end_is_dropped_at_the_limit(_: &Ctx) {
     runner.close().expect("it ends");
     assert_eq!(drops.count(), 1);
     let said = reports.take();
-    assert!(said.concat().contains("stubborn"), "{said:?}");
+    let expected = "tasks did not end within 50ms of being cancelled and are dropped: stubborn";
+    assert_eq!(said, [expected]);
+}
+
+/// A limit of minutes must not pass in silence.
+fn an_end_that_lasts_says_every_ten_seconds_what_for(ctx: &Ctx) {
+    let reports = Reports::default();
+    let builder = Builder::new().clock(Clock::Paused).shutdown_timeout(Duration::from_secs(25));
+    let mut runner = start(reports.builder(builder));
+    let real = Instant::now();
+    runner
+        .run(async {
+            let stubborn = async {
+                loop {
+                    let _ = catch_cancel(pending::<()>()).await;
+                }
+            };
+            TaskBuilder::new().name("stubborn").create_task(stubborn).detach();
+            once_pending().await;
+        })
+        .expect("main is fine");
+    runner.close().expect("it ends");
+    assert_eq!(
+        reports.take(),
+        [
+            "the loop's end has waited for 10s for tasks: stubborn",
+            "the loop's end has waited for 20s for tasks: stubborn",
+            "tasks did not end within 25s of being cancelled and are dropped: stubborn",
+        ]
+    );
+    assert!(real.elapsed() < Duration::from_secs(10), "a paused clock, on {:?}", ctx.kind);
+}
+
+/// SHUT-07: a runner that was closed is dropped as well, and the second end is none.
+fn a_loop_ends_once_however_often_it_is_closed(_: &Ctx) {
+    for closes in [true, false] {
+        let (release, held) = mpsc::channel::<()>();
+        let reports = Reports::default();
+        let limit = Duration::from_millis(20);
+        let mut runner = start(reports.builder(Builder::new().shutdown_timeout(limit)));
+        let handle = runner.handle();
+        runner
+            .run(async {
+                let begun = Arc::new(AtomicBool::new(false));
+                let begins = begun.clone();
+                let job = to_thread(move || {
+                    begins.store(true, Ordering::SeqCst);
+                    let _ = held.recv();
+                });
+                while !begun.load(Ordering::SeqCst) {
+                    once_pending().await;
+                }
+                drop(job);
+            })
+            .expect("it runs");
+        match closes {
+            true => runner.close().expect("it ends"),
+            false => drop(runner),
+        }
+        assert!(handle.is_closed());
+        let said = reports.take();
+        assert!(said.len() == 1 && said[0].contains("1 jobs on the thread pool"), "told once: {said:?}");
+        drop(release);
+    }
 }
 
 /// Several runs, one loop: what the first left is there in the second.
@@ -220,7 +289,7 @@ fn a_cancelled_main_is_an_error(_: &Ctx) {
     assert!(error.is_cancelled() && error.to_string().contains("by itself"), "{error}");
 }
 
-/// RUN-10, RUN-19, SHUT-07
+/// RUN-10, RUN-19
 fn a_closed_loop_refuses_its_handles(ctx: &Ctx) {
     let runner = ctx.runner();
     let handle: LoopHandle = runner.handle();
@@ -242,7 +311,6 @@ fn a_closed_loop_refuses_its_handles(ctx: &Ctx) {
     next.run(async { handle.call_soon_threadsafe(|| ()).expect_err("another loop") }).expect("it runs");
 }
 
-/// SHUT-05, SHUT-08
 /// READ-03. As asyncio, where `shutdown_default_executor` is awaited: the job gets 1.
 fn the_loop_goes_on_turning_while_jobs_on_the_pool_wait_for_it(ctx: &Ctx) {
     for builder in [ctx.builder(), ctx.builder().clock(Clock::Paused)] {
@@ -266,6 +334,40 @@ fn the_loop_goes_on_turning_while_jobs_on_the_pool_wait_for_it(ctx: &Ctx) {
     }
 }
 
+/// RUN-19: each of asyncio's calls that fails with "Event loop is closed". `run` and `close` are refused by the compiler, as
+/// `close` takes the runner; handlers of signals there are none.
+fn calls_of_a_closed_loop_are_refused_and_dropped(ctx: &Ctx) {
+    let mut runner = ctx.runner();
+    let kept = runner.run(async { ringloop::current() }).expect("it runs");
+    let handle = runner.handle();
+    runner.close().expect("it ends");
+    let drops = Drops::new();
+    let token = || {
+        let token = drops.token();
+        move || -> () { unreachable!("the loop has ended: {}", size_of_val(&token)) }
+    };
+    let soon = kept.call_soon(token());
+    let timer = kept.call_later(Duration::ZERO, token());
+    handle.call_soon_threadsafe(|| unreachable!("the loop has ended")).expect_err("call_soon_threadsafe");
+    let coroutine = async || unreachable!("the loop has ended");
+    assert!(handle.run_coroutine_threadsafe(coroutine).wait().map(|(): ()| ()).is_err());
+    let body = token();
+    let task = kept.create_task(async move { body() });
+    assert!(task.task_ref().is_done(), "create_task");
+    assert_eq!(drops.count(), 3, "what was refused is gone");
+    drop((soon, timer, task));
+    let spawned = ringloop::try_create_task(async {});
+    assert!(spawned.is_err(), "no loop runs");
+    let panic = catch_unwind(|| drop(to_thread(|| ())));
+    let payload = panic.expect_err("no loop runs");
+    let text = payload.downcast_ref::<String>().map(String::as_str).unwrap_or_default();
+    assert!(text.contains("ringloop::run"), "run_in_executor names the remedy: {text}");
+    ctx.run(async {
+        turns(3).await;
+    });
+}
+
+/// SHUT-05
 fn jobs_on_the_pool_are_waited_for(ctx: &Ctx) {
     let done = Arc::new(AtomicUsize::new(0));
     let mut runner = ctx.runner();
@@ -285,7 +387,7 @@ fn jobs_on_the_pool_are_waited_for(ctx: &Ctx) {
     assert_eq!(done.load(Ordering::SeqCst), 4);
 }
 
-/// THREAD-09
+/// THREAD-09, SHUT-08
 fn a_job_that_will_not_end_is_left_at_the_limit(_: &Ctx) {
     let (release, held) = mpsc::channel::<()>();
     let (over, ended) = mpsc::channel();

@@ -137,7 +137,7 @@ fn the_children_of_a_gather_fail_in_its_name(ctx: &Ctx) {
     });
 }
 
-/// RUN-07, for an error
+/// RUN-07, AIO-07, for an error
 fn an_error_during_shutdown_is_reported(ctx: &Ctx) {
     let reports = Reports::default();
     let mut runner = start(reports.builder(ctx.builder()));
@@ -152,7 +152,10 @@ fn an_error_during_shutdown_is_reported(ctx: &Ctx) {
     });
     assert_eq!(value.expect("main is fine"), 7);
     runner.close().expect("it ends");
-    assert_eq!(reports.take(), ["task 'left': it failed, and nobody awaited it: while cleaning up"]);
+    assert_eq!(
+        reports.take(),
+        ["task 'left': it failed while the run was ending, and nobody awaited it: while cleaning up"]
+    );
 }
 
 /// What `run` throws.

@@ -5,7 +5,7 @@
 //! the default one is told of its panic and of what it was told, and if that one panics too, stderr is.
 
 use std::borrow::Cow;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::io::Write;
 use std::net::SocketAddr;
@@ -53,15 +53,16 @@ impl ErrorContext {
     }
 
     /// A panic or an error that nobody awaited, of a task or of a callback.
-    pub(super) fn of_loss(task: &TaskRef, lost: &Lost) -> Self {
+    fn of_loss(task: &TaskRef, lost: &Lost, ending: bool) -> Self {
         let (what, error) = match lost {
-            Lost::Panic(panic) => ("it panicked, and nobody awaited it", panic.panic_text()),
-            Lost::Error(error) => ("it failed, and nobody awaited it", Some(error.clone())),
+            Lost::Panic(panic) => ("panicked", panic.panic_text()),
+            Lost::Error(error) => ("failed", Some(error.clone())),
         };
+        let when = if ending { " while the run was ending" } else { "" };
         if task.is_hidden() {
             let message = match task.given_name() {
-                Some(name) => format!("a callback of {name} panicked").into(),
-                None => Cow::from("a callback panicked"),
+                Some(name) => format!("a callback of {name} panicked{when}"),
+                None => format!("a callback panicked{when}"),
             };
             return ErrorContext { error, ..Self::new(message) };
         }
@@ -69,7 +70,7 @@ impl ErrorContext {
             task: Some(task.name().to_string()),
             location: task.location(),
             error,
-            ..Self::new(what)
+            ..Self::new(format!("it {what}{when}, and nobody awaited it"))
         }
     }
 
@@ -134,6 +135,8 @@ type LocalHandler = Rc<dyn Fn(&ErrorContext)>;
 /// One loop's exception handler.
 pub(super) struct Exceptions {
     handler: RefCell<LocalHandler>,
+    /// The loop's end has begun: a loss is told as one of the end.
+    ending: Cell<bool>,
 }
 
 impl Exceptions {
@@ -142,12 +145,22 @@ impl Exceptions {
             Some(handler) => Rc::new(move |context| handler(context)),
             None => Rc::new(default_exception_handler),
         };
-        Rc::new(Exceptions { handler: RefCell::new(handler) })
+        Rc::new(Exceptions { handler: RefCell::new(handler), ending: Cell::new(false) })
     }
 
     pub(super) fn set(&self, handler: impl Fn(&ErrorContext) + 'static) {
         let before = self.handler.replace(Rc::new(handler));
         drop(before);
+    }
+
+    /// From now on losses are those of tasks that the loop's end has cancelled.
+    pub(super) fn begin_end(&self) {
+        self.ending.set(true);
+    }
+
+    /// Tells the handler of a panic or an error that nobody awaited.
+    pub(super) fn tell_loss(&self, task: &TaskRef, lost: &Lost) {
+        self.tell(&ErrorContext::of_loss(task, lost, self.ending.get()));
     }
 
     /// Tells the handler; returns, whatever becomes of that.

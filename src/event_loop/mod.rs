@@ -136,7 +136,7 @@ impl EventLoop {
         let notify = Waker::from(Arc::new(Notify(ring.notifier())));
         let exceptions = Exceptions::new(options.on_error.clone());
         let told = exceptions.clone();
-        let on_lost = move |task: &TaskRef, lost: &Lost| told.tell(&ErrorContext::of_loss(task, lost));
+        let on_lost = move |task: &TaskRef, lost: &Lost| told.tell_loss(task, lost);
         let executor = Executor::new(notify.clone(), Box::new(on_lost));
         executor.set_panics_end_runs(options.panics_end_runs());
         let reactor = Reactor::new(ring, executor.mailbox());

@@ -19,7 +19,7 @@ use crate::context::{self, Context};
 use crate::error::RunError;
 use crate::executor::{Spawn, TaskRef, yield_now};
 use crate::pool::ThreadPool;
-use crate::ring::{Clock, Config, FaultPlan, FeatureMask, Features, SetupError};
+use crate::ring::{Clock, Config, FaultPlan, FeatureMask, Features, SetupError, later};
 use crate::sys::clock;
 
 /// Runs `main` on a new event loop and returns its output, after asyncio's shutdown: the tasks that are left are cancelled
@@ -46,6 +46,9 @@ pub fn run<F: IntoFuture>(main: F) -> Result<F::Output, RunError> {
     );
     Builder::new().run(main)
 }
+
+/// How often a loop's end that lasts says what it waits for.
+const NOTICE: Duration = Duration::from_secs(10);
 
 /// Whether a switch in the environment is on.
 fn is_set(switch: &str) -> bool {
@@ -230,7 +233,8 @@ impl Builder {
         self
     }
 
-    /// How long the end waits for cancelled tasks, detached writers and the loop's own thread pool, together. Default 300 seconds.
+    /// How long the end waits for cancelled tasks, detached writers and the loop's own thread pool, together. Default 300
+    /// seconds. While it waits, the exception handler is told every 10 seconds of what for.
     pub fn shutdown_timeout(mut self, limit: Duration) -> Self {
         self.shutdown_timeout = limit;
         self
@@ -491,18 +495,55 @@ impl EventLoop {
         Ok(())
     }
 
-    /// Turns until `done` or the deadline.
+    /// Turns until `done` or the deadline, and says every [`NOTICE`] what the end waits for.
     fn turn_until(&self, deadline: Instant, done: impl Fn(&Self) -> bool) -> bool {
-        // A task that does nothing but wake at the deadline, so that the loop does not sleep past it.
-        let alarm = self.reactor.add_timer(deadline, std::task::Waker::noop().clone());
-        while !done(self) && self.reactor.now() < deadline {
-            if let Err(error) = self.turn(|| done(self)) {
+        let begun = self.reactor.now();
+        let mut notice = later(begun, NOTICE);
+        loop {
+            let next = notice.min(deadline);
+            // A timer that wakes no task, so that the loop does not sleep past it.
+            let alarm = self.reactor.add_timer(next, std::task::Waker::noop().clone());
+            let turned = self.turn_before(next, &done);
+            self.reactor.remove_timer(alarm);
+            if let Err(error) = turned {
                 self.report(&ErrorContext::new("the ring broke at the loop's end").with_error(error));
-                break;
+                return done(self);
             }
+            if done(self) || next == deadline {
+                return done(self);
+            }
+            let waited = notice.saturating_duration_since(begun);
+            let held = self.held_by();
+            self.report(&ErrorContext::new(format!("the loop's end has waited for {waited:?} for {held}")));
+            notice = later(notice, NOTICE);
         }
-        self.reactor.remove_timer(alarm);
-        done(self)
+    }
+
+    /// Turns until `done` or the time `end`.
+    fn turn_before(&self, end: Instant, done: impl Fn(&Self) -> bool) -> io::Result<()> {
+        while !done(self) && self.reactor.now() < end {
+            self.turn(|| done(self))?;
+        }
+        Ok(())
+    }
+
+    /// What keeps the loop from its end, in words.
+    fn held_by(&self) -> String {
+        let tasks = self.executor.all_tasks();
+        let (writers, bytes) = self.detached.pending();
+        let pools = self.pool.get().into_iter().chain(self.reactor.threads());
+        let jobs: usize = pools.map(ThreadPool::in_flight).sum();
+        let mut held = Vec::new();
+        if !tasks.is_empty() {
+            held.push(format!("tasks: {}", names(&tasks)));
+        }
+        if writers > 0 {
+            held.push(format!("{writers} dropped connections and files with {bytes} bytes to write"));
+        }
+        if jobs > 0 {
+            held.push(format!("{jobs} jobs on the thread pool"));
+        }
+        held.join("; ")
     }
 
     /// Ends a thread pool. The loop goes on turning meanwhile, because jobs may wait for it. False: some of them have not
@@ -525,6 +566,7 @@ impl EventLoop {
         }
         let inside = self.enter();
         self.executor.set_panics_end_runs(false);
+        self.exceptions.begin_end();
         let limit = self.options.shutdown_timeout;
         let deadline = self.reactor.after(limit);
         // In a forked child nothing here is ours; and where the thread's own storage is gone, no task can run any more.
@@ -545,10 +587,11 @@ impl EventLoop {
             {
                 self.report(&ErrorContext::new("the ring broke at the loop's end").with_error(error));
             }
-            let settled =
+            let is_settled =
                 |event_loop: &Self| event_loop.executor.cancel_all() && event_loop.detached.pending().0 == 0;
-            if !self.turn_until(deadline, settled) {
-                let (writers, bytes) = self.detached.pending();
+            let settled = self.turn_until(deadline, is_settled);
+            let (writers, bytes) = self.detached.pending();
+            if !settled && writers > 0 {
                 self.report(&ErrorContext::new(format!(
                     "{writers} dropped connections and files still had {bytes} bytes to write after {limit:?}, which are lost"
                 )));
@@ -564,7 +607,7 @@ impl EventLoop {
                 }
             }
             // Jobs may have made tasks, and these may have written.
-            self.turn_until(deadline, settled);
+            self.turn_until(deadline, is_settled);
         }
         self.executor.close();
         let leaked = self.reactor.close(self.options.drain_timeout);
