@@ -38,6 +38,8 @@ pub const TRIALS: &[Trial] = &[
     once!(what_was_there_before_is_put_back),
     once!(a_signal_that_is_ignored_or_handled_by_others_is_left_alone),
     once!(what_others_install_meanwhile_is_left_in_place),
+    once!(run_cleans_up_after_ctrl_c),
+    once!(run_leaves_the_handler_of_its_program_in_place),
     once!(who_does_not_ask_is_not_watched_for),
     once!(every_run_that_asked_is_cancelled),
     once!(a_forked_child_is_ended_and_its_parent_undisturbed),
@@ -362,11 +364,43 @@ fn what_others_install_meanwhile_is_left_in_place(ctx: &Ctx) {
     runner.close().expect("it ends");
 }
 
-/// Opt-in: neither `run` nor a loop built without it touches the signal.
+/// USE-08: as `asyncio.run`, on the main thread and in place of the default action only.
+fn run_cleans_up_after_ctrl_c(_: &Ctx) {
+    default_sigint();
+    let before = disposition();
+    let log = Log::new();
+    let presser = press_soon();
+    let ended = run(with_cleanup(sleep(Duration::from_secs(3600)), async |_| {
+        sleep(Duration::from_millis(1)).await;
+        log.push("clean");
+    }));
+    assert!(ended.expect_err("it was interrupted").is_interrupted());
+    assert_eq!(log.all(), ["clean"]);
+    presser.join().expect("it pressed");
+    assert_eq!(disposition(), before);
+    let elsewhere = thread::spawn(|| run(async { disposition() }).expect("io_uring works here"));
+    assert_eq!(elsewhere.join().expect("no panic"), before, "on another thread it is left alone");
+}
+
+/// USE-08: a host program's handler hears of Ctrl-C, not the loop.
+fn run_leaves_the_handler_of_its_program_in_place(_: &Ctx) {
+    handle_by(SigHandler::Handler(note_sigint));
+    let before = disposition();
+    let during = run(async {
+        press();
+        turns(3).await;
+        disposition()
+    });
+    assert_eq!(during.expect("it is not interrupted"), before);
+    assert_eq!((NOTED.load(Ordering::SeqCst), disposition()), (1, before));
+    default_sigint();
+}
+
+/// Opt-in: a builder's loop does not touch the signal, so `Builder::new().run` is the way to decline.
 fn who_does_not_ask_is_not_watched_for(ctx: &Ctx) {
     default_sigint();
     let before = disposition();
-    assert_eq!(run(async { disposition() }).expect("io_uring works here"), before);
+    assert_eq!(Builder::new().run(async { disposition() }).expect("io_uring works here"), before);
     assert_eq!(ctx.run(async { disposition() }), before);
     let mut runner = start(ctx.builder().sigint(Sigint::Default));
     assert_eq!(runner.run(async { disposition() }).expect("it runs"), before);

@@ -19,14 +19,20 @@ use crate::context::{self, Context};
 use crate::error::RunError;
 use crate::executor::{Spawn, TaskRef, yield_now};
 use crate::pool::ThreadPool;
-use crate::ring::{Clock, Config, FaultPlan, FeatureMask, Features, SetupError, later};
+use crate::ring::{Clock, Config, FaultPlan, FeatureMask, Features, SetupError, is_main_thread, later};
 use crate::sys::clock;
 
 /// Runs `main` on a new event loop and returns its output, after asyncio's shutdown: the tasks that are left are cancelled
 /// and awaited, bytes written to sockets are sent, the thread pool is joined, operations in flight are drained.
 ///
+/// Ctrl-C cancels `main`, which may clean up, as in asyncio; [`Builder::sigint`] tells more. That holds on the program's main
+/// thread, while SIGINT has its default action: a handler of the program's own is left alone. To leave SIGINT alone in any
+/// case: `Builder::new().run(main)`. An exit status of 130 is up to the caller; [`#[ringloop::main]`](macro@crate::main)
+/// gives it.
+///
 /// # Errors
-/// The ring could not be made (the text says why and what to do), or `main` was cancelled. A panic of `main` resumes here.
+/// The ring could not be made (the text says why and what to do), Ctrl-C was pressed ([`RunError::is_interrupted`]), or
+/// `main` was cancelled otherwise. A panic of `main` resumes here.
 ///
 /// # Panics
 /// Inside another loop of this thread: await the future there, or create a task.
@@ -44,7 +50,9 @@ pub fn run<F: IntoFuture>(main: F) -> Result<F::Output, RunError> {
         running().is_none(),
         "ringloop::run inside of an event loop: await the future, or give it to `create_task`, instead of running it"
     );
-    Builder::new().run(main)
+    // Of other threads the process would outlive the first Ctrl-C, as whoever started them does not hear of it.
+    let sigint = if is_main_thread() { Sigint::Cancel } else { Sigint::Default };
+    Builder::new().sigint(sigint).run(main)
 }
 
 /// How often a loop's end that lasts says what it waits for.
@@ -270,8 +278,8 @@ impl Builder {
         self
     }
 
-    /// What Ctrl-C does during a run. Default: [`Sigint::Default`], unlike asyncio, which takes it unasked;
-    /// `#[ringloop::main]` takes it as well.
+    /// What Ctrl-C does during a run. Default: [`Sigint::Default`], as for a library that runs a loop inside of a program of
+    /// others. [`run`] on the main thread and `#[ringloop::main]` take it, as asyncio does.
     ///
     /// With [`Sigint::Cancel`], the first Ctrl-C of a run cancels main. If that ends it, and nobody else asked for it, the
     /// run's error [`is_interrupted`](RunError::is_interrupted); a main that catches the cancel and returns has its value

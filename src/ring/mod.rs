@@ -68,7 +68,7 @@ pub use features::{FeatureMask, Features};
 pub(crate) use notifier::Notifier;
 pub use registered::RegisteredBuf;
 pub(crate) use setup::release_parked;
-pub(crate) use sigint::{Watch, die};
+pub(crate) use sigint::{Watch, die, is_main_thread};
 
 use backlog::Backlog;
 use clock::Time;

@@ -153,6 +153,12 @@ impl Place {
     }
 }
 
+/// Whether this is the thread that the process began with.
+pub(crate) fn is_main_thread() -> bool {
+    // SAFETY: L1: both only ask for numbers, and cannot fail.
+    unsafe { libc::gettid() == libc::getpid() }
+}
+
 /// Whether a handler of this process runs.
 fn is_handling() -> bool {
     let now = HANDLING.load(SeqCst);
