@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 pub const TRIALS: &[Trial] = &[
     io!(nothing_fires_early),
     once!(sleeps_end_by_due_time_and_ties_in_order),
+    once!(a_due_timer_is_seen_within_a_turn_however_long_a_poll_takes),
     io!(fifteen_thousand_sleeps_with_one_deadline_all_end),
     io!(a_storm_of_timers_is_batched),
     once!(dropped_sleeps_leave_the_store),
@@ -106,6 +107,27 @@ fn sleeps_end_by_due_time_and_ties_in_order(ctx: &Ctx) {
             delays.into_iter().enumerate().map(|(number, delay)| (delay, number)).collect();
         expected.sort();
         assert_eq!(log.all(), expected);
+    });
+}
+
+/// READ-09: as asyncio's loop, which looks at its timers in each turn.
+fn a_due_timer_is_seen_within_a_turn_however_long_a_poll_takes(ctx: &Ctx) {
+    ctx.run(async {
+        let polls = Log::new();
+        let computing = create_task({
+            let polls = polls.clone();
+            async move {
+                for poll in 0..10 {
+                    std::thread::sleep(ms(20));
+                    polls.push(poll);
+                    yield_now().await;
+                }
+            }
+        });
+        timeout(ms(10), pending::<()>()).await.expect_err("it comes");
+        let before = polls.len();
+        assert!(before <= 2, "due in the first poll of the other task, seen after {before}");
+        computing.await.expect("no panic");
     });
 }
 

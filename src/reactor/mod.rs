@@ -92,7 +92,8 @@ const CALLS_PER_STEP: u32 = 32;
 /// As many bytes take about as long to copy as a call takes.
 const BYTES_PER_CALL: usize = 16 << 10;
 
-/// After so many polls of tasks the last reading of the clock is too old to say which timers are due.
+/// After so many polls of tasks the last reading of the clock is too old to say which timers are due. It is so too after a tick
+/// of the kernel's clock, some milliseconds: polls may take any time, and a look at the tick costs a fifth of a reading.
 const STALE: u64 = 16;
 
 /// How often the kernel is entered at most to end operations at once: one enter takes all cancels and runs twenty ends or more.
@@ -177,8 +178,18 @@ pub(crate) struct Reactor {
     calls: Cell<(u64, u32)>,
     /// The executor's step in which one was made that nobody has given way for.
     made: Cell<u64>,
-    /// The last reading of the clock that may still serve, and the executor's step in which it was made.
-    read: Cell<Option<(Instant, u64)>>,
+    /// The last reading of the clock that may still serve.
+    read: Cell<Option<Reading>>,
+}
+
+/// A reading of the clock.
+#[derive(Clone, Copy)]
+struct Reading {
+    now: Instant,
+    /// The executor's step in which it was made.
+    step: u64,
+    /// The kernel's tick at that time.
+    tick: Duration,
 }
 
 impl Reactor {
@@ -497,7 +508,7 @@ impl Reactor {
     /// The loop's time.
     pub(crate) fn now(&self) -> Instant {
         let now = self.core.borrow().ring.as_ref().map_or_else(clock::now, Ring::now);
-        self.read.set(Some((now, step_number())));
+        self.read.set(Some(Reading { now, step: step_number(), tick: clock::last_tick() }));
         now
     }
 
@@ -507,7 +518,7 @@ impl Reactor {
     }
 
     /// A time by which a timer is due, if there is one. It reads the clock unless that was read within the last
-    /// [`STALE`] polls: a reading costs more than a turn of a few tasks, and an old one makes no timer early.
+    /// [`STALE`] polls and since the last tick: a reading costs more than a turn of a few tasks, and an old one makes no timer early.
     pub(crate) fn due(&self) -> Option<Instant> {
         let next = self.next_timer()?;
         let now = self.recent().unwrap_or_else(|| self.now());
@@ -515,8 +526,8 @@ impl Reactor {
     }
 
     fn recent(&self) -> Option<Instant> {
-        let (now, step) = self.read.get()?;
-        (step_number() - step < STALE).then_some(now)
+        let Reading { now, step, tick } = self.read.get()?;
+        (step_number() - step < STALE && tick == clock::last_tick()).then_some(now)
     }
 
     /// Whether a turn that does not sleep has anything to do here: enter, reap, or see which timers are due.
