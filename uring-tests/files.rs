@@ -40,6 +40,7 @@ pub const TRIALS: &[Trial] = &[
     io!(lines_come_one_by_one),
     io!(a_positional_call_sees_what_the_cursor_wrote),
     io!(open_options_mean_what_std_means),
+    io!(a_file_on_any_descriptor_does_what_stds_does),
     io!(modes_and_custom_flags_are_passed_on),
     io!(length_metadata_and_sync),
     io!(a_close_reports_and_frees),
@@ -298,6 +299,33 @@ fn a_positional_call_sees_what_the_cursor_wrote(ctx: &Ctx) {
         assert_eq!(seen, b"by the cursor");
         file.write_all(b", and more").await.expect("there is room");
         assert_eq!(file.metadata().await.expect("it is open").len(), 23);
+    });
+}
+
+/// No kind of descriptor is refused: `File` on it reads, or fails, as std's does.
+fn a_file_on_any_descriptor_does_what_stds_does(ctx: &Ctx) {
+    let folder = ctx.path("folder");
+    std::fs::create_dir(&folder).expect("the folder can be written");
+    ctx.run(async {
+        let socket = || {
+            let (mut left, right) = std::os::unix::net::UnixStream::pair().expect("descriptors are left");
+            std::io::Write::write_all(&mut left, b"hello").expect("there is room");
+            OwnedFd::from(right)
+        };
+        let listener =
+            || OwnedFd::from(std::net::TcpListener::bind("127.0.0.1:0").expect("loopback is there"));
+        let open = || OwnedFd::from(std::fs::File::open(&folder).expect("it is there"));
+        for (name, ours, stds) in
+            [("socket", socket(), socket()), ("listener", listener(), listener()), ("folder", open(), open())]
+        {
+            let mut expected = [0; 8];
+            let std = std::fs::File::from(stds).read(&mut expected);
+            let mut file = File::from(ours);
+            let mut buffer = [0; 8];
+            let read = file.read(&mut buffer).await;
+            let told = |read: std::io::Result<usize>| read.map_err(|error| error.raw_os_error());
+            assert_eq!((told(read), buffer), (told(std), expected), "{name}");
+        }
     });
 }
 

@@ -7,11 +7,13 @@ use crate::harness::peers::{connect, listen, reset};
 use crate::harness::probes::{CountingWaker, Log, poll_with, start_and_drop};
 use crate::harness::{Ctx, Kind, Trial, aftermath};
 use crate::io;
+use nix::sys::socket::{Shutdown, shutdown};
 use ringloop::net::TcpListener;
 use ringloop::{create_task, testing, yield_now};
 use socket2::{Domain, Type};
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -30,7 +32,8 @@ pub const TRIALS: &[Trial] = &[
     io!(a_client_that_is_gone_already_is_still_accepted),
     io!(a_bound_port_cannot_be_bound_again),
     io!(a_listener_of_std_may_be_blocking_or_not),
-    io!(a_socket_that_does_not_listen_is_told_so),
+    io!(a_socket_that_does_not_listen_is_refused),
+    io!(a_listener_that_listens_no_more_says_so),
     io!(a_listener_survives_a_burst),
 ];
 
@@ -289,13 +292,38 @@ fn a_listener_of_std_may_be_blocking_or_not(ctx: &Ctx) {
     });
 }
 
-fn a_socket_that_does_not_listen_is_told_so(ctx: &Ctx) {
+/// A descriptor of a kind that a listener does not expect is refused at once, as accept(2) of std's refuses it later.
+fn a_socket_that_does_not_listen_is_refused(ctx: &Ctx) {
     ctx.run(async {
-        let socket = socket2::Socket::new(Domain::IPV4, Type::STREAM, None).expect("sockets can be made");
-        let listener = TcpListener::from_std(socket.into()).expect("it is a socket");
+        let (_listening, address) = listen();
+        let fresh = socket2::Socket::new(Domain::IPV4, Type::STREAM, None).expect("sockets can be made");
+        let datagrams = std::net::UdpSocket::bind("127.0.0.1:0").expect("loopback is there");
+        let wrong: [(OwnedFd, &str); 4] = [
+            (fresh.into(), "a stream socket that does not listen"),
+            (connect(address).into(), "a stream socket that does not listen"),
+            (datagrams.into(), "a socket, but not of streams"),
+            (std::fs::File::open("/dev/null").expect("every system has it").into(), "no socket"),
+        ];
+        for (fd, name) in wrong {
+            let std = std::net::TcpListener::from(fd);
+            std.accept().expect_err("std cannot accept there either");
+            let error = TcpListener::from_std(std).expect_err(name);
+            assert_eq!(error.kind(), ErrorKind::InvalidInput, "{name}");
+            let text = error.to_string();
+            assert!(text.contains("TcpListener") && text.contains(name), "{text:?} names {name:?}");
+        }
+    });
+}
+
+fn a_listener_that_listens_no_more_says_so(ctx: &Ctx) {
+    ctx.run(async {
+        let (std, _) = listen();
+        let other = std.try_clone().expect("descriptors are left");
+        let listener = TcpListener::from_std(std).expect("it listens");
+        shutdown(other.as_raw_fd(), Shutdown::Both).expect("it is a socket");
+        let expected = other.accept().expect_err("nothing can come").kind();
         for _ in 0..2 {
-            let error = listener.accept().await.expect_err("nothing can come");
-            assert_eq!(error.kind(), ErrorKind::InvalidInput);
+            assert_eq!(listener.accept().await.expect_err("nothing can come").kind(), expected);
         }
     });
 }

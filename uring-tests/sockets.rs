@@ -16,7 +16,7 @@ use socket2::SockRef;
 use std::cell::Cell;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -52,6 +52,8 @@ pub const TRIALS: &[Trial] = &[
     io!(a_reused_descriptor_number_is_a_fresh_start),
     io!(a_dropped_stream_is_closed_for_its_peer),
     io!(into_std_hands_everything_over),
+    io!(a_descriptor_that_cannot_be_a_connection_is_refused),
+    io!(a_socket_that_is_still_connecting_is_taken_over),
     io!(a_refused_connection_says_so),
     io!(connect_tries_every_address),
     io!(a_connect_that_hangs_gives_way_to_the_next_address),
@@ -946,6 +948,42 @@ pub async fn everything_goes_to_std(ours: TcpStream, mut theirs: std::net::TcpSt
 /// Polls once, whatever comes of it.
 async fn start_and_drop_maybe<F: Future>(future: F) {
     let _ = poll_once(&mut Box::pin(future)).await;
+}
+
+/// What std takes over without a look, and fails on at the first read, is refused by name.
+fn a_descriptor_that_cannot_be_a_connection_is_refused(ctx: &Ctx) {
+    ctx.run(async {
+        let (listening, _) = listen();
+        let datagrams = std::net::UdpSocket::bind("127.0.0.1:0").expect("loopback is there");
+        let wrong: [(OwnedFd, &str); 3] = [
+            (listening.into(), "a listening socket"),
+            (datagrams.into(), "a socket, but not of streams"),
+            (std::fs::File::open("/dev/null").expect("every system has it").into(), "no socket"),
+        ];
+        for (fd, name) in wrong {
+            let error = TcpStream::from_std(fd.into()).expect_err(name);
+            assert_eq!(error.kind(), ErrorKind::InvalidInput, "{name}");
+            let text = error.to_string();
+            assert!(text.contains("TcpStream") && text.contains(name), "{text:?} names {name:?}");
+        }
+    });
+}
+
+/// A connect(2) that was begun elsewhere and has not ended, or has failed, is no wrong kind.
+fn a_socket_that_is_still_connecting_is_taken_over(ctx: &Ctx) {
+    ctx.run(async {
+        let (listener, address) = listen();
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
+        let socket = socket.expect("sockets can be made");
+        let unconnected = socket.try_clone().expect("descriptors are left");
+        let stream = TcpStream::from_std(unconnected.into()).expect("it can become a connection");
+        socket.connect(&address.into()).expect("the listener is there");
+        let (mut peer, _) = listener.accept().expect("it has come");
+        peer.write_all(b"hello").expect("it is connected");
+        let mut buffer = [0; 5];
+        stream.read_exact(&mut buffer).await.expect("it has come");
+        assert_eq!(&buffer, b"hello");
+    });
 }
 
 fn a_refused_connection_says_so(ctx: &Ctx) {

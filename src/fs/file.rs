@@ -406,6 +406,8 @@ impl Drop for File {
     }
 }
 
+/// A descriptor of any kind is taken, as by `std::fs::File`: what its kind cannot do fails at the first call that asks for
+/// it, `IsADirectory` for a read of a folder.
 impl From<OwnedFd> for File {
     fn from(fd: OwnedFd) -> Self {
         File::opened(fd, None)

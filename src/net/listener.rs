@@ -20,7 +20,7 @@ use std::time::Duration;
 use futures_util::stream::Stream;
 
 use super::address::{ToAddrs, resolve};
-use super::socket::{NextClose, Socket};
+use super::socket::{NextClose, Socket, SocketKind};
 use super::stream::TcpStream;
 use super::turn::Turns;
 use crate::error::is_end_of_loop;
@@ -93,10 +93,10 @@ impl TcpListener {
     /// Takes over a listening socket of std. It may be blocking or not.
     ///
     /// # Errors
-    /// The descriptor is not a socket.
+    /// `InvalidInput`: the descriptor is not a stream socket that listens. The text says what it is.
     pub fn from_std(listener: std::net::TcpListener) -> io::Result<Self> {
         let fd = OwnedFd::from(listener);
-        SockRef::of(&fd).is_stream()?;
+        SocketKind::TcpListener.check(SockRef::of(&fd))?;
         Ok(Self::new(fd))
     }
 

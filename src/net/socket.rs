@@ -12,6 +12,7 @@ use slab::Slab;
 
 use crate::event_loop::running;
 use crate::executor::wake;
+use crate::sys::Errno;
 use crate::sys::socket::SockRef;
 
 thread_local! {
@@ -68,6 +69,37 @@ pub(super) struct Socket {
     fd: Option<OwnedFd>,
     /// Closing may block: SO_LINGER was set.
     lingers: Cell<bool>,
+}
+
+/// The public type that takes over a descriptor of the user's, which says of what kind that must be.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum SocketKind {
+    TcpStream,
+    TcpListener,
+}
+
+impl SocketKind {
+    /// Refuses a descriptor that cannot serve as one. A socket that is not connected may yet become so: it can serve as
+    /// a stream.
+    ///
+    /// # Errors
+    /// `InvalidInput`, which names the type and the kind of the descriptor.
+    pub(super) fn check(self, socket: SockRef<'_>) -> io::Result<()> {
+        let (name, needed) = match self {
+            SocketKind::TcpStream => ("TcpStream", "a stream socket that does not listen"),
+            SocketKind::TcpListener => ("TcpListener", "a listening stream socket"),
+        };
+        let found = match (socket.is_stream(), socket.listens()) {
+            (Err(Errno::ENOTSOCK), _) => "no socket",
+            (Ok(false), _) => "a socket, but not of streams",
+            (Ok(true), Ok(listens)) if listens == (self == SocketKind::TcpListener) => return Ok(()),
+            (Ok(true), Ok(true)) => "a listening socket",
+            (Ok(true), Ok(false)) => "a stream socket that does not listen",
+            (Err(error), _) | (_, Err(error)) => return Err(error.into()),
+        };
+        let text = format!("{name}::from_std needs {needed}; the descriptor is {found}");
+        Err(io::Error::new(io::ErrorKind::InvalidInput, text))
+    }
 }
 
 impl Socket {

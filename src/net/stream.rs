@@ -19,7 +19,7 @@ use super::lines::{LineStream, Source, read_exact, read_line, read_until, readab
 use super::out_queue::OutQueue;
 use super::owned::WriteOwned;
 use super::receiver::Receiver;
-use super::socket::Socket;
+use super::socket::{Socket, SocketKind};
 use super::split::{OwnedReadHalf, OwnedWriteHalf};
 use crate::buf::IoBuf;
 use crate::error::BufResult;
@@ -102,13 +102,13 @@ impl TcpStream {
         Connect::new(to.to_target(), Ok)
     }
 
-    /// Takes over a connected socket of std. It may be blocking or not.
+    /// Takes over a socket of std. It may be blocking or not, and it need not be connected yet.
     ///
     /// # Errors
-    /// The descriptor is not a socket.
+    /// `InvalidInput`: the descriptor is not a stream socket, or it listens. The text says which.
     pub fn from_std(stream: std::net::TcpStream) -> io::Result<Self> {
         let socket = Socket::new(OwnedFd::from(stream));
-        socket.options().is_stream()?;
+        SocketKind::TcpStream.check(socket.options())?;
         Ok(Self::new(socket))
     }
 

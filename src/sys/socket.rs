@@ -235,6 +235,14 @@ impl<'fd> SockRef<'fd> {
         Ok(self.get(libc::SOL_SOCKET, libc::SO_TYPE)? == libc::SOCK_STREAM)
     }
 
+    /// Whether it listens (SO_ACCEPTCONN).
+    ///
+    /// # Errors
+    /// The descriptor is not a socket.
+    pub(crate) fn listens(self) -> Result<bool, Errno> {
+        Ok(self.get(libc::SOL_SOCKET, libc::SO_ACCEPTCONN)? != 0)
+    }
+
     /// SO_REUSEADDR.
     pub(crate) fn set_reuse_address(self, on: bool) -> Result<(), Errno> {
         self.set(libc::SOL_SOCKET, libc::SO_REUSEADDR, c_int::from(on))
