@@ -590,7 +590,7 @@ impl EventLoop {
                 )));
             }
             // What the last of them has asked the loop to call; other callbacks and all timers are left, and dropped below.
-            if (cleaned_up || self.executor.has_ends_to_tell())
+            if (cleaned_up || self.executor.has_due_callbacks())
                 && let Err(error) = self.turn(|| true)
             {
                 self.report(&ErrorContext::new("the ring broke at the loop's end").with_error(error));

@@ -197,6 +197,8 @@ pub(crate) struct Executor {
     aborted: RefCell<VecDeque<Ref>>,
     /// The queue is being worked off.
     aborts: Cell<bool>,
+    /// How many callbacks of ended tasks have not run.
+    due_callbacks: Rc<Cell<usize>>,
     /// Mail in the making, kept for its memory.
     mail: RefCell<Vec<Mail>>,
     /// The inbox is closed; a task made now ends at once.
@@ -261,6 +263,7 @@ impl Executor {
             last_id: Cell::new(0),
             aborted: RefCell::default(),
             aborts: Cell::new(false),
+            due_callbacks: Rc::default(),
             mail: RefCell::default(),
             closed: Cell::new(false),
             panics_end_runs: Cell::new(false),

@@ -5,6 +5,8 @@
 //! call at once. Nothing is stored in a task that has ended: the owner's thread has dropped every callback before the cell
 //! may be freed elsewhere.
 
+use std::cell::Cell;
+use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::join::TaskRef;
@@ -38,24 +40,40 @@ impl Callbacks {
     }
 }
 
-/// The name of the calls, for the exception handler.
-const NAME: &str = "on_done";
+/// Counts a callback of a task that has ended as due, until it has run or is dropped.
+struct Due(Rc<Cell<usize>>);
 
-impl Executor {
-    /// Whether a task has ended and a callback of it has not run.
-    pub(crate) fn has_ends_to_tell(&self) -> bool {
-        self.tasks.borrow().iter().any(|task| {
-            let task = TaskRef(task.clone());
-            task.is_hidden() && task.given_name().is_some_and(|name| &*name == NAME)
-        })
+impl Due {
+    fn new(executor: &Executor) -> Self {
+        let due = executor.due_callbacks.clone();
+        due.set(due.get() + 1);
+        Due(due)
     }
 }
 
-/// Runs the callback in the next turn, as a task of the loop's own: it may do what it likes, and its panic is reported.
+impl Drop for Due {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}
+
+impl Executor {
+    /// Whether a task has ended and a callback of it has not run.
+    pub(crate) fn has_due_callbacks(&self) -> bool {
+        self.due_callbacks.get() > 0
+    }
+}
+
+/// Runs the callback in the next turn, as a task of the loop's own: it may do what it likes, and its panic is reported
+/// under the name `on_done`.
 fn call_soon(executor: &Executor, task: &TaskRef, context: Option<Context>, callback: Callback) {
-    let task = task.clone();
-    let how = Spawn { name: Some(NAME.into()), ..Spawn::default() };
-    context::run_in(context, || executor.spawn(async move { callback(&task) }, how).hide());
+    let (task, due) = (task.clone(), Due::new(executor));
+    let call = async move {
+        let _due = due;
+        callback(&task);
+    };
+    let how = Spawn { name: Some("on_done".into()), ..Spawn::default() };
+    context::run_in(context, || executor.spawn(call, how).hide());
 }
 
 impl TaskRef {
