@@ -37,6 +37,13 @@ use std::ops::{Bound, Deref, RangeBounds};
 ///   [`len`](Self::len) bytes;
 /// * `len` gives the same number each time;
 /// * those bytes are initialised, and nobody else writes to them.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a buffer that the kernel may read from",
+    label = "an owned buffer is expected here",
+    note = "the kernel works on the buffer after the call has returned: give a `Vec<u8>`, `String`, `Bytes`, array or \
+            `Box<[u8]>` by value, it comes back with the result",
+    note = "calls without `_owned` or `_at` in their names take slices"
+)]
 pub unsafe trait IoBuf: Unpin + 'static {
     /// Where the bytes begin. Good until the buffer is moved or changed.
     fn as_ptr(&self) -> *const u8;
@@ -109,6 +116,13 @@ pub unsafe trait IoBuf: Unpin + 'static {
 ///   [`capacity`](Self::capacity) bytes; any bytes may be written there;
 /// * `capacity` gives the same number each time, and it is at least `len`;
 /// * `set_len` does what it says and neither moves the bytes nor panics.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a buffer that the kernel may write into",
+    label = "an owned buffer with room is expected here",
+    note = "the kernel works on the buffer after the call has returned: give a `Vec<u8>`, `BytesMut`, array or \
+            `Box<[u8]>` by value, it comes back with the result",
+    note = "calls without `_owned` or `_at` in their names take slices"
+)]
 pub unsafe trait IoBufMut: IoBuf {
     /// How many bytes there is room for, the initialised ones included.
     fn capacity(&self) -> usize;
