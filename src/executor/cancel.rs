@@ -130,6 +130,11 @@ impl Drop for Place {
 /// # Cancellation
 /// Takes the request. Dropped by others (a `select!`, a timeout of another crate), it drops `future` like any owner.
 ///
+/// Below a combinator of another crate that polls by wakers of its own (`FuturesUnordered`, the `join_all` of futures-util)
+/// a request reaches one handler only; when that one resumes it, the others are dropped without their code. Side by side,
+/// every handler is reached below [`join!`](crate::join), [`join_all`](crate::join_all), [`select!`](crate::select),
+/// [`gather`](fn@crate::gather) and [`task_group`](crate::task_group).
+///
 /// ```
 /// # fn main() -> Result<(), ringloop::RunError> {
 /// use std::time::Duration;
@@ -199,6 +204,11 @@ pub enum Exit<'a, T> {
 /// # Cancellation
 /// A request ends `future`, runs `cleanup` to its end and is then offered to the code outside. A second request during
 /// the clean-up ends the clean-up at its next await.
+///
+/// Below a combinator of another crate that polls by wakers of its own (`FuturesUnordered`, the `join_all` of futures-util)
+/// a request reaches one handler only; when that one resumes it, the others are dropped without their code. Side by side,
+/// every handler is reached below [`join!`](crate::join), [`join_all`](crate::join_all), [`select!`](crate::select),
+/// [`gather`](fn@crate::gather) and [`task_group`](crate::task_group).
 pub async fn with_cleanup<T>(
     future: impl IntoFuture<Output = T>,
     cleanup: impl AsyncFnOnce(Exit<'_, T>),
