@@ -349,6 +349,10 @@ impl super::Executor {
 
 /// A task of the loop: await it for its output, or drop it to let it run on its own.
 ///
+/// The type is `must_use`, although dropping it only detaches: the output goes with the handle, and an error in it of a type
+/// that is not known here is then lost in silence. [`detach`](Self::detach) says that this is meant, and
+/// [`detach_reporting`](Self::detach_reporting) reports an error of any type.
+///
 /// Awaiting gives `Err` if the task was cancelled or panicked. A cancel request that reaches an awaiting task is passed on
 /// to this one; the awaiting task goes on when this one has ended, with whatever it ended with.
 ///

@@ -33,6 +33,9 @@ use crate::executor::{
 /// panic of the body resumes here, after the children have ended. The body may borrow from what stands outside, children
 /// may not.
 ///
+/// The error type `E` comes from the children, or from the body's result. A body that uses `?` and ends in a bare `Ok(..)`
+/// says nothing of it (E0282): name it at the parameter, `async |group: TaskGroup<io::Error>| ..`.
+///
 /// # Errors
 /// [`GroupError`], with everything that failed.
 ///
@@ -52,6 +55,9 @@ use crate::executor::{
 ///     if id < 3 { Ok(id) } else { Err(io::Error::other("no such id")) }
 /// }
 /// ringloop::run(async {
+///     // `?` in the body: the parameter names the error.
+///     let half = ringloop::task_group(async |_: ringloop::TaskGroup<io::Error>| Ok(fetch(2).await? / 2));
+///     assert_eq!(half.await?, 1);
 ///     let sum = ringloop::task_group(async |group| {
 ///         let (one, two) = (group.create_task(fetch(1)), group.create_task(fetch(2)));
 ///         Ok(one.await? + two.await?)

@@ -15,6 +15,8 @@ use crate::executor::{Branches, Took};
 
 /// Polls one to twelve futures in this task, in written order, until all have ended, and gives a tuple of their outputs.
 ///
+/// The macro gives a future, which is awaited: `join!(a, b).await`. (tokio's and futures' `join!` await by themselves.)
+///
 /// The arguments are evaluated at once, in order; whatever is `IntoFuture` will do, and it may borrow. Nothing is spawned
 /// and no error ends the wait early: see [`gather`](fn@crate::gather) for both. The future is as large as its branches together.
 ///

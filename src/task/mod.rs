@@ -41,7 +41,8 @@ use crate::executor::{Spawn, Task};
 /// order of their creation. `spawn` is the same function.
 ///
 /// The loop owns the task: dropping the handle lets it run on its own, as tokio does; asyncio's trap of tasks that vanish
-/// because nobody kept them does not exist.
+/// because nobody kept them does not exist. `create_task(..).detach()` says that this is meant; errors of any type are then
+/// reported by [`detach_reporting`](Task::detach_reporting).
 ///
 /// # Panics
 /// Outside of an event loop.
