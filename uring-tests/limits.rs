@@ -12,7 +12,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use ringloop::fs::{self, File};
 use ringloop::net::{TcpListener, TcpStream};
 use ringloop::testing::FaultPlan;
-use ringloop::{Builder, SetupErrorKind, create_task, now, run, sleep, testing, to_thread};
+use ringloop::{Builder, SetupErrorKind, create_task, now, run, sleep, testing, timeout, to_thread};
 use std::collections::BTreeSet;
 use std::io::{ErrorKind, Read, Write};
 use std::sync::Arc;
@@ -41,6 +41,8 @@ pub const TRIALS: &[Trial] = &[
     once!(an_unasked_cancel_is_an_error_or_a_retry),
     once!(a_file_call_that_gets_no_kernel_worker_names_the_limit),
     once!(without_a_thread_all_that_needs_one_names_the_limit),
+    once!(a_kernel_that_never_gets_on_is_told_for_sockets_as_for_files),
+    io!(a_receive_that_its_loop_did_not_end_is_begun_anew_by_the_next),
 ];
 
 /// Lets this process open so many descriptors more than it has; gives the old limit back when dropped.
@@ -491,4 +493,54 @@ fn an_unasked_cancel_is_an_error_or_a_retry(ctx: &Ctx) {
         assert!((0..20).all(|round| back[round * 10..][..10] == [round as u8; 10]));
         assert_eq!(to_thread(|| 1).await.expect("no panic"), 1);
     });
+}
+
+/// READ-16. A file's read says what expects a socket's calls.
+fn a_kernel_that_never_gets_on_is_told_for_sockets_as_for_files(ctx: &Ctx) {
+    let path = ctx.file("file", b"text");
+    let names = ["read", "recv", "send", "accept"];
+    let plan = names.iter().fold(FaultPlan::new(), |plan, name| plan.fail(name, libc::EINTR, 1));
+    run_on(Builder::new().faults(plan), async {
+        let file = File::open(&path).await.expect("it is there");
+        let expected = file.read_at(vec![0; 4], 0).await.expect_err("no read gets on").error.kind();
+        let (ours, _theirs) = connected().await;
+        let limit = Duration::from_secs(10);
+        let read = timeout(limit, ours.read(&mut [0; 4])).await.expect("not for ever");
+        assert_eq!(read.expect_err("no receive gets on").kind(), expected);
+        ours.write_all(b"text").await.expect("it is accepted");
+        let flushed = timeout(limit, ours.flush()).await.expect("not for ever");
+        assert_eq!(flushed.expect_err("no send gets on").kind(), expected);
+        let (listener, address) = bound().await;
+        let waiting = clients(address, 1);
+        let accepted = timeout(limit, listener.accept()).await.expect("not for ever");
+        assert_eq!(accepted.map(drop).expect_err("no accept gets on").kind(), expected);
+        drop(waiting);
+    });
+}
+
+/// READ-17. To std it is one socket, whoever reads from it.
+fn a_receive_that_its_loop_did_not_end_is_begun_anew_by_the_next(ctx: &Ctx) {
+    for errno in [libc::EAGAIN, libc::EINTR, 0] {
+        let builder = Builder::new().buffers(8, 1024);
+        let mut first = start(match errno {
+            0 => builder,
+            errno => builder.faults(FaultPlan::new().fail("recv", errno, 1)),
+        });
+        let (ours, mut theirs) = first
+            .run(async {
+                let (ours, theirs) = connected().await;
+                assert!(poll_once(&mut Box::pin(ours.read(&mut [0; 8]))).await.is_pending());
+                turns(3).await;
+                (ours, theirs)
+            })
+            .expect("nothing cancels it");
+        first.close().expect("the loop is at rest");
+        ctx.run(async {
+            theirs.write_all(b"hello").expect("the loop's end is open");
+            let mut room = [0; 5];
+            ours.read_exact(&mut room).await.expect("it was written");
+            assert_eq!(&room, b"hello", "{errno}");
+            drop(ours);
+        });
+    }
 }

@@ -27,6 +27,7 @@ pub const TRIALS: &[Trial] = &[
     io!(the_port_of_a_dropped_listener_is_free_before_the_next_turn),
     io!(a_listener_dropped_between_two_runs_frees_its_port_at_once),
     io!(a_closed_listener_has_ended_its_accepts),
+    io!(a_listener_goes_on_with_the_next_loop),
     io!(what_nobody_took_is_closed_with_the_listener),
     io!(an_idle_listener_costs_no_enters),
     io!(a_client_that_is_gone_already_is_still_accepted),
@@ -209,6 +210,26 @@ fn a_closed_listener_has_ended_its_accepts(ctx: &Ctx) {
         listener.close().await;
         assert_eq!(testing::stats().operations, 0);
         assert_eq!(after_the_drop(address), (ErrorKind::ConnectionRefused, None));
+    });
+}
+
+/// READ-17. To std it is one listener, whoever accepts from it.
+fn a_listener_goes_on_with_the_next_loop(ctx: &Ctx) {
+    let mut first = ctx.runner();
+    let (listener, address) = first
+        .run(async {
+            let (listener, address) = bound().await;
+            start_and_drop(listener.accept()).await;
+            turns(2).await;
+            (listener, address)
+        })
+        .expect("nothing cancels it");
+    first.close().expect("the loop is at rest");
+    ctx.run(async {
+        let client = connect(address);
+        let (_, peer) = listener.accept().await.expect("a client waits");
+        assert_eq!(peer, client.local_addr().expect("it is connected"));
+        drop(listener);
     });
 }
 

@@ -39,6 +39,10 @@ impl Watched {
     pub(super) fn poll_event(&mut self, cx: &Context<'_>) -> Poll<bool> {
         let event = ready!(self.watch.poll_event(cx));
         self.more |= event.is_some_and(tells_of_more);
+        // Those that came since say the same: a call takes all that there is.
+        while let Some(event) = self.watch.next_event() {
+            self.more |= tells_of_more(event);
+        }
         Poll::Ready(event.is_some())
     }
 

@@ -24,7 +24,7 @@ impl Watch {
         Some(Watch { reactor, key, name })
     }
 
-    /// The next event, or the last of several that came since. None: it has ended, or its loop does not run, and what it had to
+    /// The next event. None: it has ended, or its loop does not run, and what it had to
     /// tell is not known.
     pub(crate) fn poll_event(&mut self, cx: &Context<'_>) -> Poll<Option<Outcome>> {
         if !self.reactor.is_current() {
@@ -42,6 +42,13 @@ impl Watch {
                 Poll::Pending
             }
         }
+    }
+}
+
+impl Watch {
+    /// An event that has come since, if there is one.
+    pub(crate) fn next_event(&mut self) -> Option<Outcome> {
+        self.reactor.core.borrow_mut().table.next_event(self.key)
     }
 }
 
