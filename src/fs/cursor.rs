@@ -10,6 +10,7 @@
 //! behind any buffered reader: late.
 
 use std::io;
+use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -23,7 +24,7 @@ use crate::op::fs::{ReadToEnd, Stat, Subject};
 use crate::op::io::{At, Extent, Read, ReadByThread, Routed, Stream, Want};
 use crate::reactor::Op;
 use crate::sys::Errno;
-use crate::sys::file::{Whence, lseek};
+use crate::sys::file::{Whence, is_fifo, lseek};
 
 /// How much is read ahead.
 const CHUNK: usize = 64 << 10;
@@ -177,7 +178,9 @@ impl Cursor {
             (true, _) => Op::new(ReadToEnd::new(file.clone(), memory, offset)),
             (_, true) => {
                 let read = Read::new(file.clone(), memory, Stream, room, Extent::Once);
-                Op::new(if std::mem::replace(&mut self.has_read, true) { read } else { read.once_ready() })
+                // A FIFO that has had no writer yet reads like one whose writers are gone. Others may never be ready.
+                let first = !std::mem::replace(&mut self.has_read, true);
+                Op::new(if first && is_fifo(file.as_fd()) { read.once_ready() } else { read })
             }
             (_, false) => Op::new(Read::new(file.clone(), memory, At(offset), room, Extent::Once)),
         };

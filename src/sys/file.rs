@@ -4,7 +4,7 @@
 
 use std::ffi::CStr;
 use std::mem::MaybeUninit;
-use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use super::Errno;
 
@@ -27,6 +27,11 @@ pub(crate) fn flags(fd: RawFd) -> Result<OFlag, Errno> {
 pub(crate) fn set_flags(fd: RawFd, flags: OFlag) -> Result<(), Errno> {
     // SAFETY: L1: the call takes no pointers.
     Errno::result(unsafe { libc::fcntl(fd, libc::F_SETFL, flags.bits()) }).map(drop)
+}
+
+/// Whether it is a FIFO or a pipe. An error counts as no: whatever is done with the descriptor next will tell it.
+pub(crate) fn is_fifo(fd: BorrowedFd<'_>) -> bool {
+    nix::sys::stat::fstat(fd).is_ok_and(|status| status.st_mode & libc::S_IFMT == libc::S_IFIFO)
 }
 
 /// Returns the open file's position. lseek(2).
