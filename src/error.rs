@@ -639,6 +639,12 @@ pub(crate) fn is_end_of_loop(error: &io::Error) -> bool {
     error.get_ref().is_some_and(|word| word.is::<LoopClosed>())
 }
 
+/// Bytes that should have been text and are not, in std's words. The bytes are no part of the error: they may be many, and
+/// secret.
+pub(crate) fn not_utf8() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "stream did not contain valid UTF-8")
+}
+
 /// What an owned-buffer call gives: the number of bytes and the buffer, or a [`BufError`], which has the
 /// buffer too.
 pub type BufResult<B> = Result<(usize, B), BufError<B>>;

@@ -9,6 +9,7 @@ use futures_util::Stream;
 use futures_util::io::{AsyncBufRead, AsyncRead, AsyncSeek, AsyncWrite};
 
 use super::File;
+use crate::error::not_utf8;
 
 impl File {
     /// Reads some bytes at the position; 0 means the end of the file, or an empty slice.
@@ -214,11 +215,6 @@ impl File {
     pub fn lines(&mut self) -> Lines<'_> {
         Lines { file: self, searched: 0 }
     }
-}
-
-/// As std says it, without the bytes.
-pub(super) fn not_utf8() -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, "stream did not contain valid UTF-8")
 }
 
 /// The lines of a file; see [`File::lines`]. Also a `Stream`.

@@ -4,10 +4,10 @@ use std::fs::Permissions;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::cursor_io::not_utf8;
 use super::descriptor::dispose;
 use super::options::{behind_dropped_files, c_path, on_path, on_paths};
 use super::{File, FileTimes, Metadata};
+use crate::error::not_utf8;
 use crate::op::BlockingWork;
 use crate::op::fs::{
     Calling, Copy, HardLink, MakeDir, ReadFile, RemoveDir, RemoveFile, Rename, Stat, Subject, Symlink,

@@ -1,7 +1,7 @@
 //! Reads that need several receives: lines, records with a delimiter, exact counts.
 //!
-//! Each takes what has come as it comes, so that the kernel's window opens again, and gives all of it back to the connection
-//! if it is dropped or fails before it is complete ([`Partial`]): whole or nothing.
+//! Each takes what has come as it comes, so that the kernel's window opens again, and gives all of it back to the
+//! connection if it is dropped or fails before it is complete ([`Partial`]): whole or nothing.
 
 use std::future::poll_fn;
 use std::io;
@@ -13,6 +13,7 @@ use futures_util::stream::Stream;
 
 use super::out_queue::OutQueue;
 use super::receiver::Receiver;
+use crate::error::not_utf8;
 
 /// Where a connection's bytes come from.
 #[derive(Clone, Copy)]
@@ -21,7 +22,7 @@ pub(super) struct Source<'a> {
     pub(super) socket: &'a Rc<OutQueue>,
 }
 
-/// What an incomplete read has taken: its drop gives the bytes back.
+/// Bytes that an incomplete read has taken; its drop gives them back.
 struct Partial<'a, B: AsRef<[u8]>> {
     receiver: &'a Receiver,
     buf: B,
@@ -112,8 +113,7 @@ pub(super) async fn read_line(source: Source<'_>, to: &mut String) -> io::Result
 }
 
 fn text(line: Vec<u8>) -> io::Result<String> {
-    // The bytes themselves are no part of the error: they may be many, and secret.
-    String::from_utf8(line).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.utf8_error()))
+    String::from_utf8(line).map_err(|_| not_utf8())
 }
 
 /// The lines of a connection; see [`TcpStream::lines`](super::TcpStream::lines).
@@ -133,7 +133,8 @@ impl<'a> LineStream<'a> {
     /// Waits for the next line and returns it without its end (`\n` or `\r\n`); None at the end of the peer's side.
     ///
     /// # Errors
-    /// `InvalidData` for a line that is not UTF-8, which is skipped; otherwise as [`TcpStream::read`](super::TcpStream::read).
+    /// `InvalidData` for a line that is not UTF-8, which is skipped; otherwise as
+    /// [`TcpStream::read`](super::TcpStream::read).
     ///
     /// # Cancellation
     /// Nothing is lost: part of a line stays with the connection.
