@@ -1,10 +1,10 @@
 //! The receiving half of a connection: data lives with the connection, not with the future that asks for it.
 //!
 //! The receiver keeps the one receive it has submitted (**S1**). A read polls it and copies; a dropped read leaves it in
-//! place, and the next read gets its result: no byte is lost. A reader that needs several receives (a line, an exact count)
-//! and is dropped before it has them gives back what it has taken ([`lines`](super::lines)). Nothing is armed before the first read and nothing is read
-//! ahead of demand, so the kernel's own flow control does the rest. An idle connection holds no buffer: the kernel picks one
-//! from the loop's buffer ring when data arrives.
+//! place, and the next read gets its result: no byte is lost. A reader that needs several receives (a line, an exact
+//! count) and is dropped before it has them gives back what it has taken ([`lines`](super::lines)). Nothing is armed before
+//! the first read and nothing is read ahead of demand, so the kernel's own flow control does the rest. An idle connection
+//! holds no buffer: the kernel picks one from the loop's buffer ring when data arrives.
 //!
 //! Where data is likely to be there already, a plain call takes it into memory of the reader's own ([`plain`]): the first request
 //! comes with its connection. Who reads so, and waits again and again, gets a watch instead of receives ([`watched`](super::watched)).
@@ -58,7 +58,7 @@ enum Stage {
     Receiving(Op<io::Result<Received>>),
     /// What has come and is not consumed.
     Filled(Chunk),
-    /// What a reader has given back, in front of another stage.
+    /// Bytes that a reader has given back, in front of another stage.
     Unread(Box<Unread>),
     /// No receive, but the kernel tells when it is time for one.
     Watched(Box<Watched>),
@@ -213,11 +213,7 @@ impl Incoming {
             {
                 self.stage = Stage::Watched(watched);
             }
-            let filled = self.filled();
-            if !filled.is_empty() {
-                let count = filled.len().min(to.len());
-                to[..count].copy_from_slice(&filled[..count]);
-                self.consume(count);
+            if let Some(count) = self.copy_filled(to) {
                 return Poll::Ready(Ok(count));
             }
             match &mut self.stage {
@@ -342,28 +338,15 @@ impl Incoming {
         {
             ended?;
         }
-        let filled = self.filled();
-        if !filled.is_empty() {
-            let count = filled.len().min(to.len());
-            to[..count].copy_from_slice(&filled[..count]);
-            self.consume(count);
+        if let Some(count) = self.copy_filled(to) {
             return Ok(count);
         }
-        let taken = match &mut self.stage {
+        let taken = match self.stage {
             Stage::Ended => return Ok(0),
             Stage::Receiving(_) => None,
-            Stage::Watched(watched) => watched.take(socket.as_raw_fd(), to)?,
             _ => self.take(socket.as_raw_fd(), to)?,
         };
-        let Some(Taken { received, read, more }) = taken else {
-            self.more = false;
-            return Err(io::ErrorKind::WouldBlock.into());
-        };
-        if let Some(reactor) = reactor::current() {
-            reactor.made_call(received);
-        }
-        self.note(received, more);
-        Ok(read)
+        taken.ok_or_else(|| io::ErrorKind::WouldBlock.into())
     }
 
     /// Makes a receive, which waits before it tries, or not.
@@ -401,26 +384,43 @@ impl Incoming {
                 return self.poll_receive(socket, cx).map_ok(|()| None);
             }
         }
+        let taken = self.take(socket.as_raw_fd(), to)?;
+        if taken.is_none()
+            && let Stage::Empty = self.stage
+        {
+            // It counts as a try, not as a wait: a connection for one request is waited for a second time at its end.
+            self.receive(socket, true);
+        }
+        Poll::Ready(Ok(taken))
+    }
+
+    /// Has a plain call take what is in the socket. None: nothing.
+    fn take(&mut self, socket: RawFd, to: &mut [u8]) -> io::Result<Option<usize>> {
         let taken = match &mut self.stage {
-            Stage::Watched(watched) => watched.take(socket.as_raw_fd(), to)?,
-            _ => self.take(socket.as_raw_fd(), to)?,
+            Stage::Watched(watched) => watched.take(socket, to)?,
+            stage => plain::take(socket, to, |later| *stage = Stage::Filled(later.to_vec().into()))?,
         };
         let Some(Taken { received, read, more }) = taken else {
             self.more = false;
-            if let Stage::Empty = self.stage {
-                // It counts as a try, not as a wait: a connection for one request is waited for a second time at its end.
-                self.receive(socket, true);
-            }
-            return Poll::Ready(Ok(None));
+            return Ok(None);
         };
-        reactor.made_call(received);
+        if let Some(reactor) = reactor::current() {
+            reactor.made_call(received);
+        }
         self.note(received, more);
-        Poll::Ready(Ok(Some(read)))
+        Ok(Some(read))
     }
 
-    /// Has a plain call take what is in a socket that nobody watches.
-    fn take(&mut self, socket: RawFd, to: &mut [u8]) -> io::Result<Option<Taken>> {
-        plain::take(socket, to, |later| self.stage = Stage::Filled(later.to_vec().into()))
+    /// Copies what has come and is not consumed, as much as there is room for, and consumes that. None: nothing is here.
+    fn copy_filled(&mut self, to: &mut [u8]) -> Option<usize> {
+        let filled = self.filled();
+        if filled.is_empty() {
+            return None;
+        }
+        let count = filled.len().min(to.len());
+        to[..count].copy_from_slice(&filled[..count]);
+        self.consume(count);
+        Some(count)
     }
 
     /// Ends the watch, if there is one. What it had to tell is not known.
