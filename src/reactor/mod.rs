@@ -303,7 +303,6 @@ impl Reactor {
             let handed = self.hand_over(lent.lend(), job, policy, waker);
             return handed.map_err(|(payload, refusal)| payload.reclaim(methods).finish(refusal));
         }
-        let methods = lent.methods();
         let mut entry = lent.entry();
         let queued = self.queue_raw(lent.lend(), &mut entry, policy, waker);
         queued.map_err(|payload| payload.reclaim(methods).finish(Outcome::CLOSED))
@@ -517,8 +516,8 @@ impl Reactor {
         later(self.now(), duration)
     }
 
-    /// A time by which a timer is due, if there is one. It reads the clock unless that was read within the last
-    /// [`STALE`] polls and since the last tick: a reading costs more than a turn of a few tasks, and an old one makes no timer early.
+    /// A time by which a timer is due, if there is one. It reads the clock unless that was read within the last [`STALE`]
+    /// polls and since the last tick: a reading costs more than a turn of a few tasks, and an old one makes no timer early.
     pub(crate) fn due(&self) -> Option<Instant> {
         let next = self.next_timer()?;
         let now = self.recent().unwrap_or_else(|| self.now());

@@ -68,8 +68,7 @@ impl Permits {
 
     fn poll_wait(&self, place: &mut Place, cx: &mut Context<'_>, permits: usize) -> Poll<()> {
         let was_inside = place.is_inside();
-        let taken =
-            self.waiters.poll(place, cx, permits, |&mut wanted| !self.is_queued() && self.take(wanted));
+        let taken = self.waiters.poll_past(place, cx, permits, |&mut wanted| self.try_take(wanted));
         if taken.is_pending() && !was_inside {
             // It stands behind those that were granted; what is free is its own.
             self.release(0);

@@ -305,14 +305,10 @@ unsafe impl<T: 'static> Operation for ReadFile<T> {
             let read = job.finish(outcome).and_then(|(bytes, end)| end.map(|()| bytes));
             return (self.tell)(read);
         }
-        let Some((file, facts)) = self.file else {
-            let (ended, bytes) = self.content.finish(outcome);
-            return (self.tell)(ended.map(|()| bytes));
-        };
         let (result, bytes) = self.content.finish(outcome);
-        match facts.closes_at_once {
-            true => drop(file),
-            false => (self.close)(file),
+        match self.file {
+            Some((file, facts)) if !facts.closes_at_once => (self.close)(file),
+            file => drop(file),
         }
         (self.tell)(result.map(|()| bytes))
     }
