@@ -164,6 +164,14 @@ fn a_dropped_listener_frees_its_port(ctx: &Ctx) {
     });
 }
 
+/// A listener with an accept in flight that nobody waits for, so many turns later.
+async fn accepting(turns_later: usize) -> (TcpListener, std::net::SocketAddr) {
+    let (listener, address) = bound().await;
+    start_and_drop(listener.accept()).await;
+    turns(turns_later).await;
+    (listener, address)
+}
+
 /// BUG-03. The first round is std's, and says what the others must do.
 fn the_port_of_a_dropped_listener_is_free_before_the_next_turn(ctx: &Ctx) {
     ctx.run(async {
@@ -171,9 +179,7 @@ fn the_port_of_a_dropped_listener_is_free_before_the_next_turn(ctx: &Ctx) {
         drop(listener);
         let expected = after_the_drop(address);
         for turns_between in [0, 2] {
-            let (listener, address) = bound().await;
-            start_and_drop(listener.accept()).await;
-            turns(turns_between).await;
+            let (listener, address) = accepting(turns_between).await;
             drop(listener);
             assert_eq!(after_the_drop(address), expected, "after {turns_between} turns");
         }
@@ -183,14 +189,7 @@ fn the_port_of_a_dropped_listener_is_free_before_the_next_turn(ctx: &Ctx) {
 /// BUG-03. There is no turn between two runs.
 fn a_listener_dropped_between_two_runs_frees_its_port_at_once(ctx: &Ctx) {
     let mut runner = ctx.runner();
-    let (listener, address) = runner
-        .run(async {
-            let (listener, address) = bound().await;
-            start_and_drop(listener.accept()).await;
-            turns(2).await;
-            (listener, address)
-        })
-        .expect("nothing cancels it");
+    let (listener, address) = runner.run(accepting(2)).expect("nothing cancels it");
     drop(listener);
     assert_eq!(after_the_drop(address), (ErrorKind::ConnectionRefused, None));
     runner.close().expect("the loop is at rest");
@@ -204,9 +203,7 @@ fn after_the_drop(address: std::net::SocketAddr) -> (ErrorKind, Option<ErrorKind
 
 fn a_closed_listener_has_ended_its_accepts(ctx: &Ctx) {
     ctx.run(async {
-        let (listener, address) = bound().await;
-        start_and_drop(listener.accept()).await;
-        turns(2).await;
+        let (listener, address) = accepting(2).await;
         listener.close().await;
         assert_eq!(testing::stats().operations, 0);
         assert_eq!(after_the_drop(address), (ErrorKind::ConnectionRefused, None));
@@ -216,14 +213,7 @@ fn a_closed_listener_has_ended_its_accepts(ctx: &Ctx) {
 /// READ-17. To std it is one listener, whoever accepts from it.
 fn a_listener_goes_on_with_the_next_loop(ctx: &Ctx) {
     let mut first = ctx.runner();
-    let (listener, address) = first
-        .run(async {
-            let (listener, address) = bound().await;
-            start_and_drop(listener.accept()).await;
-            turns(2).await;
-            (listener, address)
-        })
-        .expect("nothing cancels it");
+    let (listener, address) = first.run(accepting(2)).expect("nothing cancels it");
     first.close().expect("the loop is at rest");
     ctx.run(async {
         let client = connect(address);
