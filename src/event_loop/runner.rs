@@ -1,8 +1,8 @@
 //! `run`, `Runner` and `Builder`: making a loop, running futures on it, and its end.
 //!
 //! The end follows asyncio's `run`, in this order: tasks are cancelled and awaited; detached writers get their time; the
-//! thread pools are joined while the loop goes on turning; what is left of tasks is dropped; the ring is drained, within a limit, or its memory leaked with
-//! a warning. Nothing is freed early.
+//! thread pools are joined while the loop goes on turning; what is left of tasks is dropped; the ring is drained, within a
+//! limit, or its memory leaked with a warning. Nothing is freed early.
 
 use std::future::IntoFuture;
 use std::io;
@@ -535,7 +535,7 @@ impl EventLoop {
         Ok(())
     }
 
-    /// What keeps the loop from its end, in words.
+    /// Names the tasks, writers and jobs that keep the loop from its end.
     fn held_by(&self) -> String {
         let tasks = self.executor.all_tasks();
         let (writers, bytes) = self.detached.pending();

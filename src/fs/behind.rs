@@ -105,7 +105,7 @@ impl Unwritten {
 
 /// What happens behind a cursor that writes.
 pub(super) struct Behind {
-    /// What may be written, and where it goes.
+    /// Whether the file may be written, and where writes go.
     access: Access,
     /// The loop that has a batch on its way, or had the last one, or that gathers.
     home: Home,
@@ -357,7 +357,7 @@ impl Descriptor {
     }
 }
 
-/// What the exception handler is told.
+/// The report of bytes that could not be written.
 fn lost_bytes(error: io::Error) -> ErrorContext {
     let message =
         "bytes that were written to a file that was dropped are lost (`File::close` tells of such errors)";

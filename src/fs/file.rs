@@ -345,7 +345,7 @@ impl File {
         let rest = if self.descriptor.is_stream() { self.cursor.stop().await } else { Vec::new() };
         let position = self.stream_position().await.ok();
         let descriptor = self.into_descriptor();
-        // What an operation in flight or a thread works on stays with it.
+        // An operation in flight, or a thread, keeps the descriptor that it works on.
         let copy = match Rc::strong_count(&descriptor) > 1 || descriptor.is_lent() {
             true => Some(descriptor.as_fd().try_clone_to_owned()?),
             false => None,

@@ -331,8 +331,8 @@ impl OutQueue {
     }
 }
 
-/// What a dropped connection still has to send. If the loop ends before, the connection is reset: the peer must not take
-/// what it got for the whole.
+/// The bytes that a dropped connection still has to send. If the loop ends before, the connection is reset: the peer must
+/// not take what it got for the whole.
 struct Rest {
     queue: Rc<OutQueue>,
     /// Of the loop that sends it.
